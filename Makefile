@@ -1,0 +1,61 @@
+# Needs Python 3.11 or newer, make and a package registry; makes its own environment in .venv.
+#
+#   make demo    the main job on the teacher that ships with the package; writes ./demo-run
+#   make test    ruff, mypy, the documentation (strict), pytest
+#
+# `make PYTHON=/path/to/python3.12 ...` picks another interpreter for a new environment.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+# 2: TensorFlow's start-up remarks are no errors of ours.
+export TF_CPP_MIN_LOG_LEVEL := 2
+
+.PHONY: help venv demo test lint types docs unit format clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+# The stamps: an environment is made again when the list of what it holds has changed.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make needs python3.11 or python3 on the PATH" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "make needs Python 3.11 or newer, found $$("$(PYTHON)" --version)" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[demo]'
+	touch $@
+
+$(VENV)/.installed-tools: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test,lint,docs]'
+	touch $@
+
+venv: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	rm -rf demo-run
+	$(BIN)/keras-zskd demo --output_dir=demo-run
+
+# pytest comes last, so that its summary closes the output.
+test: lint types docs unit
+
+lint: $(VENV)/.installed-tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-tools
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-tools
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+
+unit: $(VENV)/.installed-tools
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.installed-tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo-run build dist docs/_build .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

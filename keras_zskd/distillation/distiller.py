@@ -1,0 +1,221 @@
+"""`Distiller`: trains a student on impressions, or on real data, with Keras' own `fit`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_zskd import graph
+from keras_zskd.distillation.augmentation import Augmentation
+from keras_zskd.distillation.features import FeatureMatch
+from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
+from keras_zskd.errors import InputError
+from keras_zskd.teacher import Teacher, check_classifier
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class Distiller(keras.Model):
+    """Trains a student to say what the teacher says.
+
+    `L = KD(teacher, student; tau) + lambda * CE(labels, student) + sum of feature losses`
+    (paper, equation 1). On impressions there are no labels and lambda plays no part: the paper drops
+    the term. On real data with labels and `hard_label_weight > 0` it is Hinton's distillation.
+
+    What `fit` and `evaluate` accept, batched:
+
+    * images `(N, ...)`, or `{"image": images}`: the teacher answers inside the step;
+    * `{"image": images, "logits": answers}`: the teacher's answers were computed before, once; they
+      are used as long as nothing is augmented, else the teacher answers for what it is shown;
+    * `(x, labels)` or `(x, labels, sample_weight)`, with integer labels.
+
+    Metrics given to `compile` compare `(teacher_logits, student_logits)`. `accuracy` is logged where
+    labels are given. The loss is divided by the number of examples over all replicas, so the update
+    and what is logged are the same on one replica and on several, also for a last, smaller batch.
+
+    Args:
+        teacher: A `Teacher`, or a Keras classifier.
+        student: A Functional or Sequential classifier with the teacher's number of classes and
+            input shape, ending in logits or softmax. It is trained in place.
+        temperature: `tau` of the distillation, positive. Defaults to 20, the paper's.
+        hard_label_weight: `lambda` of the hard-label term, 0 or more. Defaults to 0.
+        augmentations: Applied in turn to what `fit` shows, inside the compiled step.
+        feature_losses: `keras.distillation.DistillationLoss` objects, each added with weight 1: a
+            `FeatureDistillation` by layer names, or a loss of your own on logits.
+
+    Raises:
+        InputError: If teacher and student do not fit together.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> distiller = Distiller(Teacher(model, (0, 1)), keras.models.clone_model(model))
+        >>> distiller.compile(optimizer="adam")
+        >>> history = distiller.fit(tf.random.uniform((8, 4)), verbose=0)
+        >>> sorted(history.history)
+        ['loss']
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher | keras.Model,
+        student: keras.Model,
+        temperature: float = 20.0,
+        hard_label_weight: float = 0.0,
+        augmentations: Sequence[Augmentation] = (),
+        feature_losses: Sequence[Any] = (),
+        **kwargs: Any,
+    ):
+        if not temperature > 0:
+            raise InputError(f"temperature={temperature} was received; expected a positive number.")
+        if not hard_label_weight >= 0:
+            raise InputError(
+                f"hard_label_weight={hard_label_weight} was received; expected 0 or more."
+            )
+        teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
+        check_student(teacher, student)
+        # compile() wraps the optimizer in a LossScaleOptimizer only if this model's own policy asks.
+        is_half = any(layer.compute_dtype == "float16" for layer in student._flatten_layers())
+        super().__init__(dtype="mixed_float16" if is_half else "float32", **kwargs)
+        self.teacher = teacher
+        # Tracked, so that saving a Distiller and loading it continues with the same teacher.
+        self.teacher_model = teacher.model
+        self.student = student
+        self.temperature = float(temperature)
+        self.hard_label_weight = float(hard_label_weight)
+        self.augmentations = tuple(augmentations)
+        self.feature_losses = tuple(feature_losses)
+        self._match = FeatureMatch(teacher, graph.logits_view(student), self.feature_losses)
+        self._accuracy = keras.metrics.Mean(name="accuracy")
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """What the student itself returns for images, or for a dict with "image"."""
+        return self.student(_images(x), training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One update of the student; see the class for what `data` may be."""
+        x, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
+        images, answers = _images(x), _answers(x)
+        if self.augmentations:
+            images, answers = tf.cast(images, tf.float32), None
+            for augment in self.augmentations:
+                images = augment(images, self.teacher.input_range)
+        with tf.GradientTape() as tape:
+            loss, logged, outputs = self._batch_losses(images, answers, labels, weight, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.student.trainable_weights
+        self.optimizer.apply(tape.gradient(scaled, weights), weights)
+        return self._log(images, labels, weight, logged, outputs)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Losses and metrics of one batch; nothing moves, augmentations are left out."""
+        x, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
+        images = _images(x)
+        _, logged, outputs = self._batch_losses(images, _answers(x), labels, weight, training=False)
+        return self._log(images, labels, weight, logged, outputs)
+
+    def _batch_losses(
+        self, images: Any, answers: Any, labels: Any, weight: Any, training: bool
+    ) -> tuple[Any, Any, tuple[Any, Any]]:
+        """The loss to differentiate, the loss to log, and both sets of logits."""
+        teacher, student, feature_loss, batch_loss = self._match(images, answers, training)
+        per_example = distillation_loss(teacher, student, self.temperature) + feature_loss
+        if labels is not None and self.hard_label_weight:
+            per_example += self.hard_label_weight * hard_label_loss(labels, student)
+        if weight is not None:
+            per_example *= tf.reshape(tf.cast(weight, tf.float32), (-1,))
+        count = tf.cast(tf.shape(per_example)[0], tf.float32)
+        everywhere, replicas = _count_everywhere(count)
+        extra = batch_loss + tf.add_n([tf.cast(v, tf.float32) for v in self.student.losses] or [0.0])
+        # Keras' optimizers add up the gradients of the replicas, so each holds its share of the mean.
+        loss = tf.reduce_sum(per_example) / everywhere + extra / replicas
+        return loss, tf.reduce_mean(per_example) + extra, (teacher, student)
+
+    def _log(
+        self, images: Any, labels: Any, weight: Any, loss: Any, outputs: tuple[Any, Any]
+    ) -> dict[str, Any]:
+        teacher, student = outputs
+        self._loss_tracker.update_state(loss, sample_weight=tf.shape(student)[0])
+        logs = self.compute_metrics(images, teacher, student, sample_weight=weight)
+        if labels is None:
+            logs.pop("accuracy", None)
+        else:
+            labels = tf.reshape(tf.cast(labels, tf.int64), (-1,))
+            hit = tf.cast(tf.equal(tf.argmax(student, axis=-1), labels), tf.float32)
+            self._accuracy.update_state(hit, sample_weight=weight)
+            logs["accuracy"] = self._accuracy.result()
+        return logs
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Compiled metrics, of the teacher's logits `y` and the student's `y_pred`."""
+        # Keras builds the metrics with what the data set calls y; without labels there is none, and
+        # logits have the shape of logits.
+        y = y_pred if y is None or len(y.shape) != len(y_pred.shape) else y
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, teacher and student included."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "teacher": serialize(self.teacher.model),
+            "input_range": list(self.teacher.input_range),
+            "student": serialize(self.student),
+            "temperature": self.temperature,
+            "hard_label_weight": self.hard_label_weight,
+            "augmentations": [serialize(augment) for augment in self.augmentations],
+            "feature_losses": [serialize(loss) for loss in self.feature_losses],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Distiller":
+        """A Distiller from `get_config`, with freshly initialised weights."""
+        deserialize = keras.saving.deserialize_keras_object
+        config = dict(config)
+        teacher = Teacher(
+            deserialize(config.pop("teacher"), custom_objects), tuple(config.pop("input_range"))
+        )
+        for name in ("augmentations", "feature_losses"):
+            config[name] = [deserialize(item, custom_objects) for item in config[name]]
+        config["student"] = deserialize(config["student"], custom_objects)
+        return cls(teacher=teacher, **config)
+
+
+def check_student(teacher: Teacher, student: Any) -> None:
+    """Refuse a student that cannot learn from this teacher.
+
+    Raises:
+        InputError: If it is no classifier, or its inputs or outputs do not match.
+    """
+    check_classifier(student, role="student")
+    shape = tuple(student.inputs[0].shape[1:])
+    if shape != teacher.input_shape:
+        raise InputError(
+            f"A student with inputs of shape {shape} was received; expected the teacher's "
+            f"{teacher.input_shape}, so put a Resizing or Reshape layer in front of the student."
+        )
+    classes = student.outputs[0].shape[-1]
+    if classes != teacher.num_classes:
+        raise InputError(
+            f"A student with {classes} outputs was received; expected the teacher's "
+            f"{teacher.num_classes} classes, so change the student's last layer."
+        )
+
+
+def _images(x: Any) -> Any:
+    return x["image"] if isinstance(x, dict) else x
+
+
+def _answers(x: Any) -> Any:
+    return x.get("logits") if isinstance(x, dict) else None
+
+
+def _count_everywhere(count: Any) -> tuple[Any, float]:
+    """Number of examples over all replicas, and the number of replicas."""
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return count, 1.0
+    replicas = context.num_replicas_in_sync
+    if replicas == 1:
+        return count, 1.0
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, count), float(replicas)

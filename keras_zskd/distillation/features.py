@@ -1,0 +1,119 @@
+"""Inner features of teacher and student side by side, each model run once.
+
+Takes `keras.distillation.DistillationLoss` objects. That module's own Distiller runs the student a
+second time for its features, in training mode even while evaluating, and lets replicas scale losses
+by chance; here each model is run once, in the mode of the step, and losses stay per example.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_zskd.distillation.losses import distillation_loss
+from keras_zskd.errors import InputError
+from keras_zskd.graph import LogitsView
+from keras_zskd.teacher import Teacher
+
+
+class FeatureMatch:
+    """Runs teacher and student once and adds up the feature losses.
+
+    Args:
+        teacher: The teacher.
+        student: The student, seen from its logits.
+        losses: `keras.distillation.DistillationLoss` objects.
+
+    Raises:
+        InputError: If a layer that a loss names does not exist.
+    """
+
+    def __init__(self, teacher: Teacher, student: LogitsView, losses: Sequence[Any]):
+        self._teacher = teacher
+        self._student = student.model
+        self._losses = tuple(losses)
+        self._tapped_teacher = self._tapped_student = None
+        named = [loss for loss in losses if isinstance(loss, keras.distillation.FeatureDistillation)]
+        if named:
+            self._tapped_teacher = _tap(
+                teacher.model, [loss.teacher_layer_name for loss in named], "teacher"
+            )
+            self._tapped_student = _tap(
+                student.model, [loss.student_layer_name for loss in named], "student"
+            )
+
+    def __call__(self, images: Any, answers: Any, training: bool) -> tuple[Any, Any, Any, Any]:
+        """Look at `images` with both models.
+
+        Args:
+            images: `(N, ...)`.
+            answers: The teacher's logits `(N, K)` if known, else None.
+            training: Mode of the student.
+
+        Returns:
+            Teacher logits and student logits `(N, K)` float32, feature losses `(N,)`, and the losses
+            that only exist for the batch as a whole, a scalar.
+        """
+        teacher_features: list[Any] = []
+        student_features: list[Any] = []
+        if self._tapped_teacher is not None:
+            answers, *teacher_features = self._tapped_teacher(images, training=False)
+            student_logits, *student_features = self._tapped_student(images, training=training)
+        else:
+            answers = self._teacher(images) if answers is None else answers
+            student_logits = self._student(images, training=training)
+        answers = tf.stop_gradient(tf.cast(answers, tf.float32))
+        student_logits = tf.cast(student_logits, tf.float32)
+        per_example = tf.zeros((tf.shape(student_logits)[0],))
+        whole = tf.zeros(())
+        pairs = iter(zip(teacher_features, student_features, strict=True))
+        for loss in self._losses:
+            if isinstance(loss, keras.distillation.FeatureDistillation):
+                per_example += _per_example(loss.loss, *next(pairs))
+            elif isinstance(loss, keras.distillation.LogitsDistillation) and (
+                isinstance(loss.loss, keras.losses.KLDivergence)
+                # The default string becomes a function there and is applied to raw logits; what
+                # its documentation describes is this.
+                or loss.loss is keras.losses.kl_divergence
+            ):
+                per_example += distillation_loss(answers, student_logits, loss.temperature)
+            else:
+                whole += tf.cast(loss.compute_loss(answers, student_logits), tf.float32)
+        return answers, student_logits, per_example, whole
+
+
+def _per_example(loss: Any, teacher_features: Any, student_features: Any) -> Any:
+    # `call` of a Loss is the value before its reduction, and before its share of the replicas.
+    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    value = function(tf.cast(teacher_features, tf.float32), tf.cast(student_features, tf.float32))
+    return tf.reduce_mean(tf.reshape(value, (tf.shape(value)[0], -1)), axis=-1)
+
+
+def _tap(model: keras.Model, names: list[str | None], role: str) -> keras.Model:
+    tensors = []
+    for name in names:
+        if name is None:
+            tensors.append(model.outputs[0])
+            continue
+        layers = [layer.name for layer in model.layers]
+        if name not in layers:
+            raise InputError(
+                f"A feature loss names the layer {name!r} of the {role}; expected one of {layers}."
+            )
+        tensors.append(_output_inside(model, name))
+    return keras.Model(model.inputs[0], [model.outputs[0], *tensors])
+
+
+def _output_inside(model: keras.Model, name: str) -> Any:
+    """The output of a layer in this very graph; a shared layer may stand in others as well."""
+    for operation in model.operations:
+        if operation.name == name:
+            for node in operation._inbound_nodes:
+                if any(node is own for own in _nodes(model)):
+                    return node.outputs[0]
+    raise InputError(f"The layer {name!r} has no output in the graph of {model.name!r}.")
+
+
+def _nodes(model: keras.Model) -> list[Any]:
+    return [node for nodes in model._nodes_by_depth.values() for node in nodes]

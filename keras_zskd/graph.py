@@ -1,0 +1,217 @@
+"""A Keras graph opened up: nested models inlined, the final softmax taken off, tensors tapped.
+
+Keras rebuilds a graph node by node in `keras.models.clone_model`. Everything here is that one public
+function with a different answer to "what stands at this node", so shared layers, residual additions
+and `keras.ops` nodes come along as Keras itself brings them.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_zskd.errors import InputError
+
+Operation = Any  # keras.layers.Layer or an operation of keras.ops
+
+
+def clone_layer(layer: Operation) -> Operation:
+    """A freshly initialised copy of a layer or operation."""
+    return layer.__class__.from_config(layer.get_config())
+
+
+def share_layer(layer: Operation) -> Operation:
+    """The layer itself: the new graph uses, and trains, the same weights."""
+    return layer
+
+
+def inline(
+    model: keras.Model, copy_layer: Callable[[Operation], Operation] = clone_layer
+) -> keras.Model:
+    """One flat Functional model that computes what `model` computes, with no model inside another.
+
+    Args:
+        model: A Functional or Sequential model with one input and one output; nested ones are opened.
+        copy_layer: What stands in for a layer; called once for each distinct layer, so a layer that
+            is shared in `model` is shared in the result. The default makes a freshly initialised
+            copy; `share_layer` uses the same layers, and their weights.
+
+    Returns:
+        A Functional model with a floating-point input of the same shape. `model` is not changed.
+
+    Raises:
+        InputError: If two of the layers have one name, which a flat model cannot have.
+    """
+    copies: dict[int, Operation] = {}
+
+    def copy_once(layer: Operation) -> Operation:
+        if id(layer) not in copies:
+            copies[id(layer)] = copy_layer(layer)
+        return copies[id(layer)]
+
+    return _as_model(model, lambda x: _replay(model, x, copy_once, lambda layer, *a, **k: layer(*a, **k)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitsView:
+    """A classifier seen from its logits.
+
+    Attributes:
+        model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)`; shares the layers.
+        ends_in: What the viewed model itself returns: "softmax" or "logits".
+        head: The Dense or 1x1 convolution whose kernel columns are the class templates, or None.
+        features: The tensor that feeds `head`, inside `model`, or None.
+        batch_norms: Each BatchNormalization layer with the tensor that feeds it, inside `model`.
+    """
+
+    model: keras.Model
+    ends_in: str
+    head: keras.Layer | None
+    features: Any
+    batch_norms: tuple[tuple[keras.Layer, Any], ...]
+
+
+def logits_view(model: keras.Model) -> LogitsView:
+    """View a classifier from its logits, sharing its layers, whatever it ends in.
+
+    A final softmax is found as the activation of the last layer, as a layer of its own, as an
+    operation, or inside a nested model, also below a reshape, a dropout or a cast.
+
+    Args:
+        model: A Functional or Sequential classifier with one input and one output of shape `(N, K)`.
+
+    Returns:
+        A `LogitsView`. The layers are those of `model`: training one trains the other.
+
+    Raises:
+        InputError: If the model ends in an activation that belongs to no single-label classifier.
+    """
+    flat = inline(model, share_layer)
+    softmax, head = _walk_back(flat.outputs[0])
+    tapped: list[tuple[Operation, Any]] = []
+
+    def call(layer: Operation, *args: Any, **kwargs: Any) -> Any:
+        if layer is head or isinstance(layer, keras.layers.BatchNormalization):
+            tapped.append((layer, args[0]))
+        if layer is not softmax:
+            return layer(*args, **kwargs)
+        if layer is head:
+            return _WithoutActivation(layer, name=f"{layer.name}_logits")(*args, **kwargs)
+        return args[0]
+
+    view = _as_model(model, lambda x: _replay(flat, x, share_layer, call))
+    return LogitsView(
+        model=view,
+        ends_in="logits" if softmax is None else "softmax",
+        head=head,
+        features=next((x for layer, x in tapped if layer is head), None),
+        batch_norms=tuple(
+            (layer, x) for layer, x in tapped if isinstance(layer, keras.layers.BatchNormalization)
+        ),
+    )
+
+
+def _as_model(model: keras.Model, build: Callable[[Any], Any]) -> keras.Model:
+    inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype="float32")
+    try:
+        return keras.Model(inputs, build(inputs), name=model.name)
+    except ValueError as error:
+        if "unique" in str(error):
+            raise InputError(
+                f"Model {model.name!r} was received with two layers of one name inside nested "
+                f"models, which cannot be told apart; rename one of them. Keras says: {error}"
+            ) from error
+        raise
+
+
+def _replay(
+    model: keras.Model,
+    x: Any,
+    copy_layer: Callable[[Operation], Operation],
+    call: Callable[..., Any],
+) -> Any:
+    """Run the graph of `model` on the symbolic tensor `x`, opening nested models."""
+    # A Model of the same tensors: a Sequential seen as a graph, and without the compile state, which
+    # clone_model would otherwise try to bring along.
+    plain = keras.Model(model.inputs, model.outputs)
+
+    def copy_or_open(layer: Operation) -> Operation:
+        return layer if isinstance(layer, keras.Model) else copy_layer(layer)
+
+    def call_or_open(layer: Operation, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return _replay(layer, args[0], copy_layer, call)
+        return call(layer, *args, **kwargs)
+
+    clone = keras.models.clone_model(
+        plain, input_tensors=[x], clone_function=copy_or_open, call_function=call_or_open
+    )
+    return clone.outputs[0]
+
+
+# Layers that leave the meaning of the class scores alone: behind them the search for the softmax and
+# for the class templates goes on.
+_TRANSPARENT = (
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Identity,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+)
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
+
+def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
+    """The operation that applies the final softmax, and the layer that holds the class templates."""
+    softmax = None
+    tensor = output
+    while True:
+        layer = tensor._keras_history.operation
+        activation = _activation_name(layer)
+        if activation == "softmax" and softmax is None:
+            softmax = layer
+        elif activation not in (None, "linear"):
+            if softmax is None:
+                raise InputError(
+                    f"A model that ends in the activation {activation!r} (layer {layer.name!r}) was "
+                    "received; expected a single-label classifier that ends in logits or softmax."
+                )
+            return softmax, None
+        if isinstance(layer, keras.layers.Dense) or (
+            isinstance(layer, _CONVOLUTIONS) and all(size == 1 for size in layer.kernel_size)
+        ):
+            return softmax, layer
+        inputs = getattr(layer, "_inbound_nodes", None)
+        is_passed = isinstance(layer, (*_TRANSPARENT, keras.layers.Activation, keras.layers.Softmax))
+        if not inputs or not (is_passed or layer is softmax):
+            return softmax, None
+        node = layer._inbound_nodes[tensor._keras_history.node_index]
+        tensor = node.input_tensors[0]
+
+
+def _activation_name(layer: Operation) -> str | None:
+    """Name of the activation that a layer or operation applies; None where it applies none."""
+    if isinstance(layer, keras.layers.Softmax) or type(layer).__name__ == "Softmax":
+        return "softmax"
+    activation = getattr(layer, "activation", None)
+    return getattr(activation, "__name__", None) if activation is not None else None
+
+
+class _WithoutActivation(keras.layers.Layer):
+    """Calls a layer with its activation left out; the layer's weights stay its own."""
+
+    def __init__(self, layer: keras.Layer, **kwargs: Any):
+        super().__init__(dtype=layer.dtype_policy, **kwargs)
+        self.layer = layer
+
+    def call(self, x: Any) -> Any:
+        # Swapped only while this call is traced: a Dense, a convolution and any layer of the user's
+        # own that follows Keras' naming need no rewriting of their arithmetic here.
+        activation, self.layer.activation = self.layer.activation, keras.activations.linear
+        try:
+            return self.layer(x)
+        finally:
+            self.layer.activation = activation

@@ -1,0 +1,1 @@
+"""Synthesis of inputs from a teacher alone."""

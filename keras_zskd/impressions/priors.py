@@ -1,0 +1,112 @@
+"""What an impression should look like, without data: penalties on its pixels or activations."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_zskd.configurable import Configurable
+from keras_zskd.errors import InputError
+from keras_zskd.teacher import Teacher
+
+
+class Prior(Configurable):
+    """Base class: a penalty per impression, added to its loss.
+
+    Args:
+        weight: Factor of the penalty, 0 or more.
+    """
+
+    group_size = 1
+    """How many consecutive impressions the penalty looks at together."""
+
+    def __init__(self, weight: float):
+        if not weight >= 0:
+            raise InputError(f"weight={weight} was received; expected a number of 0 or more.")
+        self.weight = float(weight)
+
+    def taps(self, teacher: Teacher) -> list[Any]:
+        """Symbolic tensors of the teacher whose values `penalty` wants."""
+        return []
+
+    def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
+        """The penalty `(N,)`, without the weight.
+
+        Args:
+            pixels: `(N, *input_shape)`, scaled to [0, 1].
+            taps: Values of the tensors that `taps` named, `N` first.
+            teacher: The teacher.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"weight": self.weight}
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class TotalVariation(Prior):
+    """Neighbouring pixels should be alike: `sum |x_(i+1) - x_i|` over height and width.
+
+    Per impression, summed over pixels and channels (Mahendran and Vedaldi, CVPR 2015, with exponent
+    1), on pixels scaled to [0, 1], so one weight fits every input range.
+    """
+
+    def __init__(self, weight: float = 1e-3):
+        super().__init__(weight)
+
+    def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
+        """See `Prior.penalty`."""
+        if len(teacher.input_shape) != 3:
+            raise InputError(
+                f"TotalVariation was received for inputs of shape {teacher.input_shape}; expected "
+                "images (height, width, channels), so leave this prior out."
+            )
+        return tf.image.total_variation(pixels)
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class BatchNormStatistics(Prior):
+    """Activations should have the mean and variance that the teacher's normalisations remember.
+
+    `sum over layers of |mu - mu_l|_2 + |sigma^2 - sigma_l^2|_2` (Yin et al., DeepInversion, CVPR 2020,
+    equation 4), `mu` and `sigma^2` taken over the `group_size` impressions of a group and the
+    positions of the map. DeepInversion takes them over the batch; with fixed groups of consecutive
+    impressions the result does not depend on the batch size.
+
+    Args:
+        weight: Factor of the penalty.
+        group_size: Impressions per group; batch sizes must be multiples of it.
+    """
+
+    def __init__(self, weight: float = 1.0, group_size: int = 50):
+        super().__init__(weight)
+        if group_size < 2:
+            raise InputError(f"group_size={group_size} was received; expected 2 or more.")
+        self.group_size = group_size
+
+    def taps(self, teacher: Teacher) -> list[Any]:
+        """See `Prior.taps`."""
+        return teacher.batch_norm_inputs
+
+    def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
+        """See `Prior.penalty`; each impression of a group carries its share."""
+        total = tf.zeros((tf.shape(pixels)[0] // self.group_size,))
+        for layer, value in zip(teacher.batch_norms, taps, strict=True):
+            channels = value.shape[-1]
+            grouped = tf.reshape(tf.cast(value, tf.float32), (-1, self.group_size * _positions(value), channels))
+            mean, variance = tf.nn.moments(grouped, axes=[1])
+            total += tf.norm(mean - layer.moving_mean + 1e-12, axis=-1)
+            total += tf.norm(variance - layer.moving_variance + 1e-12, axis=-1)
+        return tf.repeat(total / self.group_size, self.group_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "group_size": self.group_size}
+
+
+def _positions(value: Any) -> int:
+    positions = 1
+    for size in value.shape[1:-1]:
+        positions *= size
+    return positions

@@ -1,0 +1,35 @@
+"""Architectures of the literature, and `slim` for a narrower copy of any other.
+
+`ARCHITECTURES` maps the names of the command line to functions that build a freshly initialised
+model and take `num_classes` and `input_shape`.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import keras
+
+from keras_zskd.models.alexnet import LocalResponseNormalization, alexnet, alexnet_half
+from keras_zskd.models.lenet import lenet5, lenet5_half
+from keras_zskd.models.slim import slim
+
+ARCHITECTURES: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
+    {
+        "lenet5": lenet5,
+        "lenet5-half": lenet5_half,
+        "lenet5-half-dafl": functools.partial(lenet5_half, "dafl"),
+        "alexnet": alexnet,
+        "alexnet-half": alexnet_half,
+    }
+)
+
+__all__ = [
+    "ARCHITECTURES",
+    "LocalResponseNormalization",
+    "alexnet",
+    "alexnet_half",
+    "lenet5",
+    "lenet5_half",
+    "slim",
+]

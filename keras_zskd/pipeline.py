@@ -1,0 +1,317 @@
+"""The whole of it: teacher in, deployable student out; every stage resumable."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd import callbacks, datasets, evaluation, models
+from keras_zskd import export as export_module
+from keras_zskd.distillation.distiller import Distiller, check_student
+from keras_zskd.errors import InputError
+from keras_zskd.impressions.transfer_set import TransferSet
+from keras_zskd.litert import LiteRTModel
+from keras_zskd.methods import METHODS, Recipe, get_recipe
+from keras_zskd.metrics import TeacherAgreement
+from keras_zskd.run_record import RunRecord
+from keras_zskd.teacher import Teacher, load_model
+
+_HELD_OUT = 1_000
+_REPORTED = 1_000
+_EXPLAINED = 8
+
+
+def distill(
+    teacher: Teacher | keras.Model | str | os.PathLike[str],
+    student: float | keras.Model | str | os.PathLike[str] = 0.5,
+    method: str = "zskd",
+    output_dir: str | os.PathLike[str] = "run",
+    *,
+    preset: str = "default",
+    num_impressions: int | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    input_range: tuple[float, float] | None = None,
+    training_dataset: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    unsafe: bool = False,
+    verbose: int | str = "auto",
+) -> dict[str, Any]:
+    """Turn a trained classifier into a smaller one that deploys.
+
+    Synthesises impressions, trains the student on them, exports it, measures it, and writes a report.
+    The same call on the same directory goes on where an interrupted one stopped.
+
+    Args:
+        teacher: A `Teacher`, a Keras classifier, or the path of one.
+        student: A width in (0, 1] for `slim`, a Keras classifier (trained in place), or a path.
+        method: A name of `METHODS`.
+        output_dir: The run directory; new, empty, or of the same call. DESIGN of its files:
+            run.json, impressions/, student.keras, student/ (SavedModel), student.tflite,
+            student_int8.tflite, logs/ (TensorBoard), report.html, README.md (model card).
+        preset: "default" or "paper".
+        num_impressions: How many; default: the recipe's.
+        epochs: Of the training; default: the recipe's.
+        seed: Of everything random.
+        input_range: `(low, high)` of the teacher's pixels; see `Teacher`.
+        training_dataset: TFDS name of real, labelled training data, for methods that need it.
+        dataset: TFDS name of a data set to measure on, its test split. Never used for anything else.
+        data_dir: Where TFDS finds its data; default: `TFDS_DATA_DIR`.
+        unsafe: Whether model files may hold Lambda layers.
+        verbose: As in Keras' `fit`.
+
+    Returns:
+        What RUN/run.json holds; `run["results"]["rows"]` is the table.
+
+    Raises:
+        InputError: For whatever the caller can mend; finished stages stay on disk.
+    """
+    recipe = get_recipe(method, preset)
+    for name, value in (("num_impressions", num_impressions), ("epochs", epochs)):
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} was received; expected 1 or more.")
+    count = num_impressions or recipe.num_impressions
+    epochs = epochs or recipe.epochs
+    if METHODS[method].needs_data and not training_dataset:
+        raise InputError(
+            f"Method {method!r} needs {METHODS[method].needs}; name it with --training_dataset "
+            "(in Python: training_dataset=)."
+        )
+    teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher, input_range, unsafe)
+    real = None
+    if dataset is not None:  # Read first: a wrong name should not wait for the synthesis.
+        real = datasets.load(dataset, "test", teacher.input_shape, teacher.input_range, data_dir)
+    keras.utils.set_random_seed(seed)
+    learner = _student(teacher, student, unsafe)
+    record = RunRecord(
+        output_dir,
+        {
+            "method": method,
+            "preset": preset,
+            "seed": seed,
+            "num_impressions": count if recipe.synthesis else 0,
+            "epochs": epochs,
+            "student": learner.count_params(),
+            "teacher": teacher.describe(),
+            "training_dataset": training_dataset,
+        },
+    )
+    directory = record.directory
+    impressions = None
+    if recipe.synthesis is not None:
+        impressions = _synthesize(teacher, recipe, count, seed, record, verbose)
+    _train(teacher, learner, recipe, impressions, training_dataset, data_dir, epochs, record, verbose)
+    learner = load_model(directory / "student.keras", unsafe=True)
+    _measure(teacher, learner, impressions, dataset, real, record)
+    _report(teacher, learner, impressions, record)
+    return record.run
+
+
+def _student(teacher: Teacher, student: Any, unsafe: bool) -> keras.Model:
+    """The untrained student, checked against the teacher."""
+    if isinstance(student, bool | int | float):
+        student = models.slim(teacher.original, float(student))
+    elif isinstance(student, str | os.PathLike):
+        student = load_model(student, unsafe=unsafe)
+    check_student(teacher, student)
+    return student
+
+
+def _synthesize(
+    teacher: Teacher, recipe: Recipe, count: int, seed: int, record: RunRecord, verbose: Any
+) -> TransferSet:
+    assert recipe.synthesis is not None  # noqa: S101 - for the type checker; the caller looked
+    generator = recipe.synthesis(teacher)
+    logs = str(record.directory / "logs")
+    with record.timed("synthesis", num_impressions=count, config=generator.get_config()):
+        return generator.generate(
+            count,
+            record.directory / "impressions",
+            seed=seed,
+            callbacks=callbacks.for_synthesis(logs),
+            verbose=verbose,
+        )
+
+
+def _train(
+    teacher: Teacher,
+    student: keras.Model,
+    recipe: Recipe,
+    impressions: TransferSet | None,
+    training_dataset: str | None,
+    data_dir: str | None,
+    epochs: int,
+    record: RunRecord,
+    verbose: Any,
+) -> None:
+    path = record.directory / "student.keras"
+    if path.exists():
+        return
+    logs = str(record.directory / "logs" / "distillation")
+    watching: list[Any] = [keras.callbacks.TensorBoard(logs), keras.callbacks.TerminateOnNaN()]
+    if impressions is not None:
+        total = impressions.num_impressions
+        held_out = min(_HELD_OUT, total // 10)
+        data = impressions.dataset(recipe.batch_size, seed=record.run["seed"], stop=total - held_out)
+        size = total - held_out
+        if held_out:
+            images = impressions.images(total - held_out, total)
+            watching.insert(0, callbacks.HeldOutAgreement(images, teacher))
+    else:
+        x, y = datasets.load(
+            training_dataset or "", "train", teacher.input_shape, teacher.input_range, data_dir
+        )
+        size = len(x)
+        data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(size, seed=record.run["seed"])
+        data = data.batch(recipe.batch_size).prefetch(tf.data.AUTOTUNE)
+    # Removed by Keras when the training ends; what an interrupted run goes on from.
+    watching.append(keras.callbacks.BackupAndRestore(str(record.directory / ".backup")))
+    rate: Any = recipe.learning_rate
+    if recipe.decay:
+        steps = epochs * -(-size // recipe.batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+    distiller = Distiller(
+        teacher,
+        student,
+        temperature=recipe.temperature,
+        hard_label_weight=recipe.hard_label_weight,
+        augmentations=recipe.augmentations(),
+    )
+    distiller.compile(optimizer=keras.optimizers.Adam(rate), metrics=[TeacherAgreement()])
+    with record.timed("distillation", config=_training_config(recipe, epochs)):
+        history = distiller.fit(data, epochs=epochs, callbacks=watching, verbose=verbose, shuffle=False)
+        losses = history.history["loss"]
+        if not np.isfinite(losses[-1:]).all():
+            raise InputError(
+                f"The loss of the student became NaN in epoch {len(losses)}; the impressions are "
+                "kept, so lower the learning rate, or check the student's initialisation."
+            )
+        # A file that stands is a finished file.
+        student.save(record.directory / ".student.keras")
+        os.replace(record.directory / ".student.keras", path)
+    record.update("distillation", history=history.history)
+
+
+def _training_config(recipe: Recipe, epochs: int) -> dict[str, Any]:
+    return {
+        "temperature": recipe.temperature,
+        "hard_label_weight": recipe.hard_label_weight,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        "decay": recipe.decay,
+        "epochs": epochs,
+        "augmentations": [
+            keras.saving.serialize_keras_object(item) for item in recipe.augmentations()
+        ],
+    }
+
+
+def _measure(
+    teacher: Teacher,
+    student: keras.Model,
+    impressions: TransferSet | None,
+    dataset: str | None,
+    real: tuple[np.ndarray, np.ndarray] | None,
+    record: RunRecord,
+) -> None:
+    """Export the student, then put teacher, student and int8 student side by side."""
+    directory = record.directory
+    labels = None
+    if real is not None:
+        images, labels = real
+    elif impressions is not None:
+        total = impressions.num_impressions
+        images = impressions.images(max(0, total - _HELD_OUT), total)
+    else:
+        images = np.zeros((0, *teacher.input_shape), np.float32)
+    calibration: Any = impressions if impressions is not None else images
+    with record.timed("export"):
+        files = {
+            name: export_module.export(
+                student, directory / file, format, calibration, teacher.input_range
+            )
+            for name, file, format in (
+                ("SavedModel", "student", "saved_model"),
+                ("LiteRT float32", "student.tflite", "litert"),
+                ("LiteRT int8", "student_int8.tflite", "litert_int8"),
+            )
+        }
+    record.update(
+        "export",
+        files={
+            name: {
+                "file": pathlib.Path(result.path).name,
+                "bytes": result.bytes,
+                "agreement": result.agreement,
+                "max_abs_difference": result.max_abs_difference,
+                "num_checked": result.num_checked,
+            }
+            for name, result in files.items()
+        },
+    )
+    float_model = LiteRTModel(directory / "student.tflite")
+    int8_model = LiteRTModel(directory / "student_int8.tflite")
+    with record.timed("evaluation"), _teacher_file(teacher) as teacher_file:
+        rows = [
+            _row("teacher", teacher, teacher, images, labels, teacher.num_parameters, teacher_file),
+            _row("student", teacher, student, images, labels, student.count_params(), float_model),
+            _row("student int8", teacher, int8_model, images, labels, student.count_params(), int8_model),
+        ]
+    record.update(
+        "results",
+        rows=rows,
+        measured_on=f"{dataset} (test, {len(images)} images, used to measure only)"
+        if labels is not None
+        else f"{len(images)} held-out impressions; accuracy is not known without data",
+        fidelity=evaluation.evaluate(teacher, student, images, labels) if len(images) else {},
+    )
+
+
+@contextlib.contextmanager
+def _teacher_file(teacher: Teacher) -> Iterator[LiteRTModel]:
+    """The teacher as a LiteRT file, so that sizes and times are of one kind; gone afterwards."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.path.join(scratch, "teacher.tflite")
+        export_module.export(teacher.model, path, "litert", None, teacher.input_range)
+        yield LiteRTModel(path)
+
+
+def _row(
+    name: str, teacher: Teacher, model: Any, images: Any, labels: Any, parameters: int, file: LiteRTModel
+) -> dict[str, Any]:
+    measured = evaluation.evaluate(teacher, model, images, labels) if len(images) else {}
+    return {
+        "model": name,
+        "accuracy": measured.get("student_accuracy"),
+        "agreement": measured.get("agreement"),
+        "parameters": parameters,
+        "bytes": os.path.getsize(file.path),
+        "ms_per_image": file.milliseconds_per_image(),
+    }
+
+
+def _report(
+    teacher: Teacher, student: keras.Model, impressions: TransferSet | None, record: RunRecord
+) -> None:
+    arrays = impressions.arrays(limit=_REPORTED) if impressions is not None else None
+    attention: Any = None
+    if arrays is not None and len(teacher.input_shape) == 3:
+        try:
+            attention = evaluation.attention_maps(
+                {"teacher": teacher.model, "student": student},
+                arrays["image"][:_EXPLAINED],
+                arrays["logits"][:_EXPLAINED].argmax(-1),
+            )
+        except Exception as error:  # A picture that fails must not cost a finished student.
+            attention = f"{type(error).__name__}: {error}"
+    evaluation.write_report(
+        record.directory / "report.html", record.run, arrays, teacher.input_range, attention
+    )
+    evaluation.write_model_card(record.directory / "README.md", record.run)

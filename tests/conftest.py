@@ -1,0 +1,176 @@
+"""Fixtures shared by all tests.
+
+TensorFlow fixes its devices when it first computes, so the two logical CPUs that the distribution
+tests need are asked for here, before any test module is imported. Tests that do not use a strategy
+see `CPU:0` as ever.
+
+Teachers: `make_teacher(kind)` builds a tiny classifier with random weights; `TEACHER_KINDS` names
+every kind, and the fixture `any_teacher` runs a test once for each of them.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+_CPU = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+NUM_CLASSES = 4
+INPUT_SHAPE = (8, 8, 1)
+
+TEACHER_KINDS = (
+    "logits",
+    "softmax",
+    "softmax_layer",
+    "batch_norm",
+    "nested",
+    "nested_softmax",
+    "sequential",
+    "conv_head",
+)
+
+
+def build_teacher(
+    kind: str = "logits",
+    num_classes: int = NUM_CLASSES,
+    input_shape: tuple[int, int, int] = INPUT_SHAPE,
+    seed: int = 0,
+) -> keras.Model:
+    """Builds a tiny classifier with random weights; every kind has the same duty.
+
+    Args:
+        kind: One of `TEACHER_KINDS`: how the classifier ends or is put together.
+        num_classes: Number of outputs.
+        input_shape: Shape of one image, without the batch.
+        seed: Seeds the weights; two calls with the same arguments give equal weights.
+    """
+    if kind not in TEACHER_KINDS:
+        raise ValueError(f"Received kind={kind!r}; expected one of {TEACHER_KINDS}.")
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    inputs = keras.Input(input_shape, name="image")
+    if kind == "sequential":
+        model = keras.Sequential(
+            [
+                inputs,
+                layers.Conv2D(4, 3, activation="relu", name="conv"),
+                layers.Flatten(name="flatten"),
+                layers.Dense(6, activation="relu", name="hidden"),
+                layers.Dense(num_classes, name="head"),
+            ],
+            name=kind,
+        )
+        return _with_peaked_head(model, seed)
+    if kind.startswith("nested"):
+        x = _body(input_shape, batch_norm=True)(inputs)
+        end = "softmax" if kind == "nested_softmax" else None
+        head = keras.Sequential(
+            [keras.Input(x.shape[1:]), layers.Dense(num_classes, activation=end, name="head")],
+            name="classifier",
+        )
+        return _with_peaked_head(keras.Model(inputs, head(x), name=kind), seed)
+    x = layers.Conv2D(4, 3, activation=None if kind == "batch_norm" else "relu", name="conv")(
+        inputs
+    )
+    if kind == "batch_norm":
+        x = layers.BatchNormalization(name="bn")(x)
+        x = layers.ReLU(name="relu")(x)
+    if kind == "conv_head":
+        x = layers.Conv2D(num_classes, 1, name="head")(x)
+        outputs = layers.GlobalAveragePooling2D(name="pool")(x)
+        return _with_peaked_head(keras.Model(inputs, outputs, name=kind), seed)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(6, activation="relu", name="hidden")(x)
+    outputs = layers.Dense(
+        num_classes, activation="softmax" if kind == "softmax" else None, name="head"
+    )(x)
+    if kind == "softmax_layer":
+        outputs = layers.Softmax(name="probabilities")(outputs)
+    return _with_peaked_head(keras.Model(inputs, outputs, name=kind), seed)
+
+
+def _body(input_shape: tuple[int, int, int], batch_norm: bool) -> keras.Model:
+    """A model to be nested in another, as `keras.applications` models are."""
+    layers = keras.layers
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(4, 3, name="inner_conv")(inputs)
+    if batch_norm:
+        x = layers.BatchNormalization(name="inner_bn")(x)
+    x = layers.ReLU(name="inner_relu")(x)
+    return keras.Model(inputs, layers.Flatten(name="inner_flatten")(x), name="body")
+
+
+def _with_peaked_head(model: keras.Model, seed: int) -> keras.Model:
+    """Gives random weights some contrast: biases, batch-norm statistics and confident outputs.
+
+    Fresh layers have zero biases and batch norms of mean 0 and variance 1, under which an error in
+    their use does not show.
+    """
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        value = variable.numpy()
+        path = variable.path
+        if path.endswith(("bias", "beta", "moving_mean")):
+            variable.assign(rng.normal(0.0, 0.2, value.shape))
+        elif path.endswith(("gamma", "moving_variance")):
+            variable.assign(rng.uniform(0.5, 1.5, value.shape))
+        elif path.endswith("head/kernel"):
+            variable.assign(3.0 * value)
+    return model
+
+
+@pytest.fixture
+def make_teacher():
+    """The function `build_teacher(kind, num_classes, input_shape, seed)`."""
+    return build_teacher
+
+
+@pytest.fixture
+def tiny_teacher() -> keras.Model:
+    """A tiny random classifier that ends in logits, 8x8x1 to 4 classes."""
+    return build_teacher("logits")
+
+
+@pytest.fixture(params=TEACHER_KINDS)
+def any_teacher(request) -> keras.Model:
+    """Every kind of tiny random classifier, one test each."""
+    return build_teacher(request.param)
+
+
+@pytest.fixture
+def make_images():
+    """A function that gives uniform random images in [0, 1], (num, *input_shape) float32."""
+
+    def make(num: int = 8, input_shape: tuple[int, ...] = INPUT_SHAPE, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return rng.uniform(0.0, 1.0, (num, *input_shape)).astype("float32")
+
+    return make
+
+
+@pytest.fixture
+def saved_teacher(tmp_path, tiny_teacher) -> str:
+    """The path of a `.keras` file that holds `tiny_teacher`."""
+    path = str(tmp_path / "teacher.keras")
+    tiny_teacher.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def two_replicas() -> tf.distribute.Strategy:
+    """A `MirroredStrategy` on the two logical CPUs."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(autouse=True)
+def _same_start_for_every_test():
+    """Seeds Python, NumPy and TensorFlow before a test and takes back a changed dtype policy."""
+    policy = keras.config.dtype_policy()
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy(policy)

@@ -1,0 +1,57 @@
+import math
+
+import keras
+import pytest
+
+from keras_zskd.errors import InputError
+from keras_zskd.models import ARCHITECTURES, lenet5, lenet5_half
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        (lenet5, 61_706),
+        (lenet5_half, 35_820),
+        (lambda: lenet5_half("zskd"), 35_820),
+        (lambda: lenet5_half("dafl"), 15_738),
+    ],
+)
+def test_sizes_are_the_published_ones(model, parameters):
+    assert model().count_params() == parameters
+
+
+def test_shapes_follow_the_arguments():
+    model = lenet5(num_classes=7, input_shape=(28, 28, 3))
+    assert model.input_shape == (None, 28, 28, 3)
+    assert model.output_shape == (None, 7)
+
+
+def test_ends_in_float32_logits_under_mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = lenet5_half("dafl")
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert model.get_layer("conv1").compute_dtype == "float16"
+    assert model.output.dtype == "float32"
+    assert model.get_layer("logits").activation is keras.activations.linear
+
+
+def test_unknown_variant_is_refused():
+    with pytest.raises(InputError, match=r"'third'.*35,820.*15,738"):
+        lenet5_half("third")
+
+
+def test_every_architecture_of_the_command_line():
+    trainable = {
+        name: sum(math.prod(weight.shape) for weight in build().trainable_weights)
+        for name, build in ARCHITECTURES.items()
+    }
+    assert trainable == {
+        "lenet5": 61_706,
+        "lenet5-half": 35_820,
+        "lenet5-half-dafl": 15_738,
+        "alexnet": 1_659_178,
+        "alexnet-half": 417_434,
+    }
+    assert ARCHITECTURES["lenet5-half-dafl"](num_classes=3).output_shape == (None, 3)

@@ -1,0 +1,161 @@
+"""The house rules that a machine can hold: imports point down and stay light, files stay short."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "keras_zskd"
+ROOT = Path(__file__).resolve().parent.parent / PACKAGE
+MAX_LINES = 400
+
+# From the ground up. A file may import from any floor below its own, and from its own part of the
+# house; never from above, and never from a neighbour on the same floor. `keras_zskd/__init__.py`
+# and `__main__.py` are the roof: they may import everything, and nothing imports them.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("graph",),
+    ("teacher", "models", "datasets", "metrics", "litert", "pictures"),
+    ("impressions", "distillation"),
+    ("callbacks", "evaluation", "export", "run_record"),
+    ("methods",),
+    ("pipeline", "train"),
+    ("cli",),
+)
+FLOOR_OF = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+ROOF = ("__init__", "__main__")
+
+# Packages that are imported where they are used, so that `import keras_zskd` costs what
+# `import keras` costs.
+HEAVY = (
+    "ai_edge_litert",
+    "matplotlib",
+    "mlxtend",
+    "scipy",
+    "tensorboard",
+    "tensorflow_datasets",
+    "tf_keras_vis",
+)
+
+
+def part_of(path: Path, root: Path = ROOT) -> str:
+    """The part of the house that a file belongs to: the first name below the package."""
+    return path.relative_to(root).with_suffix("").parts[0]
+
+
+def imported_names(source: str) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything that a file imports, at any depth.
+
+    `from a import b` counts as `a.b`: whether b is a module or a name in one, its part is the same.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def upward_imports(path: Path, root: Path = ROOT) -> list[str]:
+    """One sentence for each import of a file that does not point down."""
+    own = part_of(path, root)
+    if own in ROOF:
+        return []
+    found = []
+    for line, name in imported_names(path.read_text(encoding="utf-8")):
+        where = f"{path.relative_to(root.parent)}:{line}"
+        if name.startswith("."):
+            found.append(f"{where} imports {name}: write the full name, {PACKAGE}. ...")
+            continue
+        first, *rest = name.split(".")
+        if first != PACKAGE or rest[:1] == [own]:
+            continue
+        target = rest[0] if rest else ""
+        if target not in FLOOR_OF:
+            found.append(
+                f"{where} imports {name} by way of the roof; name the module that holds it"
+            )
+        elif FLOOR_OF[target] >= FLOOR_OF[own]:
+            found.append(f"{where} imports {name}, which is not on a floor below {own}")
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_house_was_found():
+    assert ROOT / "__init__.py" in modules()
+    assert ROOT / "teacher.py" in modules()
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_every_file_has_a_floor(path):
+    part = part_of(path)
+    assert part in FLOOR_OF or part in ROOF, (
+        f"{relative(path)} belongs to no floor; give {part!r} one in FLOORS and in CONTRIBUTING.md"
+    )
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_imports_point_down(path):
+    assert upward_imports(path) == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_no_file_is_long(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{relative(path)} has {lines} lines, {MAX_LINES} at most"
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_flags_are_defined_on_the_command_line_only(path):
+    """absl flags are global to the process: a library that defines them breaks its users' own."""
+    if part_of(path) == "cli":
+        return
+    names = [name for _, name in imported_names(path.read_text(encoding="utf-8"))]
+    assert not [name for name in names if name.startswith(("absl.flags", "absl.app", "argparse"))]
+
+
+def test_importing_the_package_is_light():
+    code = (
+        "import sys, keras\n"
+        "before = set(sys.modules)\n"
+        f"import {PACKAGE}\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        f"print(*sorted(new & set({HEAVY!r})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "", f"import {PACKAGE} also imports {done.stdout}"
+
+
+@pytest.mark.parametrize(
+    ("line", "is_fine"),
+    [
+        ("from keras_zskd.errors import InputError", True),
+        ("from keras_zskd import graph", True),
+        ("import keras_zskd.teacher", True),
+        ("from keras_zskd.impressions.targets import Targets", True),
+        ("import keras", True),
+        ("from keras_zskd.distillation import losses", False),
+        ("from keras_zskd.pipeline import distill", False),
+        ("def f():\n    import keras_zskd.cli", False),
+        ("import keras_zskd", False),
+        ("from keras_zskd import Teacher", False),
+        ("from . import targets", False),
+        ("from ..teacher import Teacher", False),
+    ],
+)
+def test_the_rule_tells_up_from_down(tmp_path, line, is_fine):
+    path = tmp_path / PACKAGE / "impressions" / "generator.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(line + "\n", encoding="utf-8")
+    assert (upward_imports(path, tmp_path / PACKAGE) == []) is is_fine

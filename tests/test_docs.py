@@ -1,0 +1,110 @@
+"""What is public is documented, and what the documentation shows is what happens."""
+
+import doctest
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import types
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_zskd
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def _load_generator() -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_api", DOCS / "generate_api.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate_api = _load_generator()
+
+
+def public_names(module: types.ModuleType = keras_zskd) -> list[str]:
+    """Every public name, dotted, those of public modules (`metrics`, `callbacks`, ...) too."""
+    names = []
+    for name, value in generate_api.public(module).items():
+        dotted = f"{module.__name__}.{name}"
+        names.append(dotted)
+        if inspect.ismodule(value):
+            names.extend(public_names(value))
+    return names
+
+
+def look_up(dotted: str) -> object:
+    value: object = keras_zskd
+    for name in dotted.split(".")[1:]:
+        value = getattr(value, name)
+    return value
+
+
+def module_names() -> list[str]:
+    found = pkgutil.walk_packages(keras_zskd.__path__, prefix="keras_zskd.")
+    return [info.name for info in found if not info.name.endswith("__main__")]
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def examples(page: Path) -> str:
+    """The interactive examples of a Markdown page, as one session."""
+    blocks = re.findall(r"^```(?:pycon|python)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    return "\n".join(block for block in blocks if block.lstrip().startswith(">>>"))
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_is_in_the_reference(name):
+    reference = (DOCS / "api.md").read_text(encoding="utf-8")
+    assert re.search(rf":: *{re.escape(name)}$", reference, re.M), (
+        f"{name} is public but not in docs/api.md; run `python docs/generate_api.py`"
+    )
+
+
+def test_the_reference_is_up_to_date():
+    assert generate_api.main(["--check"]) == 0, "run `python docs/generate_api.py`"
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_has_a_docstring_of_its_own(name):
+    value = look_up(name)
+    if not (inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)):
+        return  # A constant: its class' docstring says nothing of it.
+    # Not inspect.getdoc: what a class inherits from Keras describes Keras' class.
+    assert (value.__doc__ or "").strip(), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    # What every example may use without saying so.
+    given = {"keras": keras, "np": np, "tf": tf, "directory": str(tmp_path / "new")}
+    assert doctest.testmod(module, extraglobs=given, optionflags=FLAGS).failed == 0
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_the_examples_on_the_pages_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    session = examples(page)
+    test = doctest.DocTestParser().get_doctest(session, {}, page.name, str(page), 0)
+    assert doctest.DocTestRunner(optionflags=FLAGS).run(test).failed == 0
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_the_links_between_the_pages_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
