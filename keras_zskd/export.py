@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.errors import InputError
-from keras_zskd.graph import inline
+from keras_zskd.graph import float32_copy, inline, share_layer
 from keras_zskd.litert import LiteRTModel
 from keras_zskd.teacher import check_classifier
 
@@ -112,7 +112,7 @@ def export(
             "No calibration images were received; expected some for int8, whose ranges are "
             "measured on them, so pass calibration=impressions (on the command line --calibration)."
         )
-    reference = float32_copy(model)
+    reference = _in_float32(model)
     checks = _fill_up(images, num_checks, shape, input_range)
     expected = _in_batches(lambda x: reference(x, training=False), checks)
     if not np.isfinite(expected).all():
@@ -139,36 +139,14 @@ def export(
     return ExportResult(str(target), format, size, agreement, difference, len(checks))
 
 
-def float32_copy(model: keras.Model) -> keras.Model:
-    """A model of the same weights that computes in float32 throughout.
-
-    Returns:
-        A model of one plain input and output. It shares the layers of `model` if they are all
-        float32; otherwise it is a flat copy with weights of its own.
-    """
+def _in_float32(model: keras.Model) -> keras.Model:
+    """The model with one plain input and output, or a float32 copy where it computes in less."""
     plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    layers = inline(plain, lambda layer: layer).layers
     # An InputLayer names the global policy as its own and computes nothing.
+    layers = inline(plain, share_layer).layers
     dtypes = {x.compute_dtype for x in layers if not isinstance(x, keras.layers.InputLayer)}
-    if dtypes <= {"float32"} and plain.inputs[0].dtype == "float32":
-        return plain
-    copies: list[tuple[keras.Layer, keras.Layer]] = []
-
-    def copy(layer: Any) -> Any:
-        config = layer.get_config()
-        if isinstance(layer, keras.Layer) and "dtype" in config:
-            config["dtype"] = "float32"
-        duplicate = layer.__class__.from_config(config)
-        if isinstance(layer, keras.Layer):
-            copies.append((layer, duplicate))
-        return duplicate
-
-    flat = inline(plain, copy)
-    for layer, duplicate in copies:
-        duplicate.set_weights(layer.get_weights())
-        if hasattr(duplicate, "finalize_state"):  # Normalization derives tensors from its weights.
-            duplicate.finalize_state()
-    return flat
+    is_float32 = dtypes <= {"float32"} and plain.inputs[0].dtype == "float32"
+    return plain if is_float32 else float32_copy(plain)
 
 
 def _find_format(target: pathlib.Path, format: str | None) -> str:

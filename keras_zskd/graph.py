@@ -1,8 +1,8 @@
 """A Keras graph opened up: nested models inlined, the final softmax taken off, tensors tapped.
 
-Keras rebuilds a graph node by node in `keras.models.clone_model`. Everything here is that one public
-function with a different answer to "what stands at this node", so shared layers, residual additions
-and `keras.ops` nodes come along as Keras itself brings them.
+Keras rebuilds a graph node by node when it clones a model. Everything here is that one walk with a
+different answer to "what stands at this node", so shared layers, residual additions and `keras.ops`
+nodes come along as Keras itself brings them.
 """
 
 import dataclasses
@@ -50,7 +50,39 @@ def inline(
             copies[id(layer)] = copy_layer(layer)
         return copies[id(layer)]
 
-    return _as_model(model, lambda x: _replay(model, x, copy_once, lambda layer, *a, **k: layer(*a, **k)))
+    return _as_model(
+        model, lambda x: _replay(model, x, copy_once, lambda layer, *a, **k: layer(*a, **k))
+    )
+
+
+def float32_copy(model: keras.Model) -> keras.Model:
+    """A flat copy of a model, with weights of its own, that computes in float32 throughout.
+
+    Args:
+        model: As for `inline`. Layers of one name in different nested models are renamed.
+    """
+    taken: set[str] = set()
+    copies: list[tuple[keras.Layer, keras.Layer]] = []
+
+    def copy(layer: Operation) -> Operation:
+        config = layer.get_config()
+        if not isinstance(layer, keras.Layer):
+            return layer.__class__.from_config(config)
+        name, number = layer.name, 1
+        while name in taken:
+            name, number = f"{layer.name}_{number}", number + 1
+        taken.add(name)
+        config = {**config, "name": name, **({"dtype": "float32"} if "dtype" in config else {})}
+        duplicate = layer.__class__.from_config(config)
+        copies.append((layer, duplicate))
+        return duplicate
+
+    flat = inline(model, copy)
+    for layer, duplicate in copies:
+        duplicate.set_weights(layer.get_weights())
+        if hasattr(duplicate, "finalize_state"):  # Normalization derives tensors from its weights.
+            duplicate.finalize_state()
+    return flat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +164,7 @@ def _replay(
     call: Callable[..., Any],
 ) -> Any:
     """Run the graph of `model` on the symbolic tensor `x`, opening nested models."""
-    # A Model of the same tensors: a Sequential seen as a graph, and without the compile state, which
-    # clone_model would otherwise try to bring along.
+    # A Model of the same tensors: a Sequential seen as a graph.
     plain = keras.Model(model.inputs, model.outputs)
 
     def copy_or_open(layer: Operation) -> Operation:
@@ -144,10 +175,10 @@ def _replay(
             return _replay(layer, args[0], copy_layer, call)
         return call(layer, *args, **kwargs)
 
-    clone = keras.models.clone_model(
-        plain, input_tensors=[x], clone_function=copy_or_open, call_function=call_or_open
-    )
-    return clone.outputs[0]
+    # What keras.models.clone_model itself runs. That function would do, were it not that it makes a
+    # Functional model of each nested graph, which fails on an input that is no Input.
+    outputs = plain._run_through_graph([x], operation_fn=copy_or_open, call_fn=call_or_open)
+    return keras.tree.flatten(outputs)[0]
 
 
 # Layers that leave the meaning of the class scores alone: behind them the search for the softmax and
@@ -185,7 +216,9 @@ def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
         ):
             return softmax, layer
         inputs = getattr(layer, "_inbound_nodes", None)
-        is_passed = isinstance(layer, (*_TRANSPARENT, keras.layers.Activation, keras.layers.Softmax))
+        is_passed = isinstance(
+            layer, (*_TRANSPARENT, keras.layers.Activation, keras.layers.Softmax)
+        )
         if not inputs or not (is_passed or layer is softmax):
             return softmax, None
         node = layer._inbound_nodes[tensor._keras_history.node_index]

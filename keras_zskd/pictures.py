@@ -41,8 +41,8 @@ def to_pixels(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> np.
     low, high = input_range
     if images.ndim < 2 or not images.size or not high > low:
         raise InputError(
-            f"Images of shape {images.shape} with input_range={input_range} were received; expected "
-            "(images, height, width, channels), one image at least, and low < high."
+            f"Images of shape {images.shape} with input_range={input_range} were received; "
+            "expected (images, height, width, channels), one image at least, and low < high."
         )
     if images.ndim == 2 or images.ndim > 4:
         flat = images.reshape(len(images), -1)
@@ -103,7 +103,9 @@ def grid(
     pixels = to_pixels(images, input_range)
     count = len(pixels)
     if (columns is not None and columns < 1) or cell < 1:
-        raise InputError(f"columns={columns}, cell={cell} were received; expected positive numbers.")
+        raise InputError(
+            f"columns={columns}, cell={cell} were received; expected positive numbers."
+        )
     if labels is not None and len(labels) != count:
         raise InputError(
             f"{len(labels)} labels were received for {count} images; expected one for each."

@@ -11,10 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd import callbacks, datasets, evaluation, models
-from keras_zskd import export as export_module
+from keras_zskd import callbacks, datasets, models
 from keras_zskd.distillation.distiller import Distiller, check_student
 from keras_zskd.errors import InputError
+from keras_zskd.evaluation.attention import attention_maps
+from keras_zskd.evaluation.evaluate import evaluate
+from keras_zskd.evaluation.model_card import write_model_card
+from keras_zskd.evaluation.report import write_report
+from keras_zskd.export import export
 from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.litert import LiteRTModel
 from keras_zskd.methods import METHODS, Recipe, get_recipe
@@ -107,7 +111,9 @@ def distill(
     impressions = None
     if recipe.synthesis is not None:
         impressions = _synthesize(teacher, recipe, count, seed, record, verbose)
-    _train(teacher, learner, recipe, impressions, training_dataset, data_dir, epochs, record, verbose)
+    _train(
+        teacher, learner, recipe, impressions, training_dataset, data_dir, epochs, record, verbose
+    )
     learner = load_model(directory / "student.keras", unsafe=True)
     _measure(teacher, learner, impressions, dataset, real, record)
     _report(teacher, learner, impressions, record)
@@ -159,7 +165,9 @@ def _train(
     if impressions is not None:
         total = impressions.num_impressions
         held_out = min(_HELD_OUT, total // 10)
-        data = impressions.dataset(recipe.batch_size, seed=record.run["seed"], stop=total - held_out)
+        data = impressions.dataset(
+            recipe.batch_size, seed=record.run["seed"], stop=total - held_out
+        )
         size = total - held_out
         if held_out:
             images = impressions.images(total - held_out, total)
@@ -186,7 +194,9 @@ def _train(
     )
     distiller.compile(optimizer=keras.optimizers.Adam(rate), metrics=[TeacherAgreement()])
     with record.timed("distillation", config=_training_config(recipe, epochs)):
-        history = distiller.fit(data, epochs=epochs, callbacks=watching, verbose=verbose, shuffle=False)
+        history = distiller.fit(
+            data, epochs=epochs, callbacks=watching, verbose=verbose, shuffle=False
+        )
         losses = history.history["loss"]
         if not np.isfinite(losses[-1:]).all():
             raise InputError(
@@ -234,9 +244,7 @@ def _measure(
     calibration: Any = impressions if impressions is not None else images
     with record.timed("export"):
         files = {
-            name: export_module.export(
-                student, directory / file, format, calibration, teacher.input_range
-            )
+            name: export(student, directory / file, format, calibration, teacher.input_range)
             for name, file, format in (
                 ("SavedModel", "student", "saved_model"),
                 ("LiteRT float32", "student.tflite", "litert"),
@@ -262,7 +270,15 @@ def _measure(
         rows = [
             _row("teacher", teacher, teacher, images, labels, teacher.num_parameters, teacher_file),
             _row("student", teacher, student, images, labels, student.count_params(), float_model),
-            _row("student int8", teacher, int8_model, images, labels, student.count_params(), int8_model),
+            _row(
+                "student int8",
+                teacher,
+                int8_model,
+                images,
+                labels,
+                student.count_params(),
+                int8_model,
+            ),
         ]
     record.update(
         "results",
@@ -270,7 +286,7 @@ def _measure(
         measured_on=f"{dataset} (test, {len(images)} images, used to measure only)"
         if labels is not None
         else f"{len(images)} held-out impressions; accuracy is not known without data",
-        fidelity=evaluation.evaluate(teacher, student, images, labels) if len(images) else {},
+        fidelity=evaluate(teacher, student, images, labels) if len(images) else {},
     )
 
 
@@ -279,14 +295,20 @@ def _teacher_file(teacher: Teacher) -> Iterator[LiteRTModel]:
     """The teacher as a LiteRT file, so that sizes and times are of one kind; gone afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
         path = os.path.join(scratch, "teacher.tflite")
-        export_module.export(teacher.model, path, "litert", None, teacher.input_range)
+        export(teacher.model, path, "litert", None, teacher.input_range)
         yield LiteRTModel(path)
 
 
 def _row(
-    name: str, teacher: Teacher, model: Any, images: Any, labels: Any, parameters: int, file: LiteRTModel
+    name: str,
+    teacher: Teacher,
+    model: Any,
+    images: Any,
+    labels: Any,
+    parameters: int,
+    file: LiteRTModel,
 ) -> dict[str, Any]:
-    measured = evaluation.evaluate(teacher, model, images, labels) if len(images) else {}
+    measured = evaluate(teacher, model, images, labels) if len(images) else {}
     return {
         "model": name,
         "accuracy": measured.get("student_accuracy"),
@@ -304,14 +326,14 @@ def _report(
     attention: Any = None
     if arrays is not None and len(teacher.input_shape) == 3:
         try:
-            attention = evaluation.attention_maps(
+            attention = attention_maps(
                 {"teacher": teacher.model, "student": student},
                 arrays["image"][:_EXPLAINED],
                 arrays["logits"][:_EXPLAINED].argmax(-1),
             )
         except Exception as error:  # A picture that fails must not cost a finished student.
             attention = f"{type(error).__name__}: {error}"
-    evaluation.write_report(
+    write_report(
         record.directory / "report.html", record.run, arrays, teacher.input_range, attention
     )
-    evaluation.write_model_card(record.directory / "README.md", record.run)
+    write_model_card(record.directory / "README.md", record.run)

@@ -61,7 +61,7 @@ class Teacher:
             model = load_model(model, unsafe=unsafe)
         check_classifier(model, role="teacher")
         self.input_range = _check_range(input_range) or _find_range(model)
-        flat = graph.inline(model, _frozen_copy(model))
+        flat = graph.float32_copy(model)
         self._view = graph.logits_view(flat)
         if self._view.ends_in == "softmax" and hasattr(self._view.head, "activation"):
             # The copies are ours: the activation can go for good, and the model stays serialisable.
@@ -217,41 +217,6 @@ def check_classifier(model: Any, role: str) -> None:
 _REGRESSION_LOSSES = {
     "mse", "mean_squared_error", "mae", "mean_absolute_error", "huber", "huber_loss", "log_cosh",
 }  # fmt: skip
-
-
-def _frozen_copy(model: keras.Model) -> Any:
-    """A `copy_layer` for `graph.inline`: float32, weights included, names unique."""
-    taken: set[str] = set()
-    copied: list[tuple[Any, Any]] = []
-
-    def copy(layer: Any) -> Any:
-        config = layer.get_config()
-        name = base = config.get("name", layer.name)
-        number = 1
-        while name in taken:
-            name, number = f"{base}_{number}", number + 1
-        taken.add(name)
-        if not isinstance(layer, keras.Layer):
-            return layer.__class__.from_config(config)
-        config["name"] = name
-        if "dtype" in config:
-            config["dtype"] = "float32"
-        duplicate = layer.__class__.from_config(config)
-        if layer.built and layer.weights:
-            duplicate.build(_build_shape(layer))
-            duplicate.set_weights(layer.get_weights())
-            if hasattr(duplicate, "finalize_state"):  # Normalization keeps derived tensors.
-                duplicate.finalize_state()
-        duplicate.trainable = False
-        copied.append((layer, duplicate))
-        return duplicate
-
-    return copy
-
-
-def _build_shape(layer: keras.Layer) -> Any:
-    config = layer.get_build_config() or {}
-    return config.get("input_shape") or layer.input.shape
 
 
 def _check_range(input_range: Any) -> tuple[float, float] | None:

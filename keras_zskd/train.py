@@ -52,7 +52,9 @@ def train(
             f"{', '.join(models.ARCHITECTURES)}."
         )
     if not str(output).endswith(".keras"):
-        raise InputError(f"--output={str(output)!r} was received; expected a name ending in .keras.")
+        raise InputError(
+            f"--output={str(output)!r} was received; expected a name ending in .keras."
+        )
     if epochs < 1:
         raise InputError(f"epochs={epochs} was received; expected 1 or more.")
     keras.utils.set_random_seed(seed)

@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import os
 
@@ -6,13 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd import export as export_module
 from keras_zskd.errors import InputError
 from keras_zskd.evaluation import evaluate
 from keras_zskd.export import ExportResult, export, float32_copy
 from keras_zskd.litert import LiteRTModel
 
 layers = keras.layers
+# `keras_zskd.export` is the function; its module goes by its full name.
+export_module = importlib.import_module("keras_zskd.export")
 
 
 class Impressions:

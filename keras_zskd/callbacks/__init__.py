@@ -1,16 +1,19 @@
 """What to watch in TensorBoard: impressions as they form, and fidelity while a student trains.
 
-Ordinary Keras callbacks. Give all of them one `log_dir`: each writes into a directory of its own below
-it, so that no two writers share one, and `tensorboard --logdir` of it shows them side by side.
+Ordinary Keras callbacks. Give all of them one `log_dir`: each writes into a directory of its own
+below it, so that no two writers share one, and `tensorboard --logdir` of it shows them
+side by side.
 """
 
 from keras_zskd.callbacks.class_balance import ClassBalance
+from keras_zskd.callbacks.for_synthesis import for_synthesis
 from keras_zskd.callbacks.held_out_agreement import HeldOutAgreement
 from keras_zskd.callbacks.impression_gallery import ImpressionGallery
 from keras_zskd.callbacks.summary_callback import SummaryCallback
 from keras_zskd.callbacks.target_confidence import TargetConfidence
 
 __all__ = [
+    "for_synthesis",
     "ImpressionGallery",
     "TargetConfidence",
     "ClassBalance",

@@ -29,8 +29,8 @@ class ClassBalance(SummaryCallback):
     Conditioning takes turns and is balanced; what the teacher names need not be: a soft target may
     have its largest share elsewhere, and an impression may miss its target. Over all batches so far
     it writes the picture "class_balance/named_by_conditioned" and the scalars "class_balance/match"
-    (share named as conditioned), "class_balance/evenness" (entropy of the named classes over `log K`,
-    1 is even) and "class_balance/rarest" (count of the rarest named class over the mean count).
+    (share named as conditioned), "class_balance/evenness" (entropy of the named classes over `log
+    K`, 1 is even) and "class_balance/rarest" (count of the rarest named class over the mean count).
     Impressions that an earlier call had finished are not counted.
 
     Args:
@@ -91,8 +91,8 @@ class ClassBalance(SummaryCallback):
         canvas = np.full((_TOP + size + _BOTTOM, _LEFT + size + 8, 3), 255, np.uint8)
         canvas[_TOP : _TOP + size, _LEFT : _LEFT + size] = field
         canvas = pictures.write(
-            canvas, [(8, 2, "conditioned on"), (_LEFT + size // 2 - 50, _TOP + size + 19, "named by the teacher")]
-        )  # fmt: skip
+            canvas, [(8, 2, "conditioned on"), (_LEFT + size // 2 - 50, _TOP + size + 19,
+        "named by the teacher")] )  # fmt: skip
         if classes > _NAMED:
             return canvas
         names = class_labels(range(classes), self.class_names)

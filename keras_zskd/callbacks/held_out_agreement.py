@@ -16,10 +16,11 @@ from keras_zskd.teacher import Teacher
 class HeldOutAgreement(SummaryCallback):
     """Measures `mean_n 1[argmax S(x_n) = argmax T(x_n)]` after epochs of `Distiller.fit`.
 
-    Without data nobody knows the accuracy; agreement on impressions that the student was not trained
-    on is what can be watched, and stopped by. It is put into the logs as "held_out_agreement", so that
-    the history has it and callbacks that stand after this one, `keras.callbacks.EarlyStopping` among
-    them, can monitor it. It measures the student on impressions, which are not real inputs.
+    Without data nobody knows the accuracy; agreement on impressions that the student was not
+    trained on is what can be watched, and stopped by. It is put into the logs as
+    "held_out_agreement", so that the history has it and callbacks that stand after this one,
+    `keras.callbacks.EarlyStopping` among them, can monitor it. Impressions are not real inputs: on
+    those, the two may agree less.
 
     Args:
         images: `(N, *input_shape)` impressions, in the pixel range of the models.
@@ -35,8 +36,8 @@ class HeldOutAgreement(SummaryCallback):
         history: Pairs of epoch and agreement, as measured.
 
     Raises:
-        InputError: If there are no images, `every` or `batch_size` is not positive, or no teacher is
-            known.
+        InputError: If there are no images, `every` or `batch_size` is not positive, or no teacher
+            is known.
 
     Example:
         >>> callback = HeldOutAgreement(np.zeros((10, 8, 8, 1), "float32"), every=5)
@@ -56,8 +57,8 @@ class HeldOutAgreement(SummaryCallback):
         self.images = np.asarray(images, np.float32)
         if self.images.ndim < 2 or not len(self.images):
             raise InputError(
-                f"Images of shape {self.images.shape} were received; expected (images, *input_shape) "
-                "with one image at least."
+                f"Images of shape {self.images.shape} were received; expected (images, "
+                "*input_shape) with one image at least."
             )
         if every < 1 or batch_size < 1:
             raise InputError(
@@ -107,7 +108,7 @@ def _of(model: Any, role: str) -> Any:
     value = getattr(model, role, None)
     if value is None:
         raise InputError(
-            f"No {role} was received and the trained {type(model).__name__} has none; expected one, "
-            f"so pass HeldOutAgreement(images, {role}=...)."
+            f"No {role} was received and the trained {type(model).__name__} has none; expected "
+            f"one, so pass HeldOutAgreement(images, {role}=...)."
         )
     return value

@@ -16,16 +16,17 @@ from keras_zskd.callbacks.summary_callback import (
 from keras_zskd.errors import InputError
 
 _DESCRIPTION = (
-    "Under each impression: the class that it was conditioned on; below that what the teacher says of "
-    "it, with its confidence at temperature 1."
+    "Under each impression: the class that it was conditioned on; below that what the teacher says "
+    "of it, with its confidence at temperature 1."
 )
 
 
 class ImpressionGallery(SummaryCallback):
     """Shows a labelled grid of impressions in TensorBoard, under the tab Images.
 
-    "impressions/forming" is the first batch on its way out of the noise, one step for each checkpoint
-    of the pixel loop; "impressions/finished" is every batch when it is done, one step for each.
+    "impressions/forming" is the first batch on its way out of the noise, one step for each
+    checkpoint of the pixel loop; "impressions/finished" is every batch when it is done, one step
+    for each.
 
     Args:
         log_dir: Parent of the directory "impressions" that the pictures go to.

@@ -14,8 +14,8 @@ _ZOOM = 12
 _LEFT, _TOP, _BOTTOM = 32, 20, 36
 _DESCRIPTION = (
     "Every impression of the batch by the probability that its target gives to its largest class "
-    "(across) and the one that the teacher gives to that class at the synthesis temperature (up). On "
-    "the diagonal the target is reached. Darker is more, on a logarithmic scale."
+    "(across) and the one that the teacher gives to that class at the synthesis temperature (up). "
+    "On the diagonal the target is reached. Darker is more, on a logarithmic scale."
 )
 
 
@@ -24,8 +24,8 @@ class TargetConfidence(SummaryCallback):
 
     For a target `y` of impression `x`, with `k = argmax_j y_j`: asked is `y_k`, achieved is
     `softmax(f(x) / tau)_k` at the temperature `tau` of the synthesis, the one at which `y` is the
-    optimum. For every batch it writes the picture "confidence/achieved_by_target", histograms of the
-    two and of the gap, and the scalars "synthesis/cross_entropy", "synthesis/gap",
+    optimum. For every batch it writes the picture "confidence/achieved_by_target", histograms of
+    the two and of the gap, and the scalars "synthesis/cross_entropy", "synthesis/gap",
     "synthesis/confidence" (the teacher's highest at temperature 1) and "confidence/mean_error".
 
     Args:

@@ -95,7 +95,9 @@ class Mixup(Augmentation):
 
     def __init__(self, probability: float = 0.5):
         if not 0.0 <= probability <= 1.0:
-            raise InputError(f"probability={probability} was received; expected a number in [0, 1].")
+            raise InputError(
+                f"probability={probability} was received; expected a number in [0, 1]."
+            )
         self.probability = probability
 
     def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:

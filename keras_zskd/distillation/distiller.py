@@ -101,7 +101,9 @@ class Distiller(keras.Model):
             for augment in self.augmentations:
                 images = augment(images, self.teacher.input_range)
         with tf.GradientTape() as tape:
-            loss, logged, outputs = self._batch_losses(images, answers, labels, weight, training=True)
+            loss, logged, outputs = self._batch_losses(
+                images, answers, labels, weight, training=True
+            )
             scaled = self.optimizer.scale_loss(loss)
         weights = self.student.trainable_weights
         self.optimizer.apply(tape.gradient(scaled, weights), weights)
@@ -126,7 +128,9 @@ class Distiller(keras.Model):
             per_example *= tf.reshape(tf.cast(weight, tf.float32), (-1,))
         count = tf.cast(tf.shape(per_example)[0], tf.float32)
         everywhere, replicas = _count_everywhere(count)
-        extra = batch_loss + tf.add_n([tf.cast(v, tf.float32) for v in self.student.losses] or [0.0])
+        extra = batch_loss + tf.add_n(
+            [tf.cast(v, tf.float32) for v in self.student.losses] or [0.0]
+        )
         # Keras' optimizers add up the gradients of the replicas, so each holds its share of the mean.
         loss = tf.reduce_sum(per_example) / everywhere + extra / replicas
         return loss, tf.reduce_mean(per_example) + extra, (teacher, student)

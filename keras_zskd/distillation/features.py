@@ -34,7 +34,9 @@ class FeatureMatch:
         self._student = student.model
         self._losses = tuple(losses)
         self._tapped_teacher = self._tapped_student = None
-        named = [loss for loss in losses if isinstance(loss, keras.distillation.FeatureDistillation)]
+        named = [
+            loss for loss in losses if isinstance(loss, keras.distillation.FeatureDistillation)
+        ]
         if named:
             self._tapped_teacher = _tap(
                 teacher.model, [loss.teacher_layer_name for loss in named], "teacher"

@@ -51,7 +51,9 @@ class PaperAugmentation(Augmentation):
             first += copies
 
         def one_of(*values: float) -> Any:
-            return tf.gather(tf.constant(values), tf.random.uniform((count,), 0, len(values), tf.int32))
+            return tf.gather(
+                tf.constant(values), tf.random.uniform((count,), 0, len(values), tf.int32)
+            )
 
         def where(names: tuple[str, ...], value: Any, otherwise: float) -> Any:
             is_on = tf.reduce_any(tf.stack([chosen[name] for name in names]), axis=0)

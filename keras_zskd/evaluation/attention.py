@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.errors import InputError
-from keras_zskd.export import float32_copy
-from keras_zskd.graph import logits_view
+from keras_zskd.graph import float32_copy, logits_view
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,

@@ -4,6 +4,8 @@ A canvas holds free variables `z` for each impression and shows them as pixels i
 moves `z`, and scales what is shown to the teacher's input range.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,7 +15,7 @@ from keras_zskd.configurable import Configurable
 from keras_zskd.errors import InputError
 from keras_zskd.impressions import randomness
 
-_SALT = 2
+_SALT = 10
 
 
 class Canvas(Configurable):
@@ -21,13 +23,6 @@ class Canvas(Configurable):
 
     def start(self, seed: Any, indices: Any, shape: tuple[int, ...]) -> Any:
         """Starting variables `z` `(N, *shape)` of the impressions `indices`."""
-        spec = tf.TensorSpec(shape, tf.float32)
-        return randomness.per_impression(
-            lambda key: self.noise(key, shape), seed, _SALT, indices, spec
-        )
-
-    def noise(self, key: Any, shape: tuple[int, ...]) -> Any:
-        """Starting variables `z` of one impression."""
         raise NotImplementedError
 
     def show(self, z: Any) -> Any:
@@ -57,9 +52,10 @@ class UniformCanvas(Canvas):
             )
         self.constraint = constraint
 
-    def noise(self, key: Any, shape: tuple[int, ...]) -> Any:
-        """See `Canvas.noise`."""
-        return tf.random.stateless_uniform(shape, key)
+    def start(self, seed: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+        """See `Canvas.start`."""
+        noise = randomness.uniforms(seed, _SALT, indices, math.prod(shape))
+        return tf.reshape(noise, (-1, *shape))
 
     def show(self, z: Any) -> Any:
         """See `Canvas.show`."""
@@ -83,47 +79,72 @@ class UniformCanvas(Canvas):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class BlobCanvas(Canvas):
-    """Pixels are the sigmoid of `z`, which starts as smooth noise of mixed scales.
+    """Pixels are the sigmoid of `z`, which starts as a blob of smooth noise on an empty ground.
 
-    Pictures of things are made of regions: smooth inside, with edges, one of them the background.
-    Gaussian noise on grids of several sizes, enlarged to the image and summed with random weights,
-    has structure at every scale; a random contrast and a random offset under the sigmoid make blobs
-    on a ground out of it. No data is involved, only that assumption. The sigmoid keeps the pixels in
-    range and, other than clipping, leaves every pixel a gradient.
+    Pictures of things have structure at every scale, and a thing stands somewhere near the middle of
+    a ground. The noise is Gaussian on grids of several sizes, enlarged to the image and summed with
+    random weights, with a random contrast and a random offset; outside of a superellipse of random
+    size, place and roundness it fades into a dark or a light ground. No data is involved, only these
+    assumptions. The sigmoid keeps the pixels in range and, other than clipping, leaves every pixel a
+    gradient. Inputs that are no images `(H, W, C)` start as plain noise.
 
     Args:
         scales: Divisors of height and width: the grids that noise is drawn on.
         contrast: `(low, high)`, the range of the random factor of the noise.
         offset: Standard deviation of the random shift of the noise, in units of the noise.
+        ground: How far `z` falls toward the ground, at most; 0 leaves the noise everywhere.
+        light: Share of the impressions on a light ground. 0.5 where nothing is known.
     """
 
     def __init__(
         self,
-        scales: tuple[int, ...] = (1, 2, 4, 8),
-        contrast: tuple[float, float] = (1.0, 5.0),
+        scales: Sequence[int] = (1, 2, 4, 8),
+        contrast: Sequence[float] = (1.0, 5.0),
         offset: float = 1.0,
+        ground: float = 10.0,
+        light: float = 0.5,
     ):
+        if not 0.0 <= light <= 1.0 or ground < 0:
+            raise InputError(
+                f"light={light} and ground={ground} were received; expected a share in [0, 1] and a "
+                "number of 0 or more."
+            )
         self.scales = tuple(scales)
         self.contrast = (float(contrast[0]), float(contrast[1]))
         self.offset = float(offset)
+        self.ground = float(ground)
+        self.light = float(light)
 
-    def noise(self, key: Any, shape: tuple[int, ...]) -> Any:
-        """See `Canvas.noise`."""
-        keys = tf.unstack(tf.random.experimental.stateless_split(key, len(self.scales) + 3))
+    def start(self, seed: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+        """See `Canvas.start`."""
+        uniform = randomness.uniforms(seed, _SALT, indices, len(self.scales) + 6)
         low, high = self.contrast
-        contrast = tf.random.stateless_uniform((), keys[-1], low, high)
-        offset = self.offset * tf.random.stateless_normal((), keys[-2])
-        if len(shape) != 3:  # Not an image: no neighbourhood, so no scales.
-            return contrast * tf.random.stateless_normal(shape, keys[0])
+        contrast = low + (high - low) * uniform[:, 0]
+        if len(shape) != 3:  # Not an image: no neighbourhood, so no scales and no ground.
+            noise = randomness.normals(seed, _SALT + 1, indices, math.prod(shape))
+            return tf.reshape(contrast[:, None] * noise, (-1, *shape))
         height, width, channels = shape
-        weights = tf.random.stateless_uniform((len(self.scales),), keys[-3], 0.0, 1.0)
-        noise = tf.zeros(shape)
-        for i, scale in enumerate(self.scales):
-            size = (max(2, height // scale), max(2, width // scale), channels)
-            coarse = tf.random.stateless_normal(size, keys[i])
-            noise += weights[i] * tf.image.resize(coarse, (height, width), method="bicubic")
-        noise /= tf.math.reduce_std(noise) + 1e-6
-        return contrast * (noise - offset)
+        grids = [(max(2, height // s), max(2, width // s), channels) for s in self.scales]
+        counts = [math.prod(grid) for grid in grids]
+        normal = randomness.normals(seed, _SALT + 1, indices, sum(counts) + 3)
+        noise = tf.zeros((1, *shape))
+        for i, (grid, part) in enumerate(zip(grids, tf.split(normal[:, 3:], counts, 1), strict=True)):
+            coarse = tf.reshape(part, (-1, *grid))
+            noise += _wide(uniform[:, 6 + i]) * tf.image.resize(coarse, shape[:2], "bicubic")
+        noise /= tf.math.reduce_std(noise, [1, 2, 3], keepdims=True) + 1e-6
+        z = _wide(contrast) * (noise - self.offset * _wide(normal[:, 0]))
+        return z + self._fade(uniform, normal, height, width)
+
+    def _fade(self, uniform: Any, normal: Any, height: int, width: int) -> Any:
+        """What is added to `z` so that it ends in a ground, `(N, H, W, 1)`."""
+        y = tf.reshape(tf.linspace(-1.0, 1.0, height), (1, -1, 1, 1)) - 0.15 * _wide(normal[:, 1])
+        x = tf.reshape(tf.linspace(-1.0, 1.0, width), (1, 1, -1, 1)) - 0.15 * _wide(normal[:, 2])
+        roundness = 2.0 + 4.0 * _wide(uniform[:, 1])
+        size_y, size_x = (0.4 + 0.7 * _wide(uniform[:, i]) for i in (2, 3))
+        distance = tf.abs(y / size_y) ** roundness + tf.abs(x / size_x) ** roundness
+        sign = tf.where(_wide(uniform[:, 4]) < self.light, 1.0, -1.0)
+        strength = self.ground * _wide(uniform[:, 5])
+        return sign * strength * tf.clip_by_value(distance - 1.0, -0.3, 1.0)
 
     def show(self, z: Any) -> Any:
         """See `Canvas.show`."""
@@ -131,4 +152,15 @@ class BlobCanvas(Canvas):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"scales": list(self.scales), "contrast": list(self.contrast), "offset": self.offset}
+        return {
+            "scales": list(self.scales),
+            "contrast": list(self.contrast),
+            "offset": self.offset,
+            "ground": self.ground,
+            "light": self.light,
+        }
+
+
+def _wide(values: Any) -> Any:
+    """`(N,)` as `(N, 1, 1, 1)`."""
+    return tf.reshape(values, (-1, 1, 1, 1))

@@ -11,7 +11,7 @@ from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Transform
 from keras_zskd.teacher import Teacher
 
-_SALT = 3
+_SALT = 20
 _ADAM = (0.9, 0.999, 1e-8)
 
 

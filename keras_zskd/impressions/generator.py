@@ -144,7 +144,9 @@ class ImpressionGenerator:
             start = writer.num_finished // group * group
             skip = writer.num_finished - start
             count = min(batch_size - skip, num_impressions - writer.num_finished)
-            for checkpoint, batch in enumerate(self._batch(start, batch_size, seed, bool(callbacks))):
+            for checkpoint, batch in enumerate(
+                self._batch(start, batch_size, seed, bool(callbacks))
+            ):
                 self.latest = batch
                 watchers.on_train_batch_end(checkpoint, _logs(batch))
             kept = {name: value[skip : skip + count] for name, value in self.latest.items()}
@@ -179,9 +181,9 @@ class ImpressionGenerator:
         replicas = self._strategy.num_replicas_in_sync
         share = batch_size // replicas
         indices = self._strategy.experimental_distribute_values_from_function(
-            lambda context: tf.range(share, dtype=tf.int32)
-            + start
-            + share * context.replica_id_in_sync_group
+            lambda context: (
+                tf.range(share, dtype=tf.int32) + start + share * context.replica_id_in_sync_group
+            )
         )
         seed = tf.constant(seed, tf.int32)
         state = self._start(indices, seed)
@@ -206,7 +208,10 @@ class ImpressionGenerator:
 
     def _collect(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         local = self._strategy.experimental_local_results
-        return {name: np.concatenate([part.numpy() for part in local(value)]) for name, value in batch.items()}
+        return {
+            name: np.concatenate([part.numpy() for part in local(value)])
+            for name, value in batch.items()
+        }
 
     def _group_size(self) -> int:
         return math.lcm(1, *(prior.group_size for prior in self.engine.priors))
@@ -267,4 +272,6 @@ class _Progress:
 
     def show(self, done: int, logs: dict[str, float]) -> None:
         rate = (done - self._first) / max(time.perf_counter() - self._begun, 1e-9)
-        self._bar.update(done, [*logs.items(), ("per_second", rate)], finalize=done >= self._bar.target)
+        self._bar.update(
+            done, [*logs.items(), ("per_second", rate)], finalize=done >= self._bar.target
+        )

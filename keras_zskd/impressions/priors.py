@@ -94,7 +94,9 @@ class BatchNormStatistics(Prior):
         total = tf.zeros((tf.shape(pixels)[0] // self.group_size,))
         for layer, value in zip(teacher.batch_norms, taps, strict=True):
             channels = value.shape[-1]
-            grouped = tf.reshape(tf.cast(value, tf.float32), (-1, self.group_size * _positions(value), channels))
+            grouped = tf.reshape(
+                tf.cast(value, tf.float32), (-1, self.group_size * _positions(value), channels)
+            )
             mean, variance = tf.nn.moments(grouped, axes=[1])
             total += tf.norm(mean - layer.moving_mean + 1e-12, axis=-1)
             total += tf.norm(variance - layer.moving_variance + 1e-12, axis=-1)

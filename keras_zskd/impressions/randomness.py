@@ -18,21 +18,66 @@ def key(seed: Any, *salts: Any) -> Any:
     return key
 
 
-def per_impression(
-    draw: Callable[[Any], Any], seed: Any, salt: int, indices: Any, signature: Any
-) -> Any:
-    """Stack `draw(key)` over the impressions.
+def normals(seed: Any, salt: int, indices: Any, count: int) -> Any:
+    """Standard normal numbers, `count` for each impression.
 
     Args:
-        draw: From a key `(2,)` to a tensor (or a structure of them) for one impression.
         seed: Seed of the run.
         salt: Tells apart the uses of one seed.
         indices: `(N,)` integers, the impressions.
-        signature: `tf.TensorSpec` (or a structure of them) of what `draw` returns.
+        count: How many for each.
 
     Returns:
-        What `draw` returns, stacked along a new first axis of size N.
+        `(N, count)` float32.
     """
+    return _each(lambda key: tf.random.stateless_normal((count,), key), seed, salt, indices)
+
+
+def uniforms(seed: Any, salt: int, indices: Any, count: int) -> Any:
+    """Uniform numbers in [0, 1), `count` for each impression: `(N, count)` float32."""
+    return _each(lambda key: tf.random.stateless_uniform((count,), key), seed, salt, indices)
+
+
+def log_gammas(seed: Any, salt: int, indices: Any, concentrations: Any) -> Any:
+    """Logarithms of gamma variates, safe for concentrations far below 1.
+
+    A gamma variate of shape `a` well below 1 underflows. `Gamma(a + 1) * U^(1/a)` is distributed as
+    `Gamma(a)` (Marsaglia and Tsang, 2000), and its logarithm does not underflow.
+
+    Args:
+        seed: Seed of the run.
+        salt: Tells apart the uses of one seed.
+        indices: `(N,)` integers, the impressions.
+        concentrations: `(N, K)` positive.
+
+    Returns:
+        `(N, K)` float64.
+    """
+    shape = tf.cast(concentrations, tf.float64)
+    count = shape.shape[-1]
+
+    def draw(index_and_shape: tuple[Any, Any]) -> Any:
+        index, shape = index_and_shape
+        gamma = tf.random.stateless_gamma(
+            (count,), key(seed, salt, index, 0), shape + 1.0, dtype=tf.float64
+        )
+        uniform = tf.random.stateless_uniform(
+            (count,), key(seed, salt, index, 1), minval=1e-300, maxval=1.0, dtype=tf.float64
+        )
+        return tf.stack([gamma, uniform])
+
+    spec = tf.TensorSpec((2, count), tf.float64)
+    gamma, uniform = tf.unstack(
+        tf.map_fn(draw, (indices, shape), fn_output_signature=spec), axis=1
+    )
+    return tf.math.log(gamma) + tf.math.log(uniform) / shape
+
+
+def _each(draw: Callable[[Any], Any], seed: Any, salt: int, indices: Any) -> Any:
+    # TensorFlow draws from one key at a time. Only the draw itself is inside this loop; whatever is
+    # made of the numbers is made for the whole batch.
+    base = key(seed, salt)
+    fold_in = tf.random.experimental.stateless_fold_in
     return tf.map_fn(
-        lambda index: draw(key(seed, salt, index)), indices, fn_output_signature=signature
+        lambda index: draw(fold_in(base, index)), indices, fn_output_signature=tf.float32
     )

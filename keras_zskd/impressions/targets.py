@@ -49,29 +49,6 @@ def concentration(similarity: np.ndarray) -> np.ndarray:
     return np.asarray((similarity - low) / (high - low) + CONCENTRATION_EPSILON)
 
 
-def sample_dirichlet(concentrations: Any, key: Any) -> Any:
-    """One draw from a Dirichlet distribution, safe for concentrations far below 1.
-
-    A gamma variate of shape `a` well below 1 underflows float32. `Gamma(a + 1) * U^(1/a)` is
-    distributed as `Gamma(a)`, and its logarithm does not underflow; the softmax of the logarithms
-    normalises without leaving log space.
-
-    Args:
-        concentrations: `(K,)` positive.
-        key: Stateless key `(2,)`.
-
-    Returns:
-        `(K,)` float32 that sums to 1.
-    """
-    a = tf.cast(concentrations, tf.float64)
-    gamma_key, uniform_key = tf.unstack(tf.random.experimental.stateless_split(key, 2))
-    gamma = tf.random.stateless_gamma(tf.shape(a), gamma_key, a + 1.0, dtype=tf.float64)
-    uniform = tf.random.stateless_uniform(
-        tf.shape(a), uniform_key, minval=1e-300, maxval=1.0, dtype=tf.float64
-    )
-    return tf.cast(tf.nn.softmax(tf.math.log(gamma) + tf.math.log(uniform) / a), tf.float32)
-
-
 class Targets(Configurable):
     """Base class: which soft label each impression is optimised toward.
 
@@ -83,21 +60,14 @@ class Targets(Configurable):
         """Whatever `draw` needs of the teacher, as a constant tensor or None."""
         return None
 
-    def draw(self, prepared: Any, label: Any, index: Any, key: Any, num_classes: int) -> Any:
-        """The target `(K,)` of one impression of class `label`."""
+    def draw(self, prepared: Any, labels: Any, indices: Any, seed: Any, num_classes: int) -> Any:
+        """The targets `(N, K)` of the impressions `indices` of classes `labels`, each `(N,)`."""
         raise NotImplementedError
 
     def sample(self, teacher: Teacher, seed: Any, indices: Any) -> tuple[Any, Any]:
         """Targets `(N, K)` and conditioning classes `(N,)` of the impressions `indices`."""
-        k = teacher.num_classes
-        prepared = self.prepare(teacher)
-
-        def one(index: Any) -> Any:
-            key = randomness.key(seed, _SALT, index)
-            return self.draw(prepared, index % k, index, key, k)
-
-        spec = tf.TensorSpec((k,), tf.float32)
-        return tf.map_fn(one, indices, fn_output_signature=spec), indices % k
+        labels = indices % teacher.num_classes
+        return self.draw(self.prepare(teacher), labels, indices, seed, teacher.num_classes), labels
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -114,10 +84,10 @@ class OneHotTargets(Targets):
             raise InputError(f"confidence={confidence} was received; expected a number in (0, 1].")
         self.confidence = confidence
 
-    def draw(self, prepared: Any, label: Any, index: Any, key: Any, num_classes: int) -> Any:
+    def draw(self, prepared: Any, labels: Any, indices: Any, seed: Any, num_classes: int) -> Any:
         """See `Targets.draw`."""
         rest = (1.0 - self.confidence) / (num_classes - 1)
-        return tf.one_hot(label, num_classes, on_value=self.confidence, off_value=rest)
+        return tf.one_hot(labels, num_classes, on_value=self.confidence, off_value=rest)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -151,10 +121,13 @@ class DirichletTargets(Targets):
         """The concentrations `(K, K)` of the teacher."""
         return tf.constant(concentration(class_similarity(teacher.templates)), tf.float32)
 
-    def draw(self, prepared: Any, label: Any, index: Any, key: Any, num_classes: int) -> Any:
+    def draw(self, prepared: Any, labels: Any, indices: Any, seed: Any, num_classes: int) -> Any:
         """See `Targets.draw`."""
-        beta = tf.constant(self.scales)[(index // num_classes) % len(self.scales)]
-        return sample_dirichlet(beta * prepared[label], key)
+        beta = tf.gather(tf.constant(self.scales), (indices // num_classes) % len(self.scales))
+        concentrations = beta[:, None] * tf.gather(prepared, labels)
+        # The softmax of the logarithms normalises without leaving log space.
+        log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations)
+        return tf.cast(tf.nn.softmax(log_gammas), tf.float32)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -64,13 +64,18 @@ class TransferSet:
         names = names or tuple(builder.info.features)
         return builder.as_dataset(
             split=_SPLIT,
-            decoders=tfds.decode.PartialDecoding({name: True for name in names}),
+            decoders=tfds.decode.PartialDecoding(dict.fromkeys(names, True)),
             # One shard after the other: the order in which the impressions were made.
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
 
     def dataset(
-        self, batch_size: int, shuffle: bool = True, seed: int = 0, start: int = 0, stop: int | None = None
+        self,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        start: int = 0,
+        stop: int | None = None,
     ) -> tf.data.Dataset:
         """Batches for `Distiller.fit`: dicts of `image` and `logits`.
 
@@ -135,7 +140,9 @@ class TransferSetWriter:
         metadata = json.loads(json.dumps(metadata))
         if os.path.exists(path):
             standing = TransferSet(self.directory).metadata
-            changed = sorted(k for k in {*standing, *metadata} if standing.get(k) != metadata.get(k))
+            changed = sorted(
+                k for k in {*standing, *metadata} if standing.get(k) != metadata.get(k)
+            )
             if changed:
                 raise InputError(
                     f"{self.directory!r} holds impressions made in another way ({', '.join(changed)} "

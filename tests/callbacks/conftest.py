@@ -20,7 +20,9 @@ class FakeGenerator:
         self.batches = batches
 
     def run(self, *callbacks, checkpoints=3):
-        watchers = keras.callbacks.CallbackList(list(callbacks), model=self, epochs=len(self.batches))
+        watchers = keras.callbacks.CallbackList(
+            list(callbacks), model=self, epochs=len(self.batches)
+        )
         watchers.on_train_begin()
         for number, batch in enumerate(self.batches):
             watchers.on_epoch_begin(number)
@@ -60,7 +62,7 @@ def read_summaries(directory):
                     found[value.tag] = []
                 if array.dtype == object:
                     array = array[2]  # width, height, PNG
-                found[value.tag].append((event.step, array if isinstance(array, bytes) else array))
+                found[value.tag].append((event.step, array))
     return found
 
 

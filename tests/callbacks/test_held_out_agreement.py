@@ -40,7 +40,9 @@ def test_every_measures_now_and_then_and_at_the_ends(frozen_distiller, make_imag
     spoil = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: student.set_weights(zero) if epoch == 1 else None
     )
-    history = distiller.fit(make_images(8), epochs=5, verbose=0, callbacks=[spoil, callback]).history
+    history = distiller.fit(
+        make_images(8), epochs=5, verbose=0, callbacks=[spoil, callback]
+    ).history
     assert [epoch for epoch, _ in callback.history] == [0, 2, 4]
     values = history["held_out_agreement"]
     assert values[0] == values[1] != values[2] == values[3] == values[4]

@@ -1,0 +1,52 @@
+"""What a command prints last, and writes as JSON."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+
+def results_table(run: dict[str, Any], output_dir: str) -> str:
+    """Teacher, student and int8 student side by side.
+
+    Args:
+        run: What RUN/run.json holds.
+        output_dir: The run directory.
+    """
+    results = run["results"]
+    lines = [
+        f"\nMeasured on {results['measured_on']}",
+        f"{'':<14}{'accuracy':>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}",
+    ]
+    for row in results["rows"]:
+        accuracy = "unknown" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        agreement = "unknown" if row["agreement"] is None else f"{row['agreement']:.2%}"
+        lines.append(
+            f"{row['model']:<14}{accuracy:>10}{agreement:>11}{row['parameters']:>12,}"
+            f"{row['bytes']:>10,}{row['ms_per_image']:>10.3f}"
+        )
+    seconds = sum(stage.get("seconds", 0.0) for stage in run.values() if isinstance(stage, dict))
+    where = pathlib.Path(output_dir)
+    return "\n".join(
+        [
+            *lines,
+            f"\n{seconds:.0f} s. Pictures and curves: {where / 'report.html'}",
+            f"TensorBoard: tensorboard --logdir {where / 'logs'}",
+        ]
+    )
+
+
+def pairs_table(pairs: dict[str, Any]) -> str:
+    """Names and values, a line each."""
+    width = max(len(name) for name in pairs)
+    return "\n".join(
+        f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}"
+        for name, value in pairs.items()
+    )
+
+
+def write_json(path: str, result: Any) -> None:
+    """Write what a command found to a file."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1, default=str)
