@@ -5,6 +5,7 @@ name in the process. Exit codes: 0 done; 2 unusable arguments or input, one sent
 anything else is a bug.
 """
 
+import contextlib
 import dataclasses
 import importlib.resources
 import sys
@@ -164,10 +165,8 @@ def _distill(values: Any) -> Any:
     from keras_zskd.pipeline import distill
 
     student: Any = values.student
-    try:
+    with contextlib.suppress(ValueError):  # A path, then.
         student = float(student)
-    except ValueError:
-        pass  # A path, then.
     run = distill(
         _required(values, "teacher"),
         student,

@@ -128,7 +128,7 @@ def logits_view(model: keras.Model) -> LogitsView:
             tapped.append((layer, args[0]))
         if layer is not softmax:
             return layer(*args, **kwargs)
-        if layer is head:
+        if head is not None and layer is head:
             return _WithoutActivation(layer, name=f"{layer.name}_logits")(*args, **kwargs)
         return args[0]
 

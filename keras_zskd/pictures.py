@@ -128,7 +128,7 @@ def grid(
         for (top, left), text in zip(corners, texts, strict=False)
         for number, line in enumerate(text)
     ]
-    return write(canvas, lines, width) if lines else canvas
+    return write(canvas, lines, width - 3) if lines else canvas
 
 
 def write(

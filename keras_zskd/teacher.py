@@ -60,12 +60,13 @@ class Teacher:
         if isinstance(model, str | os.PathLike):
             model = load_model(model, unsafe=unsafe)
         check_classifier(model, role="teacher")
-        self.input_range = _check_range(input_range) or _find_range(model)
+        self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
         flat = graph.float32_copy(model)
         self._view = graph.logits_view(flat)
-        if self._view.ends_in == "softmax" and hasattr(self._view.head, "activation"):
+        head: Any = self._view.head
+        if self._view.ends_in == "softmax" and hasattr(head, "activation"):
             # The copies are ours: the activation can go for good, and the model stays serialisable.
-            self._view.head.activation = keras.activations.linear
+            head.activation = keras.activations.linear
             flat_view = graph.logits_view(flat)
             self._view = dataclasses.replace(flat_view, ends_in="softmax")
         self.model = self._view.model

@@ -285,9 +285,7 @@ REFUSED = {
     "regressor_instance": (lambda: _compiled(keras.losses.MeanAbsoluteError()), "regression loss"),
     "regressor_function": (lambda: _compiled(keras.losses.mean_squared_error), "regression loss"),
     "sigmoid": (
-        lambda: keras.Sequential(
-            [keras.Input((4,)), keras.layers.Dense(3, activation="sigmoid")]
-        ),
+        lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="sigmoid")]),
         "activation 'sigmoid'",
     ),
     "multi_label_logits": (

@@ -14,7 +14,7 @@ from keras_zskd.callbacks.summary_callback import (
     class_labels,
 )
 
-_SIDE = 400
+_SIDE = 280
 _NAMED = 25
 _LEFT, _TOP, _BOTTOM = 64, 20, 36
 _DESCRIPTION = (

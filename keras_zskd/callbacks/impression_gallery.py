@@ -15,6 +15,7 @@ from keras_zskd.callbacks.summary_callback import (
 )
 from keras_zskd.errors import InputError
 
+_MAX_COLUMNS = 12
 _DESCRIPTION = (
     "Under each impression: the class that it was conditioned on; below that what the teacher says "
     "of it, with its confidence at temperature 1."
@@ -33,7 +34,8 @@ class ImpressionGallery(SummaryCallback):
         count: How many impressions to show of a batch, positive; its first ones.
         class_names: Names of the classes, in the order of the teacher's outputs. Defaults to their
             numbers.
-        columns: Impressions in a row; by default as many as make the grid about square.
+        columns: Impressions in a row; by default as many as there are classes, up to 12, so that
+            a column is of one class; else as many as make the grid about square.
 
     Raises:
         InputError: If `count` is not positive, or the names are not as many as the classes.
@@ -77,7 +79,8 @@ class ImpressionGallery(SummaryCallback):
 
     def _show(self, tag: str, step: int) -> None:
         batch = {name: value[: self.count] for name, value in self.latest.items()}
-        check_class_names(self.class_names, batch["logits"].shape[-1])
+        num_classes = batch["logits"].shape[-1]
+        check_class_names(self.class_names, num_classes)
         answers = softmax(batch["logits"])
         lines = zip(
             class_labels(batch["label"], self.class_names),
@@ -87,9 +90,9 @@ class ImpressionGallery(SummaryCallback):
         )
         grid = pictures.grid(
             batch["image"],
-            [f"{asked}\n{said} {confidence:.2f}" for asked, said, confidence in lines],
+            [f"{asked}\n{confidence:.2f} {said}" for asked, said, confidence in lines],
             self.model.teacher.input_range,
-            self.columns,
+            self.columns or (num_classes if num_classes <= _MAX_COLUMNS else None),
         )
         with self.writer.as_default():
             tf.summary.image(tag, grid[None], step=step, description=_DESCRIPTION)

@@ -33,7 +33,8 @@ class FeatureMatch:
         self._teacher = teacher
         self._student = student.model
         self._losses = tuple(losses)
-        self._tapped_teacher = self._tapped_student = None
+        self._tapped_teacher: Any = None
+        self._tapped_student: Any = None
         named = [
             loss for loss in losses if isinstance(loss, keras.distillation.FeatureDistillation)
         ]

@@ -123,7 +123,10 @@ def _results(run: Mapping[str, Any]) -> str:
             bytes_text(row.get("bytes")),
             "-" if speed is None else f"{speed:.3g}",
         )
-        cells_html = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+        cells_html = "".join(
+            f'<td class="number" data-label="{head}">{cell}</td>'
+            for head, cell in zip(heads, cells, strict=True)
+        )
         rows.append(f'<tr><th scope="row">{html.escape(str(row["model"]))}</th>{cells_html}</tr>')
     if not rows:
         return "<h2>Results</h2><p>Nothing was measured.</p>"

@@ -128,7 +128,9 @@ class BlobCanvas(Canvas):
         counts = [math.prod(grid) for grid in grids]
         normal = randomness.normals(seed, _SALT + 1, indices, sum(counts) + 3)
         noise = tf.zeros((1, *shape))
-        for i, (grid, part) in enumerate(zip(grids, tf.split(normal[:, 3:], counts, 1), strict=True)):
+        for i, (grid, part) in enumerate(
+            zip(grids, tf.split(normal[:, 3:], counts, 1), strict=True)
+        ):
             coarse = tf.reshape(part, (-1, *grid))
             noise += _wide(uniform[:, 6 + i]) * tf.image.resize(coarse, shape[:2], "bicubic")
         noise /= tf.math.reduce_std(noise, [1, 2, 3], keepdims=True) + 1e-6

@@ -105,8 +105,7 @@ class PixelEngine:
             seen = transform.apply(seen, tf.random.experimental.stateless_fold_in(key, number))
         logits, taps = self._look(self._scale(seen))
         loss = tf.nn.softmax_cross_entropy_with_logits(target, logits / self.temperature)
-        for prior in self.priors:
-            count = len(prior.taps(self.teacher))
+        for prior, count in zip(self.priors, self._tap_counts, strict=True):
             loss += prior.weight * prior.penalty(pixels, taps[:count], self.teacher)
             taps = taps[count:]
         return loss

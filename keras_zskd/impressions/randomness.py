@@ -67,9 +67,7 @@ def log_gammas(seed: Any, salt: int, indices: Any, concentrations: Any) -> Any:
         return tf.stack([gamma, uniform])
 
     spec = tf.TensorSpec((2, count), tf.float64)
-    gamma, uniform = tf.unstack(
-        tf.map_fn(draw, (indices, shape), fn_output_signature=spec), axis=1
-    )
+    gamma, uniform = tf.unstack(tf.map_fn(draw, (indices, shape), fn_output_signature=spec), axis=1)
     return tf.math.log(gamma) + tf.math.log(uniform) / shape
 
 

@@ -34,7 +34,7 @@ def test_labels_say_what_was_asked_and_what_is_said(tmp_path, fake_generator, ba
     # softmax(log 3, 0) = (0.75, 0.25)
     generator = fake_generator([batch([0, 1], [[np.log(3.0), 0.0]] * 2)])
     generator.run(callbacks.ImpressionGallery(tmp_path, class_names=["cat", "dog"]), checkpoints=1)
-    assert seen == [["cat\ncat 0.75", "dog\ncat 0.75"]] * 2
+    assert seen == [["cat\n0.75 cat", "dog\n0.75 cat"]] * 2
 
 
 def test_pixels_are_read_in_the_range_of_the_teacher(tmp_path, fake_generator, batch, summaries):

@@ -6,24 +6,24 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.errors import InputError
-from keras_zskd.impressions import randomness
 from keras_zskd.impressions.targets import (
     CONCENTRATION_EPSILON,
     DirichletTargets,
     OneHotTargets,
     class_similarity,
     concentration,
-    sample_dirichlet,
 )
 from keras_zskd.teacher import Teacher
 
 
 def _many_dirichlets(alpha, count, seed=0):
-    alpha = tf.constant(alpha, tf.float32)
-    return randomness.per_impression(
-        lambda key: sample_dirichlet(alpha, key),
-        seed, 9, tf.range(count), tf.TensorSpec(alpha.shape, tf.float32),
-    ).numpy().astype("float64")  # fmt: skip
+    """Draws from one Dirichlet distribution: a single class, a single scale."""
+    targets = DirichletTargets(scales=(1.0,))
+    drawn = targets.draw(
+        tf.constant([alpha], tf.float32), tf.zeros(count, tf.int32), tf.range(count), seed, len(alpha)
+    )
+    assert drawn.dtype == tf.float32
+    return drawn.numpy().astype("float64")
 
 
 class TestClassSimilarity:
@@ -57,7 +57,7 @@ class TestConcentration:
         assert alpha.min() > 0
 
 
-class TestSampleDirichlet:
+class TestDirichletDistribution:
     @pytest.mark.parametrize(
         "alpha", [[1.0, 2.0, 3.0], [0.1, 0.3, 0.05], [1e-4, 1.0001, 0.4], [5.0, 0.5, 0.5]]
     )
@@ -107,9 +107,6 @@ class TestSampleDirichlet:
         assert np.median(drawn.max(axis=1)) > 0.999
         winners = np.bincount(drawn.argmax(axis=1), minlength=10)
         assert np.all(np.abs(winners - 50) < 5 * np.sqrt(500 * 0.1 * 0.9)), winners
-
-    def test_is_float32(self):
-        assert sample_dirichlet(tf.constant([1.0, 2.0]), randomness.key(0)).dtype == tf.float32
 
 
 class TestDirichletTargets:
