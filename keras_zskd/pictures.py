@@ -98,7 +98,7 @@ def grid(
 
     Example:
         >>> grid(np.zeros((4, 8, 8, 1)), labels=["a", "b", "c", "d"], columns=2).shape
-        (164, 134, 3)
+        (162, 134, 3)
     """
     pixels = to_pixels(images, input_range)
     count = len(pixels)

@@ -283,7 +283,7 @@ def _measure(
     record.update(
         "results",
         rows=rows,
-        measured_on=f"{dataset} (test, {len(images)} images, used to measure only)"
+        measured_on=f"{dataset} (test, {len(images)} images)"
         if labels is not None
         else f"{len(images)} held-out impressions; accuracy is not known without data",
         fidelity=evaluate(teacher, student, images, labels) if len(images) else {},

@@ -7,10 +7,16 @@ from keras_zskd.evaluation.calibration_error import (
     negative_log_likelihood,
 )
 from keras_zskd.evaluation.evaluate import evaluate
+from keras_zskd.evaluation.impression_measures import measure_impressions
+from keras_zskd.evaluation.model_card import write_model_card
+from keras_zskd.evaluation.report import write_report
 
 __all__ = [
     "evaluate",
     "attention_maps",
+    "measure_impressions",
+    "write_report",
+    "write_model_card",
     "expected_calibration_error",
     "negative_log_likelihood",
     "brier_score",

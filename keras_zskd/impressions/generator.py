@@ -151,6 +151,7 @@ class ImpressionGenerator:
                 watchers.on_train_batch_end(checkpoint, _logs(batch))
             kept = {name: value[skip : skip + count] for name, value in self.latest.items()}
             self._check(kept, writer)
+            self.latest = kept
             self._write(writer, kept)
             bar.show(writer.num_finished, _logs(kept))
             watchers.on_epoch_end(number, _logs(kept))

@@ -13,14 +13,14 @@ class TestTotalVariation:
         pixels = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype("float32")
         down = np.abs(pixels[:, 1:] - pixels[:, :-1]).sum((1, 2, 3))
         right = np.abs(pixels[:, :, 1:] - pixels[:, :, :-1]).sum((1, 2, 3))
-        penalty = TotalVariation(5.0).penalty(pixels, [], Teacher(tiny_teacher, (0, 1)))
+        penalty = TotalVariation(5.0).penalty(tf.constant(pixels), [], Teacher(tiny_teacher, (0, 1)))
         np.testing.assert_allclose(penalty, down + right, rtol=1e-5)
 
     def test_by_hand(self, tiny_teacher):
         # A white square of 2x2 on black has a border of 8; its colour channels add up.
         pixels = np.zeros((2, 8, 8, 1), "float32")
         pixels[0, 3:5, 3:5] = 1.0
-        penalty = TotalVariation().penalty(pixels, [], Teacher(tiny_teacher, (0, 1)))
+        penalty = TotalVariation().penalty(tf.constant(pixels), [], Teacher(tiny_teacher, (0, 1)))
         np.testing.assert_allclose(penalty, [8.0, 0.0], atol=1e-6)
 
     def test_refuses_what_is_no_image(self):

@@ -1,0 +1,142 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd.errors import InputError
+from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
+
+SHAPE = (8, 8, 2)
+
+
+def _start(canvas, indices, shape=SHAPE, seed=0):
+    start = tf.function(lambda indices: canvas.start(seed, indices, shape))
+    return np.asarray(start(tf.constant(list(indices))))
+
+
+CANVASES = {
+    "uniform": lambda: UniformCanvas("clip"),
+    "blob": lambda: BlobCanvas(scales=(1, 2, 4), contrast=(1.0, 3.0), offset=0.5),
+    "one_scale": lambda: BlobCanvas(scales=(2,), contrast=(2.0, 2.0), offset=0.0),
+}
+
+
+@pytest.mark.parametrize("kind", CANVASES)
+@pytest.mark.parametrize("shape", [SHAPE, (5,), (7, 9, 1)])
+class TestEveryCanvas:
+    def test_starts_with_the_shape_asked_for(self, kind, shape):
+        canvas = CANVASES[kind]()
+        z = _start(canvas, range(5), shape)
+        assert z.shape == (5, *shape)
+        assert np.all(np.isfinite(z))
+        pixels = np.asarray(canvas.show(tf.constant(z)))
+        assert pixels.min() >= 0
+        assert pixels.max() <= 1
+        assert len(np.unique(pixels[:, :1].reshape(5, -1)[:, 0])) == 5  # Each one different.
+
+    def test_an_impression_does_not_depend_on_its_neighbours(self, kind, shape):
+        canvas = CANVASES[kind]()
+        whole = _start(canvas, range(6), shape)
+        np.testing.assert_allclose(
+            _start(canvas, [5, 1], shape), whole[[5, 1]], rtol=1e-5, atol=1e-5
+        )
+        assert not np.allclose(_start(canvas, range(6), shape, seed=1), whole, atol=0.1)
+
+    def test_pixels_have_a_gradient(self, kind, shape):
+        canvas = CANVASES[kind]()
+        z = tf.constant(_start(canvas, range(2), shape))
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            loss = tf.reduce_sum(canvas.show(z))
+        gradient = np.asarray(tape.gradient(loss, z))
+        assert np.all(np.isfinite(gradient))
+        assert np.all(gradient > 0)
+
+
+class TestUniformCanvas:
+    def test_starts_uniform(self):
+        z = _start(UniformCanvas("none"), range(100))
+        assert abs(z.mean() - 0.5) < 4 * np.sqrt(1 / 12 / z.size)
+        assert abs(z.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / z.size)
+        assert z.min() >= 0
+        assert z.max() < 1
+
+    def test_clip(self):
+        z = tf.constant([-0.5, 0.25, 1.5])
+        np.testing.assert_array_equal(UniformCanvas("clip").constrain(z), [0.0, 0.25, 1.0])
+
+    def test_rescale_is_min_max_of_each_impression_by_itself(self):
+        z = np.random.default_rng(0).normal(0, 3, (4, *SHAPE)).astype("float32")
+        z[2] *= 100
+        low = z.min((1, 2, 3), keepdims=True)
+        high = z.max((1, 2, 3), keepdims=True)
+        scaled = UniformCanvas("rescale").constrain(tf.constant(z))
+        np.testing.assert_allclose(scaled, (z - low) / (high - low), rtol=1e-5, atol=1e-6)
+
+    def test_rescale_of_a_flat_impression_is_finite(self):
+        flat = tf.ones((1, *SHAPE))
+        assert np.all(np.isfinite(UniformCanvas("rescale").constrain(flat)))
+
+    def test_none_leaves_the_pixels_free(self):
+        z = tf.constant([-0.5, 1.5])
+        np.testing.assert_array_equal(UniformCanvas("none").constrain(z), z)
+
+    def test_unknown_constraint_is_refused(self):
+        with pytest.raises(InputError, match=r"constraint='squash'.*'rescale', 'clip' or 'none'"):
+            UniformCanvas("squash")
+
+
+class TestBlobCanvas:
+    def test_shows_the_sigmoid(self):
+        z = np.array([-30.0, -1.0, 0.0, 2.0], "float32")
+        shown = BlobCanvas(scales=(1, 2)).show(tf.constant(z))
+        np.testing.assert_allclose(shown, 1 / (1 + np.exp(-z)), rtol=1e-5)
+
+    def test_coarse_noise_is_smoother_than_fine_noise(self):
+        def roughness(scale):
+            canvas = BlobCanvas(scales=(scale,), contrast=(2.0, 2.0), offset=0.0)
+            z = _start(canvas, range(50), (16, 16, 1))
+            return np.abs(z[:, :, 1:] - z[:, :, :-1]).mean() / z.std()
+
+        assert roughness(8) < 0.5 * roughness(2)
+        assert roughness(2) < 0.8 * roughness(1)
+
+    def test_contrast_spreads_the_noise_of_what_is_no_image(self):
+        # Plain normal noise times the contrast: standard deviation 3.
+        z = _start(BlobCanvas(contrast=(3.0, 3.0), offset=0.0), range(200), (50,))
+        assert z.std() == pytest.approx(3.0, rel=0.05)
+        assert z.mean() == pytest.approx(0.0, abs=0.15)
+
+    def test_contrast_is_drawn_from_its_range(self):
+        z = _start(BlobCanvas(contrast=(1.0, 4.0)), range(200), (400,))
+        deviations = z.std(axis=1)
+        assert deviations.min() > 0.8
+        assert deviations.max() < 4.6
+        assert deviations.mean() == pytest.approx(2.5, abs=0.3)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"scales": ()},
+            {"scales": (0,)},
+            {"contrast": (3.0, 1.0)},
+            {"contrast": (-1.0, 1.0)},
+            {"contrast": (1.0,)},
+            {"offset": -1.0},
+        ],
+    )
+    def test_arguments_that_make_no_canvas_are_refused(self, arguments):
+        (name,) = arguments
+        with pytest.raises(InputError, match=name):
+            BlobCanvas(**arguments)
+
+
+@pytest.mark.parametrize("kind", CANVASES)
+def test_round_trip(kind):
+    canvas = CANVASES[kind]()
+    config = keras.saving.serialize_keras_object(canvas)
+    assert config["registered_name"] == f"keras_zskd>{type(canvas).__name__}"
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is type(canvas)
+    assert again.get_config() == canvas.get_config()
+    np.testing.assert_array_equal(_start(again, range(2)), _start(canvas, range(2)))

@@ -1,0 +1,211 @@
+"""The command line as a user meets it: what it prints, what it refuses, and how."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_zskd import cli
+
+
+
+def run(*arguments: str) -> int:
+    return cli.main(["keras-zskd", *arguments])
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that must be refused; gives the sentence."""
+
+    def check(*arguments: str) -> str:
+        code = run(*arguments)
+        captured = capsys.readouterr()
+        assert code == 2, captured
+        lines = captured.err.strip().splitlines()
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("keras-zskd: ")
+        assert "Traceback" not in captured.err
+        return lines[0]
+
+    return check
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(model: keras.Model, name: str = "model.keras") -> str:
+        path = str(tmp_path / name)
+        model.save(path)
+        return path
+
+    return save
+
+
+def test_help_names_every_command(capsys):
+    assert run("help") == 0
+    printed = capsys.readouterr().out
+    for name in ("demo", "distill", "synthesize", "evaluate", "export", "inspect", "methods", "train"):
+        assert f"\n  {name} " in printed
+
+
+def test_help_of_a_command_shows_its_flags(capsys):
+    assert run("distill", "--help") == 0
+    printed = capsys.readouterr().out
+    assert "--student" in printed
+    assert "--num_impressions" in printed
+
+
+def test_methods_names_needs_and_sources(capsys, tmp_path):
+    assert run("methods", f"--json={tmp_path / 'methods.json'}") == 0
+    assert "ICML 2019" in capsys.readouterr().out
+    assert json.loads((tmp_path / "methods.json").read_text())["zskd"]["needs"].startswith("the teacher")
+
+
+def test_unknown_command_and_flag_and_stray_word(refused, saved_teacher):
+    assert "'destil'" in refused("destil")
+    assert "nonsense" in refused("distill", "--nonsense=1")
+    assert "'stray'" in refused("methods", "stray")
+
+
+def test_flags_without_values(refused, saved_teacher, tmp_path):
+    assert "--teacher" in refused("distill", f"--output_dir={tmp_path / 'run'}")
+    assert "--output_dir" in refused("distill", f"--teacher={saved_teacher}", "--input_range=0,1")
+    assert "expected two numbers" in refused("inspect", f"--teacher={saved_teacher}", "--input_range=0")
+
+
+def _model(outputs: int = 4, activation: str | None = None, inputs: int = 1) -> keras.Model:
+    tensors = [keras.Input((8, 8, 1)) for _ in range(inputs)]
+    x = keras.layers.Flatten()(tensors[0] if inputs == 1 else keras.layers.Add()(tensors))
+    return keras.Model(tensors, keras.layers.Dense(outputs, activation=activation)(x))
+
+
+def _nan_model() -> keras.Model:
+    model = _model()
+    model.set_weights([np.full_like(value, np.nan) for value in model.get_weights()])
+    return model
+
+
+def _dynamic_model() -> keras.Model:
+    inputs = keras.Input((None, None, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+
+def _lambda_model() -> keras.Model:
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.Lambda(lambda x: 2 * x)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: _model(inputs=2), "2 inputs"),
+        (lambda: _model(outputs=1), "at least 2 classes"),
+        (lambda: _model(activation="sigmoid"), "sigmoid"),
+        (_nan_model, "NaN"),
+        (_dynamic_model, "dynamic input shape"),
+        (_lambda_model, "--unsafe"),
+    ],
+)
+def test_models_that_are_no_teachers(refused, save, tmp_path, build, said):
+    output = tmp_path / "run"
+    sentence = refused(
+        "distill", f"--teacher={save(build())}", "--input_range=0,1", f"--output_dir={output}"
+    )
+    assert said in sentence
+    assert not output.exists()
+
+
+def test_files_that_are_no_models(refused, tmp_path):
+    text = tmp_path / "text.keras"
+    text.write_text("not a model")
+    assert "could not be read as a Keras model" in refused(
+        "inspect", f"--teacher={text}", "--input_range=0,1"
+    )
+    assert "does not exist" in refused("inspect", "--teacher=/no/such/file.keras")
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--student=0", "width"),
+        ("--student=-0.5", "width"),
+        ("--student=1.5", "width"),
+        ("--num_impressions=0", "num_impressions=0"),
+        ("--num_impressions=-3", "num_impressions=-3"),
+        ("--epochs=0", "epochs=0"),
+        ("--method=magic", "'magic'"),
+        ("--preset=magic", "'magic'"),
+        ("--dataset=no_such_data", "no_such_data"),
+        ("--method=hinton", "--training_dataset"),
+        ("--input_range=1,0", "low < high"),
+    ],
+)
+def test_arguments_that_make_no_run(refused, saved_teacher, tmp_path, flag, said):
+    output = tmp_path / "run"
+    flags = [f"--teacher={saved_teacher}", "--input_range=0,1", f"--output_dir={output}", flag]
+    assert said in refused("distill", *flags)
+    assert not output.exists()
+
+
+def test_a_student_that_does_not_fit(refused, saved_teacher, save, tmp_path):
+    student = save(_model(outputs=7), "student.keras")
+    sentence = refused(
+        "distill",
+        f"--teacher={saved_teacher}",
+        f"--student={student}",
+        "--input_range=0,1",
+        f"--output_dir={tmp_path / 'run'}",
+    )
+    assert "7 outputs" in sentence
+
+
+def test_an_output_directory_that_holds_something_else(refused, saved_teacher, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "thesis.tex").write_text("precious")
+    for command in ("distill", "synthesize"):
+        sentence = refused(
+            command, f"--teacher={saved_teacher}", "--input_range=0,1", f"--output_dir={output}"
+        )
+        assert "holds something else" in sentence
+    assert [path.name for path in output.iterdir()] == ["thesis.tex"]
+
+
+def test_inspect_says_what_can_be_done(capsys, saved_teacher, tmp_path):
+    out = tmp_path / "inspect.json"
+    assert run("inspect", f"--teacher={saved_teacher}", "--input_range=0,1", f"--json={out}") == 0
+    found = json.loads(out.read_text())
+    assert found["num_classes"] == 4
+    assert found["method zskd"] == "yes"
+    assert "training data" in found["method hinton"]
+
+
+def test_synthesize_evaluate_and_export(capsys, saved_teacher, tmp_path):
+    impressions = tmp_path / "impressions"
+    teacher = [f"--teacher={saved_teacher}", "--input_range=0,1"]
+    assert run("synthesize", *teacher, "--num_impressions=8", f"--output_dir={impressions}") == 0
+    out = tmp_path / "result.json"
+    assert (
+        run(
+            "evaluate",
+            *teacher,
+            f"--student={saved_teacher}",
+            f"--impressions={impressions}",
+            f"--json={out}",
+        )
+        == 0
+    )
+    assert json.loads(out.read_text())["agreement"] == 1.0
+    file = tmp_path / "student_int8.tflite"
+    flags = [f"--model={saved_teacher}", f"--output={file}", f"--calibration={impressions}"]
+    assert run("export", *flags) == 0
+    assert file.stat().st_size > 0
+    assert "format" in capsys.readouterr().out
+
+
+def test_evaluate_wants_one_thing_to_measure_on(refused, saved_teacher):
+    flags = [f"--teacher={saved_teacher}", f"--student={saved_teacher}", "--input_range=0,1"]
+    assert "neither" in refused("evaluate", *flags)
+    assert "both" in refused("evaluate", *flags, "--dataset=mnist", "--impressions=x")
