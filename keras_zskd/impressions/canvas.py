@@ -98,10 +98,10 @@ class BlobCanvas(Canvas):
 
     def __init__(
         self,
-        scales: Sequence[int] = (1, 2, 4, 8),
+        scales: Sequence[int] = (2, 4, 8),
         contrast: Sequence[float] = (1.0, 5.0),
         offset: float = 1.0,
-        ground: float = 10.0,
+        ground: float = 20.0,
         light: float = 0.5,
     ):
         if not 0.0 <= light <= 1.0 or ground < 0:

@@ -33,7 +33,7 @@ class ImpressionGenerator:
     Args:
         teacher: A `Teacher`, or a Keras classifier.
         targets: What the teacher should say. Defaults to `DirichletTargets()`: data impressions.
-        temperature: `tau` of the synthesis, positive. Defaults to 2: what the teacher can reach
+        temperature: `tau` of the synthesis, positive. Defaults to 4: what the teacher can reach
             inside the pixel range makes the better transfer set. The paper's is 20.
         priors: What the pixels should look like. Defaults to a little total variation, and to
             batch-norm statistics where the teacher has any.
@@ -58,12 +58,12 @@ class ImpressionGenerator:
         self,
         teacher: Teacher | keras.Model,
         targets: Targets | None = None,
-        temperature: float = 2.0,
+        temperature: float = 4.0,
         priors: Sequence[Prior] | None = None,
         transforms: Sequence[Transform] | None = None,
         canvas: Canvas | None = None,
-        steps: int = 80,
-        learning_rate: float = 0.15,
+        steps: int = 30,
+        learning_rate: float = 0.4,
     ):
         if not temperature > 0:
             raise InputError(f"temperature={temperature} was received; expected a positive number.")

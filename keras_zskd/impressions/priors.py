@@ -52,7 +52,7 @@ class TotalVariation(Prior):
     1), on pixels scaled to [0, 1], so one weight fits every input range.
     """
 
-    def __init__(self, weight: float = 1e-3):
+    def __init__(self, weight: float = 2e-4):
         super().__init__(weight)
 
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:

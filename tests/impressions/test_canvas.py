@@ -94,7 +94,7 @@ class TestBlobCanvas:
 
     def test_coarse_noise_is_smoother_than_fine_noise(self):
         def roughness(scale):
-            canvas = BlobCanvas(scales=(scale,), contrast=(2.0, 2.0), offset=0.0)
+            canvas = BlobCanvas(scales=(scale,), contrast=(2.0, 2.0), offset=0.0, ground=0.0)
             z = _start(canvas, range(50), (16, 16, 1))
             return np.abs(z[:, :, 1:] - z[:, :, :-1]).mean() / z.std()
 
@@ -114,15 +114,25 @@ class TestBlobCanvas:
         assert deviations.max() < 4.6
         assert deviations.mean() == pytest.approx(2.5, abs=0.3)
 
+    @pytest.mark.parametrize(("light", "sign"), [(0.0, -1), (1.0, 1)])
+    def test_fades_into_its_ground_toward_the_corners(self, light, sign):
+        same = {"scales": (2,), "contrast": (1.0, 1.0), "offset": 0.0, "light": light}
+        bare = _start(BlobCanvas(**same, ground=0.0), range(40), (16, 16, 1))
+        faded = _start(BlobCanvas(**same, ground=8.0), range(40), (16, 16, 1))
+        corner, middle = (faded - bare)[:, 0, 0, 0], (faded - bare)[:, 8, 8, 0]
+        assert np.all(sign * corner >= 0)
+        assert sign * corner.mean() > 2.0
+        assert sign * corner.mean() > sign * middle.mean() + 2.0
+
     @pytest.mark.parametrize(
         "arguments",
         [
             {"scales": ()},
             {"scales": (0,)},
-            {"contrast": (3.0, 1.0)},
-            {"contrast": (-1.0, 1.0)},
             {"contrast": (1.0,)},
-            {"offset": -1.0},
+            {"light": -0.1},
+            {"light": 1.1},
+            {"ground": -1.0},
         ],
     )
     def test_arguments_that_make_no_canvas_are_refused(self, arguments):

@@ -1,0 +1,110 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
+from keras_zskd.errors import InputError
+
+RANGE = (0.0, 1.0)
+
+
+class TestRandomAffine:
+    def test_zero_changes_nothing(self, make_images):
+        images = make_images(4)
+        same = RandomAffine(rotation=0.0, zoom=0.0, translation=0.0)(tf.constant(images), RANGE)
+        np.testing.assert_allclose(same, images, atol=1e-5)
+
+    def test_probability_is_the_share_of_images(self, make_images):
+        images = make_images(400)
+        moved = RandomAffine(0.4, 0.2, 0.1, probability=0.3)(tf.constant(images), RANGE)
+        share = np.mean(np.abs(moved.numpy() - images).max((1, 2, 3)) > 1e-3)
+        assert abs(share - 0.3) < 4.5 * np.sqrt(0.3 * 0.7 / 400)
+
+    def test_every_image_and_every_call_is_drawn_anew(self, make_images):
+        image = np.tile(make_images(1), (6, 1, 1, 1))
+        augment = RandomAffine(0.4, 0.2, 0.1)
+        first, second = (augment(tf.constant(image), RANGE).numpy() for _ in range(2))
+        assert len({row.tobytes() for row in [*first, *second]}) == 12
+
+    def test_translation_is_bounded_by_its_fraction(self):
+        # A ramp in x shows the shift; at 1/4 of 8 pixels it is at most 2, and reaches beyond 1.
+        ramp = np.tile(np.arange(8.0).reshape(1, 1, 8, 1), (300, 8, 1, 1)).astype("float32")
+        moved = RandomAffine(0.0, 0.0, 0.25)(tf.constant(ramp), RANGE).numpy()[:, 4, 4, 0] - 4.0
+        assert np.abs(moved).max() <= 2.0 + 1e-4
+        assert moved.max() > 1.5
+        assert moved.min() < -1.5
+
+    def test_zoom_is_bounded_both_ways(self):
+        ramp = np.tile((np.arange(9.0) - 4).reshape(1, 9, 1, 1), (300, 1, 9, 1)).astype("float32")
+        zoomed = RandomAffine(0.0, 0.5, 0.0)(tf.constant(ramp), RANGE).numpy()
+        factor = zoomed[:, 5, 4, 0]
+        assert factor.max() <= np.exp(0.5) + 1e-3
+        assert factor.min() >= np.exp(-0.5) - 1e-3
+        assert np.median(np.log(factor)) == pytest.approx(0.0, abs=0.1)
+
+    def test_leaves_what_is_no_image(self):
+        values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+        np.testing.assert_array_equal(RandomAffine()(values, RANGE), values)
+
+    @pytest.mark.parametrize("name", ["rotation", "zoom", "translation"])
+    def test_negative_limits_are_refused(self, name):
+        with pytest.raises(InputError, match=f"{name}=-0.1 was received; expected 0 or more"):
+            RandomAffine(**{name: -0.1})
+
+    @pytest.mark.parametrize("probability", [-0.1, 1.1])
+    def test_bad_probability_is_refused(self, probability):
+        with pytest.raises(InputError, match=f"probability={probability}"):
+            RandomAffine(probability=probability)
+
+
+class TestMixup:
+    def test_each_image_lies_between_itself_and_its_neighbour(self, make_images):
+        images = make_images(400)
+        mixed = Mixup(0.4)(tf.constant(images), RANGE).numpy()
+        other = np.roll(images, 1, axis=0)
+        factor = ((mixed - images) * (other - images)).sum((1, 2, 3))
+        factor /= ((other - images) ** 2).sum((1, 2, 3))
+        expected = images + factor[:, None, None, None] * (other - images)
+        np.testing.assert_allclose(mixed, expected, atol=1e-5)
+        is_mixed = factor > 1e-6
+        assert abs(is_mixed.mean() - 0.4) < 4.5 * np.sqrt(0.4 * 0.6 / 400)
+        # Uniform in [0, 1].
+        factor = factor[is_mixed]
+        assert factor.max() <= 1 + 1e-5
+        assert abs(factor.mean() - 0.5) < 4.5 * np.sqrt(1 / 12 / len(factor))
+        assert factor.var() == pytest.approx(1 / 12, rel=0.3)
+
+    def test_zero_changes_nothing(self, make_images):
+        images = make_images(5)
+        np.testing.assert_array_equal(Mixup(0.0)(tf.constant(images), RANGE), images)
+
+    def test_of_one_image_is_the_image(self, make_images):
+        images = make_images(1)
+        np.testing.assert_allclose(Mixup(1.0)(tf.constant(images), RANGE), images, atol=1e-6)
+
+    def test_vectors(self):
+        values = np.random.default_rng(0).uniform(size=(6, 3)).astype("float32")
+        mixed = Mixup(1.0)(tf.constant(values), RANGE).numpy()
+        assert mixed.shape == (6, 3)
+        assert not np.allclose(mixed, values)
+
+    @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
+    def test_bad_probability_is_refused(self, probability):
+        with pytest.raises(InputError, match=r"probability=.*expected a number in \[0, 1\]"):
+            Mixup(probability)
+
+
+@pytest.mark.parametrize("augment", [RandomAffine(0.1, 0.3, 0.05, 0.5), Mixup(0.25)])
+def test_round_trip(augment):
+    config = keras.saving.serialize_keras_object(augment)
+    assert config["registered_name"] == f"keras_zskd>{type(augment).__name__}"
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is type(augment)
+    assert again.get_config() == augment.get_config()
+    assert vars(again) == vars(augment)
+
+
+def test_one_of_ones_own_has_to_say_what_it_does():
+    with pytest.raises(NotImplementedError):
+        Augmentation()(tf.zeros((1, 8, 8, 1)), RANGE)

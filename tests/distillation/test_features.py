@@ -1,0 +1,163 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd import graph
+from keras_zskd.distillation.features import FeatureMatch
+from keras_zskd.distillation.losses import distillation_loss
+from keras_zskd.errors import InputError
+from keras_zskd.teacher import Teacher
+
+FeatureDistillation = keras.distillation.FeatureDistillation
+LogitsDistillation = keras.distillation.LogitsDistillation
+
+
+@pytest.fixture
+def teacher(make_teacher):
+    return Teacher(make_teacher("softmax"), (0, 1))
+
+
+def _match(teacher, student, *losses):
+    return FeatureMatch(teacher, graph.logits_view(student), losses)
+
+
+def _inner(model, name, images):
+    return np.asarray(keras.Model(model.inputs[0], model.get_layer(name).output)(images))
+
+
+class TestWithoutLosses:
+    def test_gives_both_logits(self, teacher, make_student, make_images):
+        student, images = make_student("softmax"), make_images(4)
+        answers, logits, per_example, whole = _match(teacher, student)(images, None, False)
+        np.testing.assert_allclose(answers, teacher(images), rtol=1e-5)
+        np.testing.assert_allclose(tf.nn.softmax(logits), student(images), rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(per_example, np.zeros(4))
+        assert float(whole) == 0.0
+
+    def test_known_answers_are_used(self, teacher, make_student, make_images):
+        known = np.arange(16.0).reshape(4, 4)
+        answers, *_ = _match(teacher, make_student())(make_images(4), known, False)
+        np.testing.assert_array_equal(answers, known)
+        assert answers.dtype == tf.float32
+
+
+class TestFeatureDistillation:
+    @pytest.mark.parametrize("loss", ["mse", "mae", keras.losses.MeanSquaredError()])
+    def test_against_numpy(self, teacher, make_student, make_images, loss):
+        student, images = make_student(), make_images(5)
+        match = _match(teacher, student, FeatureDistillation(loss, "hidden", "hidden"))
+        _, _, per_example, whole = match(images, None, False)
+        difference = _inner(teacher.model, "hidden", images) - _inner(student, "hidden", images)
+        expected = np.abs(difference).mean(1) if loss == "mae" else (difference**2).mean(1)
+        np.testing.assert_allclose(per_example, expected, rtol=1e-4)
+        assert float(whole) == 0.0
+
+    def test_of_maps_is_the_mean_over_positions(self, make_teacher, make_student, make_images):
+        images = make_images(3)
+        student = make_student()
+        twin = keras.models.clone_model(student)
+        keras.utils.set_random_seed(9)
+        twin.set_weights([w + 0.3 for w in student.get_weights()])
+        match = _match(Teacher(twin, (0, 1)), student, FeatureDistillation("mse", "conv", "conv"))
+        difference = _inner(twin, "conv", images) - _inner(student, "conv", images)
+        assert difference.shape == (3, 6, 6, 3)
+        np.testing.assert_allclose(
+            match(images, None, False)[2], (difference**2).mean((1, 2, 3)), rtol=1e-4
+        )
+
+    def test_several_losses_add_up(self, teacher, make_student, make_images):
+        student, images = make_student(), make_images(3)
+        losses = [
+            FeatureDistillation("mse", "hidden", "hidden"),
+            FeatureDistillation("mae", "hidden", "hidden"),
+        ]
+        together = _match(teacher, student, *losses)(images, None, False)[2]
+        alone = [_match(teacher, student, loss)(images, None, False)[2] for loss in losses]
+        np.testing.assert_allclose(together, alone[0] + alone[1], rtol=1e-5)
+
+    def test_without_layer_names_it_compares_logits(self, teacher, make_student, make_images):
+        student, images = make_student(), make_images(3)
+        match = _match(teacher, student, FeatureDistillation("mse"))
+        expected = ((np.asarray(teacher(images)) - np.asarray(student(images))) ** 2).mean(1)
+        np.testing.assert_allclose(match(images, None, False)[2], expected, rtol=1e-4)
+
+    @pytest.mark.parametrize("name", ["head", "hidden", "conv"])
+    def test_layers_of_a_softmax_student_keep_their_names(
+        self, teacher, make_student, make_images, name
+    ):
+        layer = {"head": "head", "hidden": "hidden", "conv": "flatten"}[name]
+        loss = FeatureDistillation("mse", layer, layer)
+        student = make_student("softmax")
+        if name == "conv":  # 6 x 6 x 4 features of the teacher against 6 x 6 x 3.
+            with pytest.raises(InputError, match=r"144.*108|108.*144"):
+                _match(teacher, student, loss)(make_images(3), None, False)
+        else:
+            per_example = _match(teacher, student, loss)(make_images(3), None, False)[2]
+            assert np.all(per_example.numpy() > 0)
+
+    @pytest.mark.parametrize("role", ["teacher", "student"])
+    def test_unknown_layers_are_refused(self, teacher, make_student, role):
+        names = {f"{r}_layer_name": "missing" if r == role else "hidden" for r in ("teacher", "student")}
+        with pytest.raises(InputError, match=rf"'missing' of the {role}; expected one of.*'hidden'"):
+            _match(teacher, make_student(), FeatureDistillation("mse", **names))
+
+    def test_features_that_would_broadcast_are_refused(self, make_student, make_images):
+        # (N, 6) against (N, 1): no error of TensorFlow's, but no comparison either.
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Dense(1, name="hidden")(keras.layers.Flatten()(inputs))
+        narrow = keras.Model(inputs, keras.layers.Dense(4)(x))
+        teacher = Teacher(make_student(seed=2), (0, 1))
+        with pytest.raises(InputError, match="hidden"):
+            _match(teacher, narrow, FeatureDistillation("mse", "hidden", "hidden"))(
+                make_images(2), None, False
+            )
+
+    def test_each_model_runs_once_in_the_mode_asked_for(self, make_student, make_images):
+        calls = []
+
+        class Count(keras.layers.Layer):
+            def __init__(self, role="", **kwargs):
+                super().__init__(**kwargs)
+                self.role = role
+
+            def call(self, x, training=None):
+                calls.append((self.role, training))
+                return x
+
+            def get_config(self):
+                return {**super().get_config(), "role": self.role}
+
+        def model(role):
+            inputs = keras.Input((8, 8, 1))
+            x = Count(role, name="count")(inputs)
+            x = keras.layers.Dense(6, name="hidden")(keras.layers.Flatten()(x))
+            return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+        losses = [FeatureDistillation("mse", "hidden", "hidden"), LogitsDistillation(2.0)]
+        match = _match(Teacher(model("teacher"), (0, 1)), model("student"), *losses)
+        for training in (True, False):
+            calls.clear()
+            match(make_images(2), None, training)
+            assert sorted(calls) == [("student", training), ("teacher", False)]
+
+
+class TestLogitsDistillation:
+    @pytest.mark.parametrize(
+        "loss", ["kl_divergence", keras.losses.KLDivergence(), keras.losses.kl_divergence]
+    )
+    def test_divergence_is_what_its_documentation_says(
+        self, teacher, make_student, make_images, loss
+    ):
+        student, images = make_student(), make_images(4)
+        match = _match(teacher, student, LogitsDistillation(3.0, loss))
+        expected = distillation_loss(teacher(images), student(images), 3.0)
+        np.testing.assert_allclose(match(images, None, False)[2], expected, rtol=1e-4, atol=1e-6)
+
+    def test_other_losses_are_of_the_whole_batch(self, teacher, make_student, make_images):
+        student, images = make_student(), make_images(4)
+        match = _match(teacher, student, LogitsDistillation(2.0, "mse"))
+        _, _, per_example, whole = match(images, None, False)
+        difference = (np.asarray(teacher(images)) - np.asarray(student(images))) / 2.0
+        assert float(whole) == pytest.approx(float((difference**2).mean()), rel=1e-4)
+        np.testing.assert_array_equal(per_example, np.zeros(4))

@@ -1,0 +1,406 @@
+import csv
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd.errors import InputError
+from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
+from keras_zskd.impressions.generator import ImpressionGenerator, fingerprint
+from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
+from keras_zskd.impressions.targets import OneHotTargets
+from keras_zskd.impressions.transfer_set import TransferSet
+from keras_zskd.teacher import Teacher
+
+
+def _assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        np.testing.assert_allclose(value, b[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+class TestWhatIsMade:
+    def test_is_what_the_teacher_says(self, make_generator, tmp_path):
+        generator = make_generator("softmax")
+        made = generator.generate(10, tmp_path / "a", batch_size=4, verbose=0)
+        arrays = made.arrays()
+        assert made.num_impressions == 10
+        assert {name: value.shape for name, value in arrays.items()} == {
+            "image": (10, 8, 8, 1),
+            "target": (10, 4),
+            "label": (10,),
+            "logits": (10, 4),
+            "gap": (10,),
+        }
+        assert arrays["image"].dtype == np.float32
+        assert arrays["image"].min() >= 0
+        assert arrays["image"].max() <= 1
+        np.testing.assert_array_equal(arrays["label"], np.arange(10) % 4)
+        np.testing.assert_allclose(
+            arrays["logits"], generator.teacher(arrays["image"]), rtol=1e-4, atol=1e-5
+        )
+        # gap = CE(y, softmax(z / tau)) - H(y), anew, in float64.
+        y, z = (arrays[name].astype("float64") for name in ("target", "logits"))
+        z = z / 2.0
+        log_p = z - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
+        log_p -= z.max(1, keepdims=True)
+        entropy = -np.where(y > 0, y * np.log(np.maximum(y, 1e-300)), 0).sum(1)
+        np.testing.assert_allclose(arrays["gap"], -(y * log_p).sum(1) - entropy, atol=1e-4)
+
+    def test_comes_closer_to_its_targets_with_more_steps(self, make_generator, tmp_path):
+        few = make_generator(steps=1).generate(12, tmp_path / "few", verbose=0)
+        many = make_generator(steps=60).generate(12, tmp_path / "many", verbose=0)
+        assert many.arrays()["gap"].mean() < 0.7 * few.arrays()["gap"].mean()
+
+    def test_is_in_the_input_range_of_the_teacher(self, make_teacher, tmp_path):
+        generator = ImpressionGenerator(
+            Teacher(make_teacher("nested"), (-1, 3)),
+            canvas=BlobCanvas(scales=(1, 2)),
+            priors=[],
+            steps=2,
+        )
+        images = generator.generate(6, tmp_path / "a", verbose=0).arrays()["image"]
+        assert images.min() >= -1
+        assert images.max() <= 3
+        assert images.min() < 0
+        assert images.max() > 1.5
+
+    def test_inputs_that_are_no_images(self, tmp_path):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+        generator = ImpressionGenerator(Teacher(model, (0, 1)), steps=2)
+        made = generator.generate(5, tmp_path / "a", verbose=0)
+        assert made.arrays()["image"].shape == (5, 6)
+
+    def test_leaves_teacher_and_callers_model_as_they_were(self, make_teacher, tmp_path):
+        model = make_teacher("batch_norm")
+        before = [w.copy() for w in model.get_weights()]
+        generator = ImpressionGenerator(
+            Teacher(model, (0, 1)), priors=[BatchNormStatistics(group_size=3)], steps=2
+        )
+        generator.generate(6, tmp_path / "a", batch_size=6, verbose=0)
+        for now, then in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+        assert all(layer.trainable for layer in model.layers)
+
+
+class TestTheSameSeed:
+    @pytest.fixture
+    def reference(self, make_generator, tmp_path):
+        made = make_generator().generate(50, tmp_path / "reference", batch_size=50, verbose=0)
+        return made.arrays()
+
+    @pytest.mark.parametrize("batch_size", [10, 20, None])
+    def test_whatever_the_batch_size(self, make_generator, tmp_path, reference, batch_size):
+        made = make_generator().generate(50, tmp_path / "a", batch_size=batch_size, verbose=0)
+        _assert_same(made.arrays(), reference)
+
+    def test_another_seed_gives_others(self, make_generator, tmp_path, reference):
+        other = make_generator().generate(50, tmp_path / "a", seed=1, verbose=0).arrays()
+        assert np.abs(other["image"] - reference["image"]).mean() > 0.05
+        assert np.abs(other["target"] - reference["target"]).mean() > 0.05
+
+    def test_interrupted_and_continued_with_another_batch_size(
+        self, make_generator, tmp_path, reference
+    ):
+        directory = tmp_path / "a"
+        assert make_generator().generate(7, directory, batch_size=5, verbose=0).num_impressions == 7
+        made = make_generator().generate(50, directory, batch_size=16, verbose=0)
+        assert made.num_impressions == 50
+        _assert_same(made.arrays(), reference)
+
+    def test_killed_in_the_middle_of_a_batch_and_continued(
+        self, make_generator, tmp_path, reference
+    ):
+        class Kill(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if len(seen) == 2:
+                    raise KeyboardInterrupt
+
+            def on_epoch_end(self, epoch, logs=None):
+                seen.append(epoch)
+
+        seen = []
+        with pytest.raises(KeyboardInterrupt):
+            make_generator().generate(50, tmp_path / "a", 0, 10, [Kill()], verbose=0)
+        assert TransferSet(tmp_path / "a").num_impressions == 20
+        made = make_generator().generate(50, tmp_path / "a", batch_size=10, verbose=0)
+        _assert_same(made.arrays(), reference)
+
+    def test_with_groups_interrupted_inside_a_group(self, make_generator, tmp_path):
+        def make():
+            return make_generator("batch_norm", priors=[BatchNormStatistics(1.0, group_size=4)])
+
+        whole = make().generate(20, tmp_path / "whole", batch_size=20, verbose=0).arrays()
+        make().generate(6, tmp_path / "parts", batch_size=4, verbose=0)
+        parts = make().generate(20, tmp_path / "parts", batch_size=8, verbose=0).arrays()
+        _assert_same(parts, whole)
+
+    def test_watched_or_not(self, make_generator, tmp_path, reference):
+        # Callbacks split the loop into checkpoints.
+        watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+        made = make_generator().generate(
+            50, tmp_path / "a", callbacks=[watch], batch_size=25, verbose=0
+        )
+        _assert_same(made.arrays(), reference)
+
+    def test_fewer_than_there_are_changes_nothing(self, make_generator, tmp_path):
+        make_generator().generate(8, tmp_path / "a", verbose=0)
+        before = sorted((p.name, p.read_bytes()) for p in (tmp_path / "a").iterdir())
+        assert make_generator().generate(3, tmp_path / "a", verbose=0).num_impressions == 8
+        assert sorted((p.name, p.read_bytes()) for p in (tmp_path / "a").iterdir()) == before
+
+
+class TestDirectory:
+    def test_of_another_teacher_is_refused(self, make_generator, tmp_path):
+        make_generator(seed=0).generate(4, tmp_path / "a", verbose=0)
+        with pytest.raises(InputError, match=r"made in another way \(teacher differ\)"):
+            make_generator(seed=1).generate(8, tmp_path / "a", verbose=0)
+        assert TransferSet(tmp_path / "a").num_impressions == 4
+
+    @pytest.mark.parametrize(
+        ("name", "changes"),
+        [
+            ("steps", {"steps": 5}),
+            ("temperature", {"temperature": 3.0}),
+            ("targets", {"targets": OneHotTargets()}),
+            ("priors", {"priors": [TotalVariation(0.5)]}),
+            ("transforms", {"transforms": []}),
+            ("canvas", {"canvas": UniformCanvas("none")}),
+            ("learning_rate", {"learning_rate": 0.06}),
+        ],
+    )
+    def test_of_other_settings_is_refused(self, make_generator, tmp_path, name, changes):
+        make_generator(steps=1).generate(4, tmp_path / "a", verbose=0)
+        with pytest.raises(InputError, match=rf"another way \({name} differ\).*another directory"):
+            make_generator(**{"steps": 1, **changes}).generate(8, tmp_path / "a", verbose=0)
+
+    def test_of_another_seed_is_refused(self, make_generator, tmp_path):
+        make_generator(steps=1).generate(4, tmp_path / "a", verbose=0)
+        with pytest.raises(InputError, match=r"\(seed differ\)"):
+            make_generator(steps=1).generate(8, tmp_path / "a", seed=1, verbose=0)
+
+    def test_that_holds_something_else_is_refused_and_left_alone(self, make_generator, tmp_path):
+        (tmp_path / "thesis.txt").write_text("mine")
+        with pytest.raises(InputError, match="holds something else"):
+            make_generator().generate(4, tmp_path, verbose=0)
+        assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+    def test_that_is_a_file_is_refused(self, make_generator, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(InputError, match="file"):
+            make_generator().generate(4, tmp_path / "file", verbose=0)
+
+    def test_full_disk_keeps_what_was_finished(self, make_generator, tmp_path, monkeypatch):
+        from keras_zskd.impressions.transfer_set import TransferSetWriter
+
+        write = TransferSetWriter.write
+
+        def write_until_full(self, impressions):
+            if self.num_finished >= 8:
+                raise OSError(28, "No space left on device")
+            write(self, impressions)
+
+        monkeypatch.setattr(TransferSetWriter, "write", write_until_full)
+        with pytest.raises(InputError, match=r"No space left on device.*first 8 are kept"):
+            make_generator(steps=1).generate(20, tmp_path / "a", batch_size=4, verbose=0)
+        assert TransferSet(tmp_path / "a").num_impressions == 8
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("temperature", [0, -1, float("nan")])
+    def test_temperature(self, tiny_teacher, temperature):
+        with pytest.raises(InputError, match=rf"temperature={temperature} was received"):
+            ImpressionGenerator(Teacher(tiny_teacher, (0, 1)), temperature=temperature)
+
+    @pytest.mark.parametrize("changes", [{"steps": 0}, {"steps": -3}, {"learning_rate": 0.0}])
+    def test_steps_and_learning_rate(self, make_generator, changes):
+        ((name, value),) = changes.items()
+        with pytest.raises(InputError, match=f"{name}={value}"):
+            make_generator(**changes)
+
+    @pytest.mark.parametrize("count", [0, -5])
+    def test_counts(self, make_generator, tmp_path, count):
+        with pytest.raises(InputError, match=f"num_impressions={count} was received"):
+            make_generator().generate(count, tmp_path / "a", verbose=0)
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize("batch_size", [0, -2])
+    def test_batch_size(self, make_generator, tmp_path, batch_size):
+        with pytest.raises(InputError, match=f"batch_size={batch_size} was received"):
+            make_generator().generate(5, tmp_path / "a", batch_size=batch_size, verbose=0)
+        assert not (tmp_path / "a").exists()
+
+    def test_batch_size_that_splits_a_group(self, make_generator, tmp_path):
+        generator = make_generator("batch_norm", priors=[BatchNormStatistics(group_size=4)])
+        with pytest.raises(InputError, match=r"batch_size=10 was received.*multiple of 4"):
+            generator.generate(5, tmp_path / "a", batch_size=10, verbose=0)
+        assert not (tmp_path / "a").exists()
+
+    def test_a_teacher_without_templates_is_refused_at_once(self):
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+        teacher = Teacher(keras.Model(inputs, x), (0, 1))
+        with pytest.raises(InputError, match="no class templates"):
+            ImpressionGenerator(teacher)
+        assert ImpressionGenerator(teacher, targets=OneHotTargets()).teacher is teacher
+
+    def test_what_is_no_teacher(self):
+        with pytest.raises(InputError, match="str was received|does not exist"):
+            ImpressionGenerator("nothing.keras")
+
+
+class TestNaN:
+    def test_stops_with_the_cause_and_keeps_what_was_finished(self, make_generator, tmp_path):
+        class Poison(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == 2:
+                    kernel = self.model.teacher.model.get_layer("hidden").kernel
+                    kernel.assign(kernel * np.nan)
+
+        generator = make_generator()
+        with pytest.raises(InputError, match=r"NaN after 8 impressions.*kept.*learning rate"):
+            generator.generate(
+                20, tmp_path / "a", batch_size=4, callbacks=[Poison()], verbose=0
+            )
+        kept = TransferSet(tmp_path / "a").arrays()
+        assert len(kept["image"]) == 8
+        assert np.all(np.isfinite(kept["image"]))
+
+
+class TestCallbacks:
+    def test_order_logs_and_model(self, make_generator, tmp_path):
+        class Watch(keras.callbacks.Callback):
+            def on_train_begin(self, logs=None):
+                events.append(("begin", None))
+
+            def on_epoch_begin(self, epoch, logs=None):
+                events.append(("epoch", epoch))
+
+            def on_train_batch_end(self, batch, logs=None):
+                assert self.model is generator
+                assert self.model.latest["image"].shape == (6, 8, 8, 1)
+                events.append(("step", batch))
+                gaps.append(logs["gap"])
+                assert logs["gap"] == pytest.approx(float(self.model.latest["gap"].mean()))
+
+            def on_epoch_end(self, epoch, logs=None):
+                events.append(("end", epoch))
+                ends.append(dict(logs))
+
+            def on_train_end(self, logs=None):
+                events.append(("finish", None))
+
+        events, gaps, ends = [], [], []
+        generator = make_generator(steps=40)
+        made = generator.generate(12, tmp_path / "a", 0, 6, [Watch()], verbose=0)
+        steps = [("step", i) for i in range(4)]
+        assert events == [
+            ("begin", None),
+            ("epoch", 0), *steps, ("end", 0),
+            ("epoch", 1), *steps, ("end", 1),
+            ("finish", None),
+        ]  # fmt: skip
+        assert gaps[3] < gaps[0]
+        assert set(ends[0]) >= {"gap", "cross_entropy", "confidence"}
+        arrays = made.arrays()
+        assert ends[1]["gap"] == pytest.approx(float(arrays["gap"][6:].mean()), rel=1e-4)
+
+    def test_stock_callbacks_of_keras(self, make_generator, tmp_path):
+        path = str(tmp_path / "log.csv")
+        callbacks = [
+            keras.callbacks.CSVLogger(path),
+            keras.callbacks.TerminateOnNaN(),
+            keras.callbacks.EarlyStopping(monitor="gap", mode="min", patience=50),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
+            keras.callbacks.History(),
+        ]
+        made = make_generator().generate(
+            12, tmp_path / "a", batch_size=4, callbacks=callbacks, verbose=0
+        )
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+        gap = made.arrays()["gap"].reshape(3, 4).mean(1)
+        np.testing.assert_allclose([float(row["gap"]) for row in rows], gap, rtol=1e-3)
+        assert callbacks[-1].history["gap"] == pytest.approx(list(gap), rel=1e-3)
+
+    def test_a_callback_may_stop_the_synthesis(self, make_generator, tmp_path):
+        stop = keras.callbacks.EarlyStopping(monitor="confidence", mode="max", baseline=2.0, patience=1)
+        made = make_generator().generate(40, tmp_path / "a", 0, 4, [stop], verbose=0)
+        assert 4 <= made.num_impressions < 40
+        assert made.num_impressions % 4 == 0
+
+    def test_steps_fewer_than_checkpoints(self, make_generator, tmp_path):
+        steps = []
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: steps.append(batch)
+        )
+        make_generator(steps=2).generate(4, tmp_path / "a", callbacks=[watch], verbose=0)
+        assert steps == [0, 1]
+
+
+class TestProgress:
+    def test_bar(self, make_generator, tmp_path, capsys):
+        make_generator().generate(8, tmp_path / "a", batch_size=4, verbose=1)
+        printed = capsys.readouterr().out
+        for expected in ("4/8", "8/8", "gap:", "per_second:", "impression"):
+            assert expected in printed
+
+    def test_auto_shows_it_and_zero_is_silent(self, make_generator, tmp_path, capsys):
+        make_generator().generate(4, tmp_path / "a", verbose=0)
+        assert capsys.readouterr().out == ""
+        make_generator().generate(4, tmp_path / "b")
+        assert "4/4" in capsys.readouterr().out
+
+    def test_a_line_per_batch(self, make_generator, tmp_path, capsys):
+        make_generator().generate(8, tmp_path / "a", batch_size=4, verbose=2)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "gap:" in line]
+        assert len(lines) >= 1
+
+
+class TestConfig:
+    def test_is_plain_json_and_names_every_setting(self, make_generator):
+        config = make_generator().get_config()
+        assert json.loads(json.dumps(config)) == config
+        assert set(config) >= {
+            "teacher", "input_shape", "input_range", "num_classes", "targets", "temperature",
+            "priors", "transforms", "canvas", "steps", "learning_rate",
+        }  # fmt: skip
+
+    def test_objects_come_back_from_it(self, make_generator):
+        config = make_generator().get_config()
+        targets = keras.saving.deserialize_keras_object(config["targets"])
+        assert targets.scales == (1.0, 0.1)
+
+    def test_fingerprint_tells_teachers_apart(self, make_teacher):
+        one, again, other = (
+            fingerprint(Teacher(make_teacher("logits", seed=seed), (0, 1))) for seed in (0, 0, 1)
+        )
+        assert one == again
+        assert one != other
+
+    def test_fingerprint_sees_more_than_the_weights(self):
+        # Same weights, another activation: other logits, so other impressions.
+        def model(activation):
+            keras.utils.set_random_seed(0)
+            return keras.Sequential(
+                [
+                    keras.Input((6,)),
+                    keras.layers.Dense(5, activation=activation),
+                    keras.layers.Dense(3),
+                ]
+            )
+
+        relu, tanh = (fingerprint(Teacher(model(name), (0, 1))) for name in ("relu", "tanh"))
+        assert relu != tanh
+
+
+def test_a_keras_model_will_do(tiny_teacher, tmp_path):
+    with pytest.warns(UserWarning, match="pixel range"):
+        generator = ImpressionGenerator(tiny_teacher, steps=1)
+    made = generator.generate(3, os.fspath(tmp_path / "a"), verbose=0)
+    assert made.num_impressions == 3
+    assert tf.is_tensor(generator.teacher(made.images(0, 2)))

@@ -1,0 +1,233 @@
+"""Two replicas do what one does: `MirroredStrategy` on two logical CPUs."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd.distillation.augmentation import RandomAffine
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.errors import InputError
+from keras_zskd.impressions.canvas import UniformCanvas
+from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
+from keras_zskd.impressions.targets import DirichletTargets
+from keras_zskd.impressions.transforms import Jitter
+from keras_zskd.metrics import PredictiveKL, TeacherAgreement
+from keras_zskd.teacher import Teacher
+
+
+@pytest.fixture
+def scopes(two_replicas):
+    """Where one replica and where two replicas are built."""
+    assert two_replicas.num_replicas_in_sync == 2
+    return contextlib.nullcontext, two_replicas.scope
+
+
+def _student(seed=5, **regularizers):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(3, 3, activation="relu", name="conv")(inputs)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(6, activation="relu", name="hidden", **regularizers)(x)
+    return keras.Model(inputs, keras.layers.Dense(4, name="head")(x), name="student")
+
+
+class TestSynthesis:
+    @staticmethod
+    def _generator(model, priors):
+        return ImpressionGenerator(
+            Teacher(model, (0, 1)),
+            targets=DirichletTargets((1.0, 0.1)),
+            priors=priors,
+            transforms=[Jitter(1)],
+            canvas=UniformCanvas("clip"),
+            steps=4,
+            learning_rate=0.05,
+        )
+
+    @pytest.mark.parametrize("group_size", [None, 3])
+    def test_impressions_are_the_same(self, make_teacher, scopes, tmp_path, group_size):
+        priors = [TotalVariation(1e-3)]
+        priors += [BatchNormStatistics(0.5, group_size)] if group_size else []
+        made = []
+        for number, scope in enumerate(scopes):
+            with scope():
+                generator = self._generator(make_teacher("batch_norm"), priors)
+                made.append(generator.generate(18, tmp_path / str(number), 0, 12, verbose=0))
+        one, two = (transfer_set.arrays() for transfer_set in made)
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            np.testing.assert_allclose(value, two[name], rtol=1e-3, atol=1e-4, err_msg=name)
+        # Each replica worked on impressions of its own.
+        assert len(np.unique(two["image"].reshape(18, -1), axis=0)) == 18
+        assert made[0].metadata == made[1].metadata
+
+    def test_begun_on_one_and_continued_on_two(self, make_teacher, scopes, tmp_path):
+        whole = self._generator(make_teacher("logits"), []).generate(12, tmp_path / "w", verbose=0)
+        for count, scope in zip((5, 12), scopes, strict=True):
+            with scope():
+                generator = self._generator(make_teacher("logits"), [])
+                parts = generator.generate(count, tmp_path / "parts", batch_size=4, verbose=0)
+        np.testing.assert_allclose(
+            parts.arrays()["image"], whole.arrays()["image"], rtol=1e-3, atol=1e-4
+        )
+
+    def test_latest_and_logs_are_of_all_replicas(self, make_teacher, two_replicas, tmp_path):
+        shapes = []
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: shapes.append(generator.latest["image"].shape)
+        )
+        with two_replicas.scope():
+            generator = self._generator(make_teacher("logits"), [])
+            generator.generate(8, tmp_path / "a", batch_size=8, callbacks=[watch], verbose=0)
+        assert set(shapes) == {(8, 8, 8, 1)}
+
+    def test_batch_size_that_replicas_cannot_share_is_refused(
+        self, make_teacher, two_replicas, tmp_path
+    ):
+        with two_replicas.scope():
+            generator = self._generator(make_teacher("logits"), [])
+            with pytest.raises(InputError, match=r"batch_size=5 was received.*multiple of 2"):
+                generator.generate(8, tmp_path / "a", batch_size=5, verbose=0)
+
+
+FEATURES = keras.distillation.FeatureDistillation
+LOGITS = keras.distillation.LogitsDistillation
+CASES = {
+    "impressions": {},
+    "hard_labels": {"hard_label_weight": 0.5},
+    "features": {"feature_losses": [("mse", "hidden")]},
+    "feature_loss_object": {"feature_losses": [(keras.losses.MeanSquaredError(), "hidden")]},
+    "kl_divergence": {"feature_losses": [(keras.losses.KLDivergence(), None)]},
+}
+
+
+def _losses(pairs):
+    return [
+        FEATURES(loss, name, name) if name else LOGITS(2.0, loss) for loss, name in pairs
+    ]
+
+
+def _train(scope, make_teacher, images, labels, batch_size, weights=None, regularizers=None, **case):
+    """Weights after one epoch of gradient descent, and what was logged."""
+    case = {**case, "feature_losses": _losses(case.get("feature_losses", ()))}
+    with scope():
+        teacher = Teacher(make_teacher("batch_norm"), (0, 1))
+        distiller = Distiller(teacher, _student(**(regularizers or {})), 3.0, **case)
+        distiller.compile(
+            optimizer=keras.optimizers.SGD(0.1), metrics=[TeacherAgreement(), PredictiveKL()]
+        )
+        fit = distiller.fit(
+            images, labels, sample_weight=weights, batch_size=batch_size, shuffle=False, verbose=0
+        )
+        evaluated = distiller.evaluate(
+            images, labels, sample_weight=weights, batch_size=batch_size, verbose=0, return_dict=True
+        )
+    logs = {name: values[0] for name, values in fit.history.items()}
+    return distiller.student.get_weights(), logs, evaluated
+
+
+def _assert_equal(one, two):
+    for a, b in zip(one[0], two[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    for a, b in zip(one[1:], two[1:], strict=True):
+        assert a.keys() == b.keys()
+        for name, value in a.items():
+            assert np.isfinite(value)
+            assert b[name] == pytest.approx(value, rel=1e-3), name
+
+
+class TestDistillation:
+    @pytest.mark.parametrize("case", CASES)
+    # 8 = 4 + 4; 14 = 8 + 6; 11 = 8 + 3: the last batch is uneven; 9 = 8 + 1: one replica gets none.
+    @pytest.mark.parametrize("count", [8, 14, 11, 9])
+    def test_update_and_logs_are_the_same(self, make_teacher, make_images, scopes, case, count):
+        if case != "impressions" and count not in (8, 11):
+            pytest.skip("Uneven batches are looked at in full for impressions.")
+        images, labels = make_images(count), np.arange(count) % 4
+        one, two = (
+            _train(scope, make_teacher, images, labels, 8, **CASES[case]) for scope in scopes
+        )
+        _assert_equal(one, two)
+        assert "accuracy" in one[1]
+
+    def test_without_labels(self, make_teacher, make_images, scopes):
+        images = make_images(11)
+        one, two = (_train(scope, make_teacher, images, None, 8) for scope in scopes)
+        _assert_equal(one, two)
+        assert "accuracy" not in one[1]
+
+    def test_with_sample_weights(self, make_teacher, make_images, scopes):
+        images, labels = make_images(11), np.arange(11) % 4
+        weights = np.linspace(0, 2, 11).astype("float32")
+        one, two = (
+            _train(scope, make_teacher, images, labels, 8, weights, hard_label_weight=0.5)
+            for scope in scopes
+        )
+        _assert_equal(one, two)
+
+    def test_with_regularization(self, make_teacher, make_images, scopes):
+        images = make_images(8)
+        regularizers = {"kernel_regularizer": keras.regularizers.L2(0.3)}
+        one, two = (
+            _train(scope, make_teacher, images, None, 8, regularizers=regularizers)
+            for scope in scopes
+        )
+        _assert_equal(one, two)
+        plain = _train(scopes[0], make_teacher, images, None, 8)
+        assert one[1]["loss"] > plain[1]["loss"] + 0.1
+
+    @pytest.mark.parametrize(
+        "loss", ["mse", keras.losses.CategoricalCrossentropy(from_logits=True)], ids=["name", "object"]
+    )
+    def test_with_a_loss_of_the_whole_batch(self, make_teacher, make_images, scopes, loss):
+        # On 8 = 4 + 4 examples the mean of the replicas' means is the mean.
+        images = make_images(8)
+        one, two = (
+            _train(scope, make_teacher, images, None, 8, feature_losses=[(loss, None)])
+            for scope in scopes
+        )
+        _assert_equal(one, two)
+
+    def test_cached_answers(self, make_teacher, make_images, scopes):
+        images = make_images(11)
+        answers = np.random.default_rng(0).normal(0, 3, (11, 4)).astype("float32")
+        data = {"image": images, "logits": answers}
+        one, two = (_train(scope, make_teacher, data, None, 8) for scope in scopes)
+        _assert_equal(one, two)
+
+    def test_several_steps_per_execution(self, make_teacher, make_images, scopes):
+        images = make_images(16)
+        moved = []
+        for scope in scopes:
+            with scope():
+                teacher = Teacher(make_teacher("logits"), (0, 1))
+                distiller = Distiller(teacher, _student(), 3.0)
+                distiller.compile(optimizer=keras.optimizers.SGD(0.1), steps_per_execution=2)
+                history = distiller.fit(images, batch_size=4, shuffle=False, verbose=0).history
+            moved.append((distiller.student.get_weights(), {"loss": history["loss"][0]}))
+        _assert_equal(*moved)
+
+    def test_replicas_augment_differently(self, make_teacher, two_replicas):
+        augment = RandomAffine(0.4, 0.2, 0.1)
+        image = tf.tile(tf.random.uniform((1, 8, 8, 1)), (2, 1, 1, 1))
+
+        @tf.function
+        def shown():
+            return two_replicas.run(lambda: augment(image, (0.0, 1.0)))
+
+        first, second = two_replicas.experimental_local_results(shown())
+        assert np.abs(first.numpy() - second.numpy()).max() > 0.01
+
+    def test_both_replicas_hold_the_same_student(self, make_teacher, make_images, two_replicas):
+        with two_replicas.scope():
+            teacher = Teacher(make_teacher("logits"), (0, 1))
+            distiller = Distiller(teacher, _student(), 3.0, augmentations=[RandomAffine()])
+            distiller.compile(optimizer=keras.optimizers.Adam(0.01))
+            distiller.fit(make_images(16), batch_size=8, epochs=2, verbose=0)
+        for variable in distiller.student.trainable_variables:
+            one, two = two_replicas.experimental_local_results(variable.value)
+            np.testing.assert_array_equal(one, two)

@@ -1,0 +1,43 @@
+"""Training a classifier by name."""
+
+import keras
+import numpy as np
+import pytest
+from keras_zskd import InputError, datasets, train
+
+
+@pytest.fixture
+def two_classes(monkeypatch):
+    """A data set of bright and dark images that anything learns."""
+
+    def load(name, split, shape, input_range=(0.0, 1.0), data_dir=None, exclude_mlxtend=False):
+        rng = np.random.default_rng(0 if split == "train" else 1)
+        labels = rng.integers(0, 2, 256)
+        images = 0.2 * rng.random((256, *shape)) + 0.8 * labels[:, None, None, None]
+        return images.astype(np.float32), labels
+
+    monkeypatch.setattr(datasets, "load", load)
+
+
+def test_what_is_saved_is_what_was_measured(two_classes, tmp_path):
+    path = tmp_path / "deep" / "teacher.keras"
+    result = train("lenet5", "bright", path, epochs=3)
+    assert result["test_accuracy"] > 0.9
+    model = keras.saving.load_model(path)
+    assert model.output_shape == (None, 2)
+    images, labels = datasets.load("bright", "test", (32, 32, 1))
+    answers = model.predict(images, verbose=0).argmax(-1)
+    assert np.mean(answers == labels) == pytest.approx(result["test_accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("lenet6", "bright", "t.keras"), "'lenet6'"),
+        (("lenet5", "bright", "t.h5"), "ending in .keras"),
+        (("lenet5", "bright", "t.keras", 0), "epochs=0"),
+    ],
+)
+def test_bad_arguments(arguments, said):
+    with pytest.raises(InputError, match=said):
+        train(*arguments)
