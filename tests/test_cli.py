@@ -9,7 +9,6 @@ import pytest
 from keras_zskd import cli
 
 
-
 def run(*arguments: str) -> int:
     return cli.main(["keras-zskd", *arguments])
 
@@ -44,7 +43,16 @@ def save(tmp_path):
 def test_help_names_every_command(capsys):
     assert run("help") == 0
     printed = capsys.readouterr().out
-    for name in ("demo", "distill", "synthesize", "evaluate", "export", "inspect", "methods", "train"):
+    for name in (
+        "demo",
+        "distill",
+        "synthesize",
+        "evaluate",
+        "export",
+        "inspect",
+        "methods",
+        "train",
+    ):
         assert f"\n  {name} " in printed
 
 
@@ -58,7 +66,9 @@ def test_help_of_a_command_shows_its_flags(capsys):
 def test_methods_names_needs_and_sources(capsys, tmp_path):
     assert run("methods", f"--json={tmp_path / 'methods.json'}") == 0
     assert "ICML 2019" in capsys.readouterr().out
-    assert json.loads((tmp_path / "methods.json").read_text())["zskd"]["needs"].startswith("the teacher")
+    assert json.loads((tmp_path / "methods.json").read_text())["zskd"]["needs"].startswith(
+        "the teacher"
+    )
 
 
 def test_unknown_command_and_flag_and_stray_word(refused, saved_teacher):
@@ -70,7 +80,9 @@ def test_unknown_command_and_flag_and_stray_word(refused, saved_teacher):
 def test_flags_without_values(refused, saved_teacher, tmp_path):
     assert "--teacher" in refused("distill", f"--output_dir={tmp_path / 'run'}")
     assert "--output_dir" in refused("distill", f"--teacher={saved_teacher}", "--input_range=0,1")
-    assert "expected two numbers" in refused("inspect", f"--teacher={saved_teacher}", "--input_range=0")
+    assert "expected two numbers" in refused(
+        "inspect", f"--teacher={saved_teacher}", "--input_range=0"
+    )
 
 
 def _model(outputs: int = 4, activation: str | None = None, inputs: int = 1) -> keras.Model:

@@ -106,12 +106,12 @@ CASES = {
 
 
 def _losses(pairs):
-    return [
-        FEATURES(loss, name, name) if name else LOGITS(2.0, loss) for loss, name in pairs
-    ]
+    return [FEATURES(loss, name, name) if name else LOGITS(2.0, loss) for loss, name in pairs]
 
 
-def _train(scope, make_teacher, images, labels, batch_size, weights=None, regularizers=None, **case):
+def _train(
+    scope, make_teacher, images, labels, batch_size, weights=None, regularizers=None, **case
+):
     """Weights after one epoch of gradient descent, and what was logged."""
     case = {**case, "feature_losses": _losses(case.get("feature_losses", ()))}
     with scope():
@@ -124,7 +124,12 @@ def _train(scope, make_teacher, images, labels, batch_size, weights=None, regula
             images, labels, sample_weight=weights, batch_size=batch_size, shuffle=False, verbose=0
         )
         evaluated = distiller.evaluate(
-            images, labels, sample_weight=weights, batch_size=batch_size, verbose=0, return_dict=True
+            images,
+            labels,
+            sample_weight=weights,
+            batch_size=batch_size,
+            verbose=0,
+            return_dict=True,
         )
     logs = {name: values[0] for name, values in fit.history.items()}
     return distiller.student.get_weights(), logs, evaluated
@@ -181,7 +186,9 @@ class TestDistillation:
         assert one[1]["loss"] > plain[1]["loss"] + 0.1
 
     @pytest.mark.parametrize(
-        "loss", ["mse", keras.losses.CategoricalCrossentropy(from_logits=True)], ids=["name", "object"]
+        "loss",
+        ["mse", keras.losses.CategoricalCrossentropy(from_logits=True)],
+        ids=["name", "object"],
     )
     def test_with_a_loss_of_the_whole_batch(self, make_teacher, make_images, scopes, loss):
         # On 8 = 4 + 4 examples the mean of the replicas' means is the mean.

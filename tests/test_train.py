@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+
 from keras_zskd import InputError, datasets, train
 
 

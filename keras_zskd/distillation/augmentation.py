@@ -39,9 +39,9 @@ class RandomAffine(Augmentation):
 
     def __init__(
         self,
-        rotation: float = 0.25,
-        zoom: float = 0.2,
-        translation: float = 0.1,
+        rotation: float = 0.12,
+        zoom: float = 0.1,
+        translation: float = 0.06,
         probability: float = 1.0,
     ):
         for name, value in (("rotation", rotation), ("zoom", zoom), ("translation", translation)):
@@ -93,7 +93,7 @@ class Mixup(Augmentation):
         probability: Share of the images that are mixed; the mixing factor is uniform in [0, 1].
     """
 
-    def __init__(self, probability: float = 0.5):
+    def __init__(self, probability: float = 0.1):
         if not 0.0 <= probability <= 1.0:
             raise InputError(
                 f"probability={probability} was received; expected a number in [0, 1]."

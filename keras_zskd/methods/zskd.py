@@ -9,9 +9,7 @@ from keras_zskd.methods.method import Method, Recipe
 from keras_zskd.teacher import Teacher
 
 
-def best_recipe(
-    targets: type[Targets], num_impressions: int = 40_000, epochs: int = 60
-) -> Recipe:
+def best_recipe(targets: type[Targets], num_impressions: int = 40_000, epochs: int = 60) -> Recipe:
     """Our best recipe, with the given targets; its figures are in results/.
 
     More impressions of fewer steps make the better transfer set: many short walks from different

@@ -77,7 +77,10 @@ def test_shear_tilts_one_axis():
 
 def test_each_image_has_its_own_map(images):
     affine = Affine(
-        angle=tf.zeros(3), zoom=tf.ones(3), shift_y=tf.zeros(3), shift_x=tf.constant([0.0, 1.0, 2.0])
+        angle=tf.zeros(3),
+        zoom=tf.ones(3),
+        shift_y=tf.zeros(3),
+        shift_x=tf.constant([0.0, 1.0, 2.0]),
     )
     moved = np.asarray(warp(images, affine))
     for i in range(3):

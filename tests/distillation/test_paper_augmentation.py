@@ -64,7 +64,10 @@ def test_translates_by_a_fifth_in_four_directions_with_white_behind(only):
         side
         for image in kinds.values()
         for side, strip in (
-            ("top", image[:2]), ("bottom", image[-2:]), ("left", image[:, :2]), ("right", image[:, -2:])
+            ("top", image[:2]),
+            ("bottom", image[-2:]),
+            ("left", image[:, :2]),
+            ("right", image[:, -2:]),
         )  # fmt: skip
         if strip.min() == 1.0
     }

@@ -262,9 +262,7 @@ class TestNaN:
 
         generator = make_generator()
         with pytest.raises(InputError, match=r"NaN after 8 impressions.*kept.*learning rate"):
-            generator.generate(
-                20, tmp_path / "a", batch_size=4, callbacks=[Poison()], verbose=0
-            )
+            generator.generate(20, tmp_path / "a", batch_size=4, callbacks=[Poison()], verbose=0)
         kept = TransferSet(tmp_path / "a").arrays()
         assert len(kept["image"]) == 8
         assert np.all(np.isfinite(kept["image"]))
@@ -328,7 +326,9 @@ class TestCallbacks:
         assert callbacks[-1].history["gap"] == pytest.approx(list(gap), rel=1e-3)
 
     def test_a_callback_may_stop_the_synthesis(self, make_generator, tmp_path):
-        stop = keras.callbacks.EarlyStopping(monitor="confidence", mode="max", baseline=2.0, patience=1)
+        stop = keras.callbacks.EarlyStopping(
+            monitor="confidence", mode="max", baseline=2.0, patience=1
+        )
         made = make_generator().generate(40, tmp_path / "a", 0, 4, [stop], verbose=0)
         assert 4 <= made.num_impressions < 40
         assert made.num_impressions % 4 == 0

@@ -13,7 +13,9 @@ class TestTotalVariation:
         pixels = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype("float32")
         down = np.abs(pixels[:, 1:] - pixels[:, :-1]).sum((1, 2, 3))
         right = np.abs(pixels[:, :, 1:] - pixels[:, :, :-1]).sum((1, 2, 3))
-        penalty = TotalVariation(5.0).penalty(tf.constant(pixels), [], Teacher(tiny_teacher, (0, 1)))
+        penalty = TotalVariation(5.0).penalty(
+            tf.constant(pixels), [], Teacher(tiny_teacher, (0, 1))
+        )
         np.testing.assert_allclose(penalty, down + right, rtol=1e-5)
 
     def test_by_hand(self, tiny_teacher):

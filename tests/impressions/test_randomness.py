@@ -57,7 +57,8 @@ def test_impressions_seeds_and_salts_differ(draw):
 
 # Mean and variance of each draw, and the variance of the variance: N(0, 1), U(0, 1).
 @pytest.mark.parametrize(
-    ("name", "mean", "variance", "fourth"), [("normals", 0, 1, 2), ("uniforms", 0.5, 1 / 12, 1 / 180)]
+    ("name", "mean", "variance", "fourth"),
+    [("normals", 0, 1, 2), ("uniforms", 0.5, 1 / 12, 1 / 180)],
 )
 def test_moments_of_many_impressions(name, mean, variance, fourth):
     draws = np.asarray(DRAWS[name](0, 1, tf.range(2000)), "float64")

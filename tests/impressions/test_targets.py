@@ -212,5 +212,7 @@ def test_round_trip(targets, tiny_teacher):
     assert again.get_config() == targets.get_config()
     teacher = Teacher(tiny_teacher, (0, 1))
     np.testing.assert_allclose(
-        again.sample(teacher, 0, tf.range(9))[0], targets.sample(teacher, 0, tf.range(9))[0], rtol=1e-6
+        again.sample(teacher, 0, tf.range(9))[0],
+        targets.sample(teacher, 0, tf.range(9))[0],
+        rtol=1e-6,
     )

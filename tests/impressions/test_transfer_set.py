@@ -156,9 +156,7 @@ print(json.dumps({
 
     def test_images_from_to(self, written):
         directory, expected = written
-        np.testing.assert_array_equal(
-            TransferSet(directory).images(4, 9), expected["image"][4:9]
-        )
+        np.testing.assert_array_equal(TransferSet(directory).images(4, 9), expected["image"][4:9])
 
     def test_dataset_in_order(self, written):
         directory, expected = written
