@@ -74,11 +74,7 @@ def main(argv: list[str]) -> int:
     except (flags.Error, InputError) as error:
         return _refuse(str(error))
     except OSError as error:
-        if error.errno is None:
-            raise
-        return _refuse(
-            f"{error.strerror}: {error.filename!r}; check the path and the room on the disk."
-        )
+        return _refuse(f"{error}; check the path, and the room on the disk.")
     return 0
 
 

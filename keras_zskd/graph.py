@@ -18,7 +18,7 @@ Operation = Any  # keras.layers.Layer or an operation of keras.ops
 
 def clone_layer(layer: Operation) -> Operation:
     """A freshly initialised copy of a layer or operation."""
-    return layer.__class__.from_config(layer.get_config())
+    return _from_config(layer, layer.get_config())
 
 
 def share_layer(layer: Operation) -> Operation:
@@ -67,13 +67,13 @@ def float32_copy(model: keras.Model) -> keras.Model:
     def copy(layer: Operation) -> Operation:
         config = layer.get_config()
         if not isinstance(layer, keras.Layer):
-            return layer.__class__.from_config(config)
+            return _from_config(layer, config)
         name, number = layer.name, 1
         while name in taken:
             name, number = f"{layer.name}_{number}", number + 1
         taken.add(name)
         config = {**config, "name": name, **({"dtype": "float32"} if "dtype" in config else {})}
-        duplicate = layer.__class__.from_config(config)
+        duplicate = _from_config(layer, config)
         copies.append((layer, duplicate))
         return duplicate
 
@@ -92,6 +92,7 @@ class LogitsView:
     Attributes:
         model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)`; shares the layers.
         ends_in: What the viewed model itself returns: "softmax" or "logits".
+        softmax: The layer or operation that applies the final softmax, or None.
         head: The Dense or 1x1 convolution whose kernel columns are the class templates, or None.
         features: The tensor that feeds `head`, inside `model`, or None.
         batch_norms: Each BatchNormalization layer with the tensor that feeds it, inside `model`.
@@ -99,6 +100,7 @@ class LogitsView:
 
     model: keras.Model
     ends_in: str
+    softmax: Operation | None
     head: keras.Layer | None
     features: Any
     batch_norms: tuple[tuple[keras.Layer, Any], ...]
@@ -126,9 +128,9 @@ def logits_view(model: keras.Model) -> LogitsView:
     def call(layer: Operation, *args: Any, **kwargs: Any) -> Any:
         if layer is head or isinstance(layer, keras.layers.BatchNormalization):
             tapped.append((layer, args[0]))
-        if layer is not softmax:
+        if softmax is None or layer is not softmax:
             return layer(*args, **kwargs)
-        if head is not None and layer is head:
+        if _has_arithmetic(layer):
             return _WithoutActivation(layer, name=f"{layer.name}_logits")(*args, **kwargs)
         return args[0]
 
@@ -136,6 +138,7 @@ def logits_view(model: keras.Model) -> LogitsView:
     return LogitsView(
         model=view,
         ends_in="logits" if softmax is None else "softmax",
+        softmax=softmax,
         head=head,
         features=next((x for layer, x in tapped if layer is head), None),
         batch_norms=tuple(
@@ -181,56 +184,89 @@ def _replay(
     return keras.tree.flatten(outputs)[0]
 
 
-# Layers that leave the meaning of the class scores alone: behind them the search for the softmax and
-# for the class templates goes on.
-_TRANSPARENT = (
+# What leaves the order and the meaning of the class scores alone: behind it the search for the softmax
+# and for the class templates goes on.
+_RESHAPING = (
     keras.layers.Dropout,
     keras.layers.Flatten,
     keras.layers.Reshape,
     keras.layers.Identity,
+)
+_POOLING = (
     keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalAveragePooling3D,
 )
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+# Operations of keras.ops and layers without an `activation` that are activations all the same.
+_ACTIVATIONS = {
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+    "Sigmoid": "sigmoid",
+    "LogSigmoid": "log_sigmoid",
+    "Tanh": "tanh",
+    "Relu": "relu",
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "Softplus": "softplus",
+}
 
 
 def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
     """The operation that applies the final softmax, and the layer that holds the class templates."""
     softmax = None
+    is_pooled = False
     tensor = output
     while True:
         layer = tensor._keras_history.operation
         activation = _activation_name(layer)
-        if activation == "softmax" and softmax is None:
+        if activation == "softmax" and softmax is None and not is_pooled:
             softmax = layer
         elif activation not in (None, "linear"):
             if softmax is None:
                 raise InputError(
-                    f"A model that ends in the activation {activation!r} (layer {layer.name!r}) was "
-                    "received; expected a single-label classifier that ends in logits or softmax."
+                    f"A model that ends in the activation {activation!r} (layer {layer.name!r}"
+                    f"{', averaged afterwards' if is_pooled else ''}) was received; expected a "
+                    "single-label classifier that ends in logits or softmax."
                 )
             return softmax, None
         if isinstance(layer, keras.layers.Dense) or (
             isinstance(layer, _CONVOLUTIONS) and all(size == 1 for size in layer.kernel_size)
         ):
             return softmax, layer
-        inputs = getattr(layer, "_inbound_nodes", None)
-        is_passed = isinstance(
-            layer, (*_TRANSPARENT, keras.layers.Activation, keras.layers.Softmax)
+        is_pooled = is_pooled or isinstance(layer, _POOLING)
+        is_passed = (
+            isinstance(layer, (*_RESHAPING, *_POOLING))
+            or type(layer).__name__ == "Cast"
+            or (activation is not None and not _has_arithmetic(layer))
         )
-        if not inputs or not (is_passed or layer is softmax):
+        nodes = getattr(layer, "_inbound_nodes", None)
+        if not is_passed or not nodes:
             return softmax, None
-        node = layer._inbound_nodes[tensor._keras_history.node_index]
-        tensor = node.input_tensors[0]
+        inputs = nodes[tensor._keras_history.node_index].input_tensors
+        if not inputs:
+            return softmax, None
+        tensor = inputs[0]
 
 
 def _activation_name(layer: Operation) -> str | None:
     """Name of the activation that a layer or operation applies; None where it applies none."""
-    if isinstance(layer, keras.layers.Softmax) or type(layer).__name__ == "Softmax":
-        return "softmax"
+    if type(layer).__name__ in _ACTIVATIONS:
+        return _ACTIVATIONS[type(layer).__name__]
     activation = getattr(layer, "activation", None)
     return getattr(activation, "__name__", None) if activation is not None else None
+
+
+def _has_arithmetic(layer: Operation) -> bool:
+    """Whether a layer does more than apply its activation."""
+    return bool(getattr(layer, "weights", ()))
+
+
+def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
+    if isinstance(layer, keras.layers.Lambda):
+        # Its code is in memory already: whoever loaded it has said that it is safe.
+        return layer.__class__.from_config(config, safe_mode=False)
+    return layer.__class__.from_config(config)
 
 
 class _WithoutActivation(keras.layers.Layer):

@@ -203,10 +203,18 @@ def _train(
                 f"The loss of the student became NaN in epoch {len(losses)}; the impressions are "
                 "kept, so lower the learning rate, or check the student's initialisation."
             )
-        # A file that stands is a finished file.
-        student.save(record.directory / ".student.keras")
-        os.replace(record.directory / ".student.keras", path)
+        _save(student, path)
     record.update("distillation", history=history.history)
+
+
+def _save(student: keras.Model, path: pathlib.Path) -> None:
+    """Save under a passing name first: a file that stands is a finished file."""
+    beside = path.with_name(f".{path.name}")
+    try:
+        student.save(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _training_config(recipe: Recipe, epochs: int) -> dict[str, Any]:

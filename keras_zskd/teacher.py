@@ -63,10 +63,10 @@ class Teacher:
         self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
         flat = graph.float32_copy(model)
         self._view = graph.logits_view(flat)
-        head: Any = self._view.head
-        if self._view.ends_in == "softmax" and hasattr(head, "activation"):
+        softmax: Any = self._view.softmax
+        if hasattr(softmax, "activation"):
             # The copies are ours: the activation can go for good, and the model stays serialisable.
-            head.activation = keras.activations.linear
+            softmax.activation = keras.activations.linear
             flat_view = graph.logits_view(flat)
             self._view = dataclasses.replace(flat_view, ends_in="softmax")
         self.model = self._view.model
@@ -145,7 +145,11 @@ def load_model(path: str | os.PathLike[str], unsafe: bool = False) -> keras.Mode
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
+            try:
+                # Compiled, because its loss tells a regressor.
+                return keras.saving.load_model(path, safe_mode=not unsafe)
+            except Exception:  # Custom losses, or an optimizer of another version.
+                return keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
     except Exception as error:  # Keras raises many kinds for what is, to the user, one thing.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "lambda" in str(error).lower():
@@ -207,23 +211,29 @@ def check_classifier(model: Any, role: str) -> None:
             "single-label classifier."
         )
     loss = getattr(model, "loss", None)
-    name = getattr(loss, "name", loss) or ""
-    if str(name) in _REGRESSION_LOSSES:
+    name = getattr(loss, "name", getattr(loss, "__name__", loss)) or ""
+    if str(name) in _OTHER_LOSSES:
         raise InputError(
-            f"The {role} {model.name!r} is compiled with the regression loss {name!r}; expected a "
-            "single-label classifier."
+            f"The {role} {model.name!r} is compiled with the loss {name!r} of a regressor or of a "
+            "multi-label classifier; expected a single-label classifier."
         )
 
 
-_REGRESSION_LOSSES = {
+_OTHER_LOSSES = {
     "mse", "mean_squared_error", "mae", "mean_absolute_error", "huber", "huber_loss", "log_cosh",
+    "binary_crossentropy", "binary_focal_crossentropy",
 }  # fmt: skip
 
 
 def _check_range(input_range: Any) -> tuple[float, float] | None:
     if input_range is None:
         return None
-    low, high = (float(value) for value in input_range)
+    try:
+        low, high = (float(value) for value in input_range)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"input_range={input_range!r} was received; expected two numbers (low, high)."
+        ) from error
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(
             f"input_range={tuple(input_range)} was received; expected two finite numbers, low < high."

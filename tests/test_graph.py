@@ -187,7 +187,7 @@ class TestLogitsView:
         head = model.get_layer("head")
         head.bias.assign(head.bias + np.float32([1, 2, 3, 4]))
         np.testing.assert_allclose(
-            _predict(view.model, images), before + [[1, 2, 3, 4]], rtol=1e-5, atol=1e-5
+            _predict(view.model, images), before + np.float32([1, 2, 3, 4]), rtol=1e-5, atol=1e-5
         )
 
     def test_features_feed_the_head(self, any_teacher, make_images):

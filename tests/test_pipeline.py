@@ -59,16 +59,16 @@ def test_another_request_for_the_same_directory_is_refused(tiny_teacher, tmp_pat
 
 
 def test_an_interrupted_training_goes_on_from_its_last_epoch(tiny_teacher, tmp_path, monkeypatch):
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(self, epoch, logs=None):
         if epoch == 1:
-            raise Killed
+            raise KilledError
 
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.TerminateOnNaN, "on_epoch_end", kill)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             small_run(tiny_teacher, tmp_path / "run", epochs=4)
     assert not (tmp_path / "run" / "student.keras").exists()
     run = small_run(tiny_teacher, tmp_path / "run", epochs=4)

@@ -281,9 +281,9 @@ REFUSED = {
     "dynamic": (_dynamic, r"'dynamic' has the dynamic input shape \(None, None, None, 1\)"),
     "one_unit": (lambda: _dense_model(units=1), r"outputs of shape \(None, 1\)"),
     "segmenter": (_segmenter, r"'segmenter' has outputs of shape \(None, 8, 8, 3\)"),
-    "regressor": (lambda: _compiled("mse"), "regression loss"),
-    "regressor_instance": (lambda: _compiled(keras.losses.MeanAbsoluteError()), "regression loss"),
-    "regressor_function": (lambda: _compiled(keras.losses.mean_squared_error), "regression loss"),
+    "regressor": (lambda: _compiled("mse"), "of a regressor"),
+    "regressor_instance": (lambda: _compiled(keras.losses.MeanAbsoluteError()), "of a regressor"),
+    "regressor_function": (lambda: _compiled(keras.losses.mean_squared_error), "of a regressor"),
     "sigmoid": (
         lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="sigmoid")]),
         "activation 'sigmoid'",
@@ -319,7 +319,7 @@ class TestRefusals:
     def test_a_regressor_from_a_file_is_refused(self, tmp_path):
         path = tmp_path / "regressor.keras"
         _compiled("mse").save(path)
-        with pytest.raises(InputError, match="regression loss"):
+        with pytest.raises(InputError, match="of a regressor"):
             Teacher(path, (0, 1))
 
 

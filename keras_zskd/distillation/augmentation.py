@@ -47,6 +47,10 @@ class RandomAffine(Augmentation):
         for name, value in (("rotation", rotation), ("zoom", zoom), ("translation", translation)):
             if value < 0:
                 raise InputError(f"{name}={value} was received; expected 0 or more.")
+        if not 0.0 <= probability <= 1.0:
+            raise InputError(
+                f"probability={probability} was received; expected a number in [0, 1]."
+            )
         self.rotation, self.zoom, self.translation = rotation, zoom, translation
         self.probability = probability
 

@@ -133,7 +133,9 @@ class Distiller(keras.Model):
         )
         # Keras' optimizers add up the gradients of the replicas, so each holds its share of the mean.
         loss = tf.reduce_sum(per_example) / everywhere + extra / replicas
-        return loss, tf.reduce_mean(per_example) + extra, (teacher, student)
+        # A replica may be left without an example at the end of an epoch.
+        logged = tf.math.divide_no_nan(tf.reduce_sum(per_example), count) + extra
+        return loss, logged, (teacher, student)
 
     def _log(
         self, images: Any, labels: Any, weight: Any, loss: Any, outputs: tuple[Any, Any]
@@ -156,6 +158,14 @@ class Distiller(keras.Model):
         # logits have the shape of logits.
         y = y_pred if y is None or len(y.shape) != len(y_pred.shape) else y
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """As in Keras, without the accuracy of an epoch that had no labels."""
+        result = super().get_metrics_result()
+        # Keras logs the metrics of all replicas only if they have the names that a step returned.
+        if tf.executing_eagerly() and not float(keras.ops.sum(self._accuracy.count)):
+            result.pop("accuracy", None)
+        return result
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, teacher and student included."""

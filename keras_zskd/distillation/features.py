@@ -45,6 +45,7 @@ class FeatureMatch:
             self._tapped_student = _tap(
                 student.model, [loss.student_layer_name for loss in named], "student"
             )
+            _check_shapes(named, self._tapped_teacher.outputs[1:], self._tapped_student.outputs[1:])
 
     def __call__(self, images: Any, answers: Any, training: bool) -> tuple[Any, Any, Any, Any]:
         """Look at `images` with both models.
@@ -74,16 +75,21 @@ class FeatureMatch:
         for loss in self._losses:
             if isinstance(loss, keras.distillation.FeatureDistillation):
                 per_example += _per_example(loss.loss, *next(pairs))
-            elif isinstance(loss, keras.distillation.LogitsDistillation) and (
-                isinstance(loss.loss, keras.losses.KLDivergence)
-                # The default string becomes a function there and is applied to raw logits; what
-                # its documentation describes is this.
-                or loss.loss is keras.losses.kl_divergence
-            ):
-                per_example += distillation_loss(answers, student_logits, loss.temperature)
+            elif isinstance(loss, keras.distillation.LogitsDistillation):
+                tau = loss.temperature
+                # The default string becomes a function there and is applied to raw logits; what its
+                # documentation describes is the divergence of softened answers.
+                if _is_divergence(loss.loss):
+                    per_example += distillation_loss(answers, student_logits, tau)
+                else:
+                    per_example += _per_example(loss.loss, answers / tau, student_logits / tau)
             else:
                 whole += tf.cast(loss.compute_loss(answers, student_logits), tf.float32)
         return answers, student_logits, per_example, whole
+
+
+def _is_divergence(loss: Any) -> bool:
+    return isinstance(loss, keras.losses.KLDivergence) or loss is keras.losses.kl_divergence
 
 
 def _per_example(loss: Any, teacher_features: Any, student_features: Any) -> Any:
@@ -93,6 +99,17 @@ def _per_example(loss: Any, teacher_features: Any, student_features: Any) -> Any
     return tf.reduce_mean(tf.reshape(value, (tf.shape(value)[0], -1)), axis=-1)
 
 
+def _check_shapes(losses: list[Any], teacher: list[Any], student: list[Any]) -> None:
+    for loss, theirs, ours in zip(losses, teacher, student, strict=True):
+        if tuple(theirs.shape[1:]) != tuple(ours.shape[1:]):
+            raise InputError(
+                f"A feature loss compares the teacher's layer {loss.teacher_layer_name!r} of shape "
+                f"{tuple(theirs.shape[1:])} with the student's {loss.student_layer_name!r} of shape "
+                f"{tuple(ours.shape[1:])}; expected equal shapes, so name other layers, or end the "
+                "student's features in a layer of the teacher's size."
+            )
+
+
 def _tap(model: keras.Model, names: list[str | None], role: str) -> keras.Model:
     tensors = []
     for name in names:
@@ -100,6 +117,8 @@ def _tap(model: keras.Model, names: list[str | None], role: str) -> keras.Model:
             tensors.append(model.outputs[0])
             continue
         layers = [layer.name for layer in model.layers]
+        if name not in layers and f"{name}_logits" in layers:  # Its softmax is taken off.
+            name = f"{name}_logits"
         if name not in layers:
             raise InputError(
                 f"A feature loss names the layer {name!r} of the {role}; expected one of {layers}."

@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_zskd.errors import InputError
+
 
 def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: float = 1.0) -> Any:
     """Kullback-Leibler divergence of the softened answers, scaled by the squared temperature.
@@ -40,7 +42,16 @@ def hard_label_loss(labels: Any, student_logits: Any) -> Any:
 
     Returns:
         `(N,)` float32, in nat.
+
+    Raises:
+        InputError: If the labels are one-hot.
     """
     logits = tf.cast(student_logits, tf.float32)
+    labels = tf.convert_to_tensor(labels)
+    if len(labels.shape) > 1 and labels.shape[-1] != 1:
+        raise InputError(
+            f"Labels of shape {tuple(labels.shape)} were received; expected integers (N,), so take "
+            "the argmax of one-hot labels."
+        )
     labels = tf.reshape(tf.cast(labels, tf.int64), (-1,))
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -109,6 +109,11 @@ class BlobCanvas(Canvas):
                 f"light={light} and ground={ground} were received; expected a share in [0, 1] and a "
                 "number of 0 or more."
             )
+        if not scales or any(scale < 1 for scale in scales) or len(contrast) != 2:
+            raise InputError(
+                f"scales={scales} and contrast={contrast} were received; expected divisors of 1 or "
+                "more, and (low, high)."
+            )
         self.scales = tuple(scales)
         self.contrast = (float(contrast[0]), float(contrast[1]))
         self.offset = float(offset)

@@ -1,6 +1,7 @@
 """`ImpressionGenerator`: targets and priors in, transfer set out."""
 
 import hashlib
+import json
 import math
 import os
 import time
@@ -128,6 +129,8 @@ class ImpressionGenerator:
         """
         if num_impressions < 1:
             raise InputError(f"num_impressions={num_impressions} was received; expected 1 or more.")
+        if not 0 <= seed < 2**31:
+            raise InputError(f"seed={seed} was received; expected an integer in [0, 2^31).")
         batch_size = self._batch_size(batch_size)
         writer = TransferSetWriter(directory, {**self.get_config(), "seed": seed})
         bar = _Progress(num_impressions, writer.num_finished, verbose)
@@ -136,6 +139,22 @@ class ImpressionGenerator:
         )
         self.stop_training = False
         watchers.on_train_begin()
+        try:
+            self._fill(writer, num_impressions, batch_size, seed, watchers, bar)
+        finally:  # What a callback holds open is closed, whatever happened.
+            watchers.on_train_end()
+        return TransferSet(directory)
+
+    def _fill(
+        self,
+        writer: TransferSetWriter,
+        num_impressions: int,
+        batch_size: int,
+        seed: int,
+        watchers: keras.callbacks.CallbackList,
+        bar: "_Progress",
+    ) -> None:
+        """Batch after batch until `num_impressions` are on disk, or a callback says stop."""
         group = self._group_size()
         number = 0
         while writer.num_finished < num_impressions and not self.stop_training:
@@ -144,9 +163,8 @@ class ImpressionGenerator:
             start = writer.num_finished // group * group
             skip = writer.num_finished - start
             count = min(batch_size - skip, num_impressions - writer.num_finished)
-            for checkpoint, batch in enumerate(
-                self._batch(start, batch_size, seed, bool(callbacks))
-            ):
+            watched = bool(watchers.callbacks)
+            for checkpoint, batch in enumerate(self._batch(start, batch_size, seed, watched)):
                 self.latest = batch
                 watchers.on_train_batch_end(checkpoint, _logs(batch))
             kept = {name: value[skip : skip + count] for name, value in self.latest.items()}
@@ -156,8 +174,6 @@ class ImpressionGenerator:
             bar.show(writer.num_finished, _logs(kept))
             watchers.on_epoch_end(number, _logs(kept))
             number += 1
-        watchers.on_train_end()
-        return TransferSet(directory)
 
     def get_config(self) -> dict[str, Any]:
         """How the impressions are made, as plain JSON types; the teacher as a fingerprint."""
@@ -249,8 +265,12 @@ class ImpressionGenerator:
 
 
 def fingerprint(teacher: Teacher) -> str:
-    """A short hash of the teacher's weights: impressions of another teacher are not these."""
+    """A short hash of the teacher's layers and weights: another teacher has other impressions."""
     digest = hashlib.sha256()
+    for layer in teacher.model.layers:
+        config = {key: value for key, value in layer.get_config().items() if key != "name"}
+        line = json.dumps([type(layer).__name__, config], sort_keys=True, default=str)
+        digest.update(line.encode())
     for value in teacher.model.get_weights():
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]

@@ -13,6 +13,7 @@ from keras_zskd.teacher import Teacher
 
 _SALT = 1
 CONCENTRATION_EPSILON = 1e-4
+_TINY = 1e-12
 
 
 def class_similarity(templates: np.ndarray) -> np.ndarray:
@@ -26,7 +27,8 @@ def class_similarity(templates: np.ndarray) -> np.ndarray:
     Returns:
         `(K, K)` in [-1, 1], ones on the diagonal.
     """
-    unit = templates / np.linalg.norm(templates, axis=0, keepdims=True)
+    # A template of a class that was pruned away is 0 and like no other.
+    unit = templates / np.maximum(np.linalg.norm(templates, axis=0, keepdims=True), _TINY)
     return np.asarray(unit.T @ unit)
 
 
@@ -46,7 +48,7 @@ def concentration(similarity: np.ndarray) -> np.ndarray:
     """
     low = similarity.min(axis=1, keepdims=True)
     high = similarity.max(axis=1, keepdims=True)
-    return np.asarray((similarity - low) / (high - low) + CONCENTRATION_EPSILON)
+    return np.asarray((similarity - low) / np.maximum(high - low, _TINY) + CONCENTRATION_EPSILON)
 
 
 class Targets(Configurable):

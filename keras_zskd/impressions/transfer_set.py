@@ -42,14 +42,14 @@ class TransferSet:
         try:
             with open(os.path.join(self.directory, _METADATA), encoding="utf-8") as file:
                 self.metadata: dict[str, Any] = json.load(file)
-        except (OSError, json.JSONDecodeError) as error:
+            self.input_shape: tuple[int, ...] = tuple(self.metadata["input_shape"])
+            self.input_range: tuple[float, float] = tuple(self.metadata["input_range"])
+            self.num_classes: int = self.metadata["num_classes"]
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.directory!r} was received as impressions; expected a directory written by "
                 "ImpressionGenerator.generate or `keras-zskd synthesize`."
             ) from error
-        self.input_shape: tuple[int, ...] = tuple(self.metadata["input_shape"])
-        self.input_range: tuple[float, float] = tuple(self.metadata["input_range"])
-        self.num_classes: int = self.metadata["num_classes"]
 
     @property
     def num_impressions(self) -> int:
@@ -60,6 +60,10 @@ class TransferSet:
         """The impressions in order, one by one, as dicts of the named features (default: all)."""
         import tensorflow_datasets as tfds
 
+        if not self.num_impressions:
+            raise InputError(
+                f"No impressions are finished in {self.directory!r}; run the synthesis again."
+            )
         builder = tfds.builder_from_directory(self.directory)
         names = names or tuple(builder.info.features)
         return builder.as_dataset(
@@ -148,7 +152,9 @@ class TransferSetWriter:
                     f"{self.directory!r} holds impressions made in another way ({', '.join(changed)} "
                     "differ); choose another directory, or remove this one."
                 )
-        elif os.path.isdir(self.directory) and os.listdir(self.directory):
+        elif os.path.lexists(self.directory) and (
+            not os.path.isdir(self.directory) or os.listdir(self.directory)
+        ):
             raise InputError(
                 f"The output directory {self.directory!r} holds something else; choose an empty or a "
                 "new one."
@@ -170,13 +176,18 @@ class TransferSetWriter:
         count = len(impressions["image"])
         # A writer per shard: it closes the shard at its size, and only then says so in the metadata.
         info = _dataset_info(tfds, self.directory, TransferSet(self.directory).metadata)
-        writer = tfds.core.SequentialWriter(info, max_examples_per_shard=count, overwrite=False)
-        writer.initialize_splits([_SPLIT], fail_if_exists=False)
         names = ("image", "target", "label", "logits", "gap")
-        writer.add_examples(
-            {_SPLIT: [{name: impressions[name][i] for name in names} for i in range(count)]}
-        )
-        writer.close_all()
+        examples = [{name: impressions[name][i] for name in names} for i in range(count)]
+        standing = set(os.listdir(self.directory))
+        try:
+            writer = tfds.core.SequentialWriter(info, max_examples_per_shard=count, overwrite=False)
+            writer.initialize_splits([_SPLIT], fail_if_exists=False)
+            writer.add_examples({_SPLIT: examples})
+            writer.close_all()
+        except (OSError, tf.errors.OpError):
+            for name in set(os.listdir(self.directory)) - standing:
+                os.remove(os.path.join(self.directory, name))
+            raise
         self.num_finished += count
 
 

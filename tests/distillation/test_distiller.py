@@ -501,9 +501,7 @@ def test_a_student_of_impressions_knows_what_its_teacher_knows(make_student, tmp
     # End to end, and no data for the student: teacher -> impressions -> student.
     keras.utils.set_random_seed(0)
     trained = make_student("softmax", seed=3)
-    trained.compile(
-        optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy"
-    )
+    trained.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy")
     trained.fit(*_spots(600, seed=0), batch_size=50, epochs=12, verbose=0)
     images, labels = _spots(400, seed=1)
     teacher = Teacher(trained, (0, 1))

@@ -163,10 +163,22 @@ class TestLogitsDistillation:
         expected = distillation_loss(teacher(images), student(images), 3.0)
         np.testing.assert_allclose(match(images, None, False)[2], expected, rtol=1e-4, atol=1e-6)
 
-    def test_other_losses_are_of_the_whole_batch(self, teacher, make_student, make_images):
+    def test_other_losses_are_of_the_scaled_logits(self, teacher, make_student, make_images):
         student, images = make_student(), make_images(4)
         match = _match(teacher, student, LogitsDistillation(2.0, "mse"))
         _, _, per_example, whole = match(images, None, False)
         difference = (np.asarray(teacher(images)) - np.asarray(student(images))) / 2.0
-        assert float(whole) == pytest.approx(float((difference**2).mean()), rel=1e-4)
-        np.testing.assert_array_equal(per_example, np.zeros(4))
+        total = per_example.numpy().mean() + float(whole)
+        assert total == pytest.approx(float((difference**2).mean()), rel=1e-4)
+
+
+def test_a_loss_of_ones_own_on_logits(teacher, make_student, make_images):
+    class Largest(keras.distillation.DistillationLoss):
+        def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+            return keras.ops.max(keras.ops.abs(teacher_outputs - student_outputs))
+
+    student, images = make_student(), make_images(4)
+    *_, per_example, whole = _match(teacher, student, Largest())(images, None, False)
+    expected = np.abs(np.asarray(teacher(images)) - np.asarray(student(images))).max()
+    assert float(whole) == pytest.approx(float(expected), rel=1e-4)
+    np.testing.assert_array_equal(per_example, np.zeros(4))

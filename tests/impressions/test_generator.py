@@ -248,7 +248,7 @@ class TestRefusals:
         assert ImpressionGenerator(teacher, targets=OneHotTargets()).teacher is teacher
 
     def test_what_is_no_teacher(self):
-        with pytest.raises(InputError, match="str was received|does not exist"):
+        with pytest.raises(InputError, match=r"does not exist"):
             ImpressionGenerator("nothing.keras")
 
 

@@ -208,5 +208,5 @@ print(json.dumps({
         TransferSetWriter(tmp_path / "a", METADATA)
         made = TransferSet(tmp_path / "a")
         assert made.num_impressions == 0
-        with pytest.raises(InputError, match="(?i)no impressions"):
+        with pytest.raises(InputError, match=r"(?i)no impressions"):
             made.arrays()
