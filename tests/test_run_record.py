@@ -1,0 +1,53 @@
+"""RUN/run.json: on disk at every moment, and one request per directory."""
+
+import json
+
+import pytest
+
+from keras_zskd import InputError
+from keras_zskd.run_record import RunRecord
+
+REQUEST = {"method": "zskd", "seed": 3}
+
+
+def read(directory):
+    return json.loads((directory / "run.json").read_text())
+
+
+def test_what_was_asked_for_is_on_disk_at_once(tmp_path):
+    RunRecord(tmp_path / "deep" / "run", REQUEST)
+    run = read(tmp_path / "deep" / "run")
+    assert (run["method"], run["seed"]) == ("zskd", 3)
+    assert run["keras"].startswith("3.")
+
+
+def test_times_of_interrupted_stages_add_up(tmp_path):
+    record = RunRecord(tmp_path / "run", REQUEST)
+    record.update("synthesis", seconds=10.0)
+    with pytest.raises(KeyboardInterrupt), record.timed("synthesis", num_impressions=5):
+        raise KeyboardInterrupt
+    stage = read(tmp_path / "run")["synthesis"]
+    assert stage["num_impressions"] == 5
+    assert 10.0 <= stage["seconds"] < 11.0
+
+
+def test_the_same_request_goes_on_and_another_is_refused(tmp_path):
+    RunRecord(tmp_path / "run", REQUEST).update("export", done=True)
+    assert RunRecord(tmp_path / "run", REQUEST).run["export"] == {"done": True}
+    with pytest.raises(InputError, match="seed differ"):
+        RunRecord(tmp_path / "run", {**REQUEST, "seed": 4})
+
+
+def test_other_contents_are_refused_and_kept(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        RunRecord(tmp_path, REQUEST)
+    with pytest.raises(InputError, match="holds something else"):
+        RunRecord(tmp_path / "notes.txt", REQUEST)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_broken_file_is_said_to_be_broken(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="could not be read"):
+        RunRecord(tmp_path, REQUEST)
