@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib.resources
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ class Command:
 
 def launch() -> None:
     """The console script."""
+    warnings.showwarning = _warn
     sys.exit(main(sys.argv))
 
 
@@ -76,6 +78,12 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         return _refuse(f"{error}; check the path, and the room on the disk.")
     return 0
+
+
+def _warn(message: Any, *details: Any) -> None:
+    """A warning as a sentence, like a refusal; where in the code it came from helps no user."""
+    del details
+    print(f"keras-zskd: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _refuse(sentence: str) -> int:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_zskd.errors import InputError
 from keras_zskd.evaluation import evaluate
-from keras_zskd.export import ExportResult, export, float32_copy
+from keras_zskd.export import ExportResult, export
 from keras_zskd.litert import LiteRTModel
 
 layers = keras.layers
@@ -161,13 +161,13 @@ def test_mixed_precision_is_exported_in_float32(tmp_path, make_images, policy, n
         assert loaded.serve(images).dtype == tf.float32
 
 
-def test_float32_copy_keeps_weights_and_shares_where_it_can(make_teacher, make_images):
+def test_half_precision_is_copied_with_its_weights_and_float32_is_shared(make_teacher, make_images):
     plain = make_teacher("nested")
-    assert float32_copy(plain).layers[1] is plain.layers[1]
+    assert export_module._in_float32(plain).layers[1] is plain.layers[1]
     keras.mixed_precision.set_global_policy("mixed_float16")
     mixed = make_teacher("nested")
     mixed.set_weights(plain.get_weights())
-    copy = float32_copy(mixed)
+    copy = export_module._in_float32(mixed)
     assert {layer.compute_dtype for layer in copy.layers[1:]} == {"float32"}
     np.testing.assert_allclose(copy(make_images(5)), plain(make_images(5)), atol=1e-6)
 

@@ -74,10 +74,11 @@ def write_model_card(path: str | os.PathLike[str], run: Mapping[str, Any]) -> No
         run: What `run.json` holds; the schema stands at `write_report`.
 
     Example:
-        >>> import tempfile
+        >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as directory:
-        ...     write_model_card(directory + "/README.md", {"method": "zskd"})
-        ...     text = open(directory + "/README.md").read()
+        ...     path = pathlib.Path(directory) / "README.md"
+        ...     write_model_card(path, {"method": "zskd"})
+        ...     text = path.read_text(encoding="utf-8")
         >>> text.startswith("---\nlibrary_name: keras")
         True
     """

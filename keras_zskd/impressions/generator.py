@@ -131,7 +131,7 @@ class ImpressionGenerator:
             raise InputError(f"num_impressions={num_impressions} was received; expected 1 or more.")
         if not 0 <= seed < 2**31:
             raise InputError(f"seed={seed} was received; expected an integer in [0, 2^31).")
-        batch_size = self._batch_size(batch_size)
+        batch_size = self._batch_size(batch_size, num_impressions)
         writer = TransferSetWriter(directory, {**self.get_config(), "seed": seed})
         bar = _Progress(num_impressions, writer.num_finished, verbose)
         watchers = keras.callbacks.CallbackList(
@@ -233,11 +233,12 @@ class ImpressionGenerator:
     def _group_size(self) -> int:
         return math.lcm(1, *(prior.group_size for prior in self.engine.priors))
 
-    def _batch_size(self, batch_size: int | None) -> int:
+    def _batch_size(self, batch_size: int | None, num_impressions: int) -> int:
         unit = self._group_size() * self._strategy.num_replicas_in_sync
         if batch_size is None:
             fitting = min(1000, _PIXELS_PER_BATCH // math.prod(self.teacher.input_shape))
-            return max(unit, fitting // unit * unit)
+            wanted = -(-num_impressions // unit) * unit
+            return max(unit, min(wanted, fitting // unit * unit))
         if batch_size < 1 or batch_size % unit:
             raise InputError(
                 f"batch_size={batch_size} was received; expected a positive multiple of {unit} "

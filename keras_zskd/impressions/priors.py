@@ -79,7 +79,7 @@ class BatchNormStatistics(Prior):
         group_size: Impressions per group; batch sizes must be multiples of it.
     """
 
-    def __init__(self, weight: float = 1.0, group_size: int = 50):
+    def __init__(self, weight: float = 1.0, group_size: int = 20):
         super().__init__(weight)
         if group_size < 2:
             raise InputError(f"group_size={group_size} was received; expected 2 or more.")
