@@ -9,8 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-# 2: TensorFlow's start-up remarks are no errors of ours.
-export TF_CPP_MIN_LOG_LEVEL := 2
+# 3: TensorFlow's start-up remarks, such as a missing GPU, are no errors of ours.
+export TF_CPP_MIN_LOG_LEVEL := 3
 
 .PHONY: help venv demo test lint types docs unit format clean
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from keras_zskd.errors import InputError
 from keras_zskd.tables import pairs_table, results_table, write_json
@@ -40,6 +40,7 @@ class Command:
 def launch() -> None:
     """The console script."""
     warnings.showwarning = _warn
+    logging.set_verbosity(logging.ERROR)  # TFDS' remarks would tear the progress bars.
     sys.exit(main(sys.argv))
 
 

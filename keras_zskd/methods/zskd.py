@@ -76,7 +76,7 @@ ZSKD = Method(
     presets={
         "default": best_recipe(DirichletTargets),
         # The default in less time, for a first look.
-        "demo": best_recipe(DirichletTargets, num_impressions=16_000, epochs=60),
+        "demo": best_recipe(DirichletTargets, num_impressions=20_000, epochs=60),
         "paper": paper_recipe(DirichletTargets),
     },
 )
