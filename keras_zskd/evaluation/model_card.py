@@ -37,7 +37,8 @@ _SAVED_MODEL = """
 ```python
 import tensorflow as tf
 
-scores = tf.saved_model.load("student").serve(images)
+student = tf.saved_model.load("student")  # keep it: it holds the weights that serve() reads
+scores = student.serve(images)
 ```
 """
 _LITERT = """
