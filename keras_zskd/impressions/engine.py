@@ -30,8 +30,7 @@ class PixelEngine:
         transforms: Applied in turn before the teacher looks, anew at each step.
         canvas: What is optimised, and where it starts.
         steps: Adam steps.
-        learning_rate: Adam's, at the first step; it falls to 0 along a cosine if `decay`.
-        decay: Whether the learning rate falls.
+        learning_rate: Adam's.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class PixelEngine:
         canvas: Canvas,
         steps: int,
         learning_rate: float,
-        decay: bool = False,
     ):
         self.teacher = teacher
         self.targets = targets
@@ -54,7 +52,6 @@ class PixelEngine:
         self.canvas = canvas
         self.steps = steps
         self.learning_rate = learning_rate
-        self.decay = decay
         taps = [prior.taps(teacher) for prior in priors]
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
@@ -80,7 +77,7 @@ class PixelEngine:
             mean = beta1 * mean + (1.0 - beta1) * gradient
             variance = beta2 * variance + (1.0 - beta2) * tf.square(gradient)
             t = tf.cast(step + 1, tf.float32)
-            rate = self._rate(step) * tf.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
+            rate = self.learning_rate * tf.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
             z = self.canvas.constrain(z - rate * mean / (tf.sqrt(variance) + epsilon))
             return z, mean, variance, step + 1
 
@@ -142,9 +139,3 @@ class PixelEngine:
     def _scale(self, pixels: Any) -> Any:
         low, high = self.teacher.input_range
         return low + (high - low) * pixels
-
-    def _rate(self, step: Any) -> Any:
-        if not self.decay:
-            return self.learning_rate
-        done = tf.cast(step, tf.float32) / float(self.steps)
-        return self.learning_rate * 0.5 * (1.0 + tf.cos(3.141592653589793 * done))

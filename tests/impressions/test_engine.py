@@ -102,16 +102,6 @@ class TestAdam:
         twice = engine.advance(engine.advance(state, 0, tf.constant(1)), 0, tf.constant(3))
         np.testing.assert_allclose(once["z"], twice["z"], rtol=1e-5, atol=1e-6)
 
-    def test_decay_is_a_cosine(self):
-        # The first step of Adam is the learning rate times the sign of the gradient; from a state
-        # "as if the first" at a later step, the rate shows.
-        engine = _engine(_linear_teacher(), steps=10, learning_rate=0.1, decay=True)
-        assert float(engine._rate(tf.constant(0))) == pytest.approx(0.1)
-        assert float(engine._rate(tf.constant(5))) == pytest.approx(0.05)
-        assert float(engine._rate(tf.constant(9))) == pytest.approx(
-            0.1 * 0.5 * (1 + np.cos(0.9 * np.pi)), rel=1e-4
-        )
-
     def test_compiled_equals_eager(self, tiny_teacher):
         engine = _engine(Teacher(tiny_teacher, (0, 1)), priors=(TotalVariation(0.01),))
         state = engine.start(0, tf.range(2))
