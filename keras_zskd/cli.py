@@ -81,9 +81,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _warn(message: Any, *details: Any) -> None:
+def _warn(message: Any, *args: Any, **kwargs: Any) -> None:
     """A warning as a sentence, like a refusal; where in the code it came from helps no user."""
-    del details
+    del args, kwargs
     print(f"keras-zskd: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
