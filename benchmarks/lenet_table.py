@@ -108,8 +108,9 @@ def _write(output: pathlib.Path, results: dict) -> None:
 
 def _spread(runs: list[dict], name: str) -> str:
     values = [100 * run[name] for run in runs]
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.2f} ± {spread:.2f}"
+    if len(values) == 1:  # One seed has no spread.
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def _processor() -> str:
