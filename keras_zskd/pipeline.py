@@ -274,19 +274,16 @@ def _measure(
     )
     float_model = LiteRTModel(directory / "student.tflite")
     int8_model = LiteRTModel(directory / "student_int8.tflite")
+    parameters = student.count_params()
     with record.timed("evaluation"), _teacher_file(teacher) as teacher_file:
+        measured = [
+            evaluate(teacher, model, images, labels) if len(images) else {}
+            for model in (teacher, student, int8_model)
+        ]
         rows = [
-            _row("teacher", teacher, teacher, images, labels, teacher.num_parameters, teacher_file),
-            _row("student", teacher, student, images, labels, student.count_params(), float_model),
-            _row(
-                "student int8",
-                teacher,
-                int8_model,
-                images,
-                labels,
-                student.count_params(),
-                int8_model,
-            ),
+            _row("teacher", measured[0], teacher.num_parameters, teacher_file),
+            _row("student", measured[1], parameters, float_model),
+            _row("student int8", measured[2], parameters, int8_model),
         ]
     record.update(
         "results",
@@ -294,7 +291,7 @@ def _measure(
         measured_on=f"{dataset} (test, {len(images)} images)"
         if labels is not None
         else f"{len(images)} held-out impressions; accuracy is not known without data",
-        fidelity=evaluate(teacher, student, images, labels) if len(images) else {},
+        fidelity=measured[1],
     )
 
 
@@ -308,15 +305,8 @@ def _teacher_file(teacher: Teacher) -> Iterator[LiteRTModel]:
 
 
 def _row(
-    name: str,
-    teacher: Teacher,
-    model: Any,
-    images: Any,
-    labels: Any,
-    parameters: int,
-    file: LiteRTModel,
+    name: str, measured: dict[str, float], parameters: int, file: LiteRTModel
 ) -> dict[str, Any]:
-    measured = evaluate(teacher, model, images, labels) if len(images) else {}
     return {
         "model": name,
         "accuracy": measured.get("student_accuracy"),

@@ -137,8 +137,6 @@ class TransferSetWriter:
     """
 
     def __init__(self, directory: str | os.PathLike[str], metadata: dict[str, Any]):
-        import tensorflow_datasets as tfds
-
         self.directory = os.fspath(directory)
         path = os.path.join(self.directory, _METADATA)
         metadata = json.loads(json.dumps(metadata))
@@ -162,7 +160,7 @@ class TransferSetWriter:
         os.makedirs(self.directory, exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(metadata, file, indent=1)
-        self._info = _dataset_info(tfds, self.directory, metadata)
+        self._metadata = metadata
         self.num_finished = finished(self.directory)
 
     def write(self, impressions: dict[str, np.ndarray]) -> None:
@@ -175,7 +173,7 @@ class TransferSetWriter:
 
         count = len(impressions["image"])
         # A writer per shard: it closes the shard at its size, and only then says so in the metadata.
-        info = _dataset_info(tfds, self.directory, TransferSet(self.directory).metadata)
+        info = _dataset_info(tfds, self.directory, self._metadata)
         names = ("image", "target", "label", "logits", "gap")
         examples = [{name: impressions[name][i] for name in names} for i in range(count)]
         standing = set(os.listdir(self.directory))
