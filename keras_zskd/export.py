@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.errors import InputError
-from keras_zskd.graph import float32_copy, inline, share_layer
+from keras_zskd.graph import typed_copy, inline, share_layer
 from keras_zskd.litert import LiteRTModel
 from keras_zskd.teacher import check_classifier
 
@@ -146,7 +146,7 @@ def _in_float32(model: keras.Model) -> keras.Model:
     layers = inline(plain, share_layer).layers
     dtypes = {x.compute_dtype for x in layers if not isinstance(x, keras.layers.InputLayer)}
     is_float32 = dtypes <= {"float32"} and plain.inputs[0].dtype == "float32"
-    return plain if is_float32 else float32_copy(plain)
+    return plain if is_float32 else typed_copy(plain)
 
 
 def _find_format(target: pathlib.Path, format: str | None) -> str:

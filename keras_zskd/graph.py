@@ -55,12 +55,16 @@ def inline(
     )
 
 
-def float32_copy(model: keras.Model) -> keras.Model:
-    """A flat copy of a model, with weights of its own, that computes in float32 throughout.
+def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
+    """A flat copy of a model, with weights of its own, that computes at one precision throughout.
 
     Args:
         model: As for `inline`. Layers of one name in different nested models are renamed.
+        dtype: A Keras dtype policy: "float32", or "mixed_bfloat16" with float32 weights. The layer
+            that the output comes from is float32 in any case: logits are compared, and divided by
+            temperatures.
     """
+    last = model.outputs[0]._keras_history.operation
     taken: set[str] = set()
     copies: list[tuple[keras.Layer, keras.Layer]] = []
 
@@ -72,7 +76,8 @@ def float32_copy(model: keras.Model) -> keras.Model:
         while name in taken:
             name, number = f"{layer.name}_{number}", number + 1
         taken.add(name)
-        config = {**config, "name": name, **({"dtype": "float32"} if "dtype" in config else {})}
+        precision = "float32" if layer is last else dtype
+        config = {**config, "name": name, **({"dtype": precision} if "dtype" in config else {})}
         duplicate = _from_config(layer, config)
         copies.append((layer, duplicate))
         return duplicate

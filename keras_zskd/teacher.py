@@ -1,5 +1,6 @@
 """The teacher: any supported Keras classifier, seen as logits, features and class templates."""
 
+import copy
 import dataclasses
 import math
 import os
@@ -61,7 +62,7 @@ class Teacher:
             model = load_model(model, unsafe=unsafe)
         check_classifier(model, role="teacher")
         self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
-        flat = graph.float32_copy(model)
+        flat = graph.typed_copy(model, "float32")
         self._view = graph.logits_view(flat)
         softmax: Any = self._view.softmax
         if hasattr(softmax, "activation"):
@@ -95,6 +96,19 @@ class Teacher:
         with tf.init_scope():  # Also while a tf.function is traced.
             kernel = np.asarray(self._view.head.kernel)
         return kernel.reshape(-1, kernel.shape[-1])
+
+    def at_precision(self, dtype: str) -> "Teacher":
+        """The same teacher with a `model` that computes at another precision.
+
+        Args:
+            dtype: A Keras dtype policy with float32 weights, such as "mixed_bfloat16".
+        """
+        other = copy.copy(self)
+        other._view = graph.logits_view(graph.typed_copy(self.model, dtype))
+        other.model = other._view.model
+        other.model.trainable = False
+        other.batch_norms = tuple(layer for layer, _ in other._view.batch_norms)
+        return other
 
     def tapped(self, tensors: Any) -> keras.Model:
         """A model that returns inner tensors of `model` beside its logits."""

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.errors import InputError
-from keras_zskd.graph import float32_copy, logits_view
+from keras_zskd.graph import typed_copy, logits_view
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -64,7 +64,7 @@ def attention_maps(
 
 def _maps_of(name: str, model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     # float32: the gradients of a float16 model underflow long before its answers do.
-    view = logits_view(float32_copy(model)).model
+    view = logits_view(typed_copy(model)).model
     if tuple(view.input_shape[1:]) != images.shape[1:]:
         raise InputError(
             f"Images of shape {images.shape[1:]} were received, but model {name!r} takes "

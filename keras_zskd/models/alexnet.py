@@ -45,9 +45,11 @@ class LocalResponseNormalization(layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Normalise feature maps `(N, H, W, C)`; the shape stays."""
-        return tf.nn.local_response_normalization(
-            inputs, self.depth_radius, self.bias, self.alpha, self.beta
+        # In float32 whatever the policy: TensorFlow has it in no other precision on a CPU.
+        normalised = tf.nn.local_response_normalization(
+            tf.cast(inputs, tf.float32), self.depth_radius, self.bias, self.alpha, self.beta
         )
+        return tf.cast(normalised, inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the input."""

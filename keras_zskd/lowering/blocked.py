@@ -1,0 +1,211 @@
+"""Feature maps with blocks of neighbouring pixels in the channel axis, and what is fast on them.
+
+A convolution that reads few channels leaves most of a processor's matrix units idle. Seen block by
+block it reads `block^2` times as many channels and becomes one dense matrix product, at the price of
+some multiplications by zero; and the 2x2 max pooling behind it becomes the maximum of four slices of
+the channel axis, with a gradient that is a mask rather than a search.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocked:
+    """Feature maps `(N, H, W, C)` in blocks.
+
+    Attributes:
+        values: `(N, H / block, W / block, block^2 * C)`. The channel axis holds the positions of the
+            block, C channels each, ordered so that its four quarters are what a 2x2 pooling compares:
+            by (y mod 2, x mod 2) first, then likewise by (y // 2, x // 2) and so on.
+        block: A power of 2.
+        shift: Bias `(C,)` that is yet to be added, or None.
+        activation: Pointwise function that is yet to be applied after the bias, or None.
+    """
+
+    values: Any
+    block: int
+    shift: Any = None
+    activation: Callable[[Any], Any] | None = None
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.values.shape[-1]) // self.block**2
+
+    def resolve(self) -> "Blocked":
+        """The same with nothing left to add or apply."""
+        values = self.values
+        if self.shift is not None:
+            values += tf.tile(self.shift, [self.block**2])
+        return Blocked(values if self.activation is None else self.activation(values), self.block)
+
+    def reblock(self, block: int) -> "Blocked":
+        """The same map in blocks of another size, which must divide height and width."""
+        if block == self.block:
+            return self
+        maps = Blocked(self.resolve().dense(), 1)
+        if block == 1:
+            return maps
+        return Blocked(_merge(_split(maps.values, block), block), block)
+
+    def dense(self) -> Any:
+        """The plain maps `(N, H, W, C)`."""
+        values = self.resolve().values
+        if self.block == 1:
+            return values
+        n, height, width, _ = values.shape
+        levels = self.block.bit_length() - 1
+        split = tf.reshape(values, (n or -1, height, width, *(2,) * 2 * levels, self.channels))
+        # From (y_0, x_0, y_1, x_1, ...), lowest bits first, to (H, ..y_1, y_0) and (W, ..x_1, x_0).
+        y = [3 + 2 * level for level in reversed(range(levels))]
+        x = [axis + 1 for axis in y]
+        joined = tf.transpose(split, [0, 1, *y, 2, *x, 3 + 2 * levels])
+        return tf.reshape(joined, (n or -1, height * self.block, width * self.block, self.channels))
+
+
+def max_pool(maps: Blocked) -> Blocked:
+    """2x2 max pooling of stride 2; `maps.block` must be even.
+
+    What is yet to be added and applied stays so: a bias and a rising activation leave the order of
+    the values, and thus the maximum, alone. As TensorFlow's own gradient does, that of equal values
+    goes to the first of them.
+    """
+    a, b, c, d = tf.split(maps.values, 4, axis=-1)
+    values = tf.maximum(tf.maximum(a, b), tf.maximum(c, d))
+    return dataclasses.replace(maps, values=values, block=maps.block // 2)
+
+
+def average_pool(maps: Blocked) -> Blocked:
+    """2x2 average pooling of stride 2; `maps.block` must be even."""
+    parts = tf.split(maps.resolve().values, 4, axis=-1)
+    return Blocked(tf.add_n(parts) / 4.0, maps.block // 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockConvolution:
+    """Geometry of a square convolution on blocks.
+
+    Attributes:
+        kernel: Height and width of the kernel.
+        stride: Its stride.
+        padding: Zeros before the first row and the first column.
+        size: Height and width of its output.
+        block: Block of its output; a power of 2 that divides `size`.
+    """
+
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    size: tuple[int, int]
+    block: int
+
+    @property
+    def block_in(self) -> int:
+        """Block of its input."""
+        return self.stride * self.block
+
+    @property
+    def lead(self) -> tuple[int, int]:
+        """Blocks of zeros before the first row and column of blocks."""
+        return tuple(-(-padding // self.block_in) for padding in self.padding)  # type: ignore[return-value]
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Height and width, in blocks, of what one block of the output reads."""
+        last = self.stride * (self.block - 1) + self.kernel
+        return tuple(
+            -(-(last + lead * self.block_in - padding) // self.block_in)
+            for lead, padding in zip(self.lead, self.padding, strict=True)
+        )  # type: ignore[return-value]
+
+    @property
+    def waste(self) -> float:
+        """Multiplications on blocks over those of the plain convolution, 1 or more."""
+        return self.reach[0] * self.reach[1] * self.block_in**2 / self.kernel**2
+
+    def weights(self, kernel: Any) -> Any:
+        """The kernel `(k, k, C, F)` on blocks: `(reach, reach, block_in^2 C, block^2 F)`."""
+        size = [reach * self.block_in for reach in self.reach]
+        first = [
+            lead * self.block_in - padding
+            for lead, padding in zip(self.lead, self.padding, strict=True)
+        ]
+        shifted = []
+        for y, x in positions(self.block):
+            before = (first[0] + y * self.stride, first[1] + x * self.stride)
+            pads = [
+                [skip, whole - self.kernel - skip] for skip, whole in zip(before, size, strict=True)
+            ]
+            shifted.append(tf.pad(kernel, [*pads, [0, 0], [0, 0]]))
+        # (rows, columns, C, block^2, F): rows and columns are an image, cut into blocks like any.
+        wide = tf.reshape(tf.stack(shifted, axis=3), (1, *size, -1))
+        blocks = _merge(_split(wide, self.block_in), self.block_in)
+        return tf.reshape(blocks, (*self.reach, -1, self.block**2 * kernel.shape[3]))
+
+    def windows(self, maps: Blocked) -> tuple[Any, tuple[int, int]]:
+        """Padded or cropped input blocks, and the height and width of the output in blocks."""
+        out = tuple(size // self.block for size in self.size)
+        values = maps.reblock(self.block_in).resolve().values
+        pads = []
+        for axis in (0, 1):
+            have, want = values.shape[1 + axis], out[axis] + self.reach[axis] - 1 - self.lead[axis]
+            pads.append([self.lead[axis], max(0, want - have)])
+        wanted = [out[axis] + self.reach[axis] - 1 for axis in (0, 1)]
+        if any(any(pad) for pad in pads):
+            values = tf.pad(values, [[0, 0], *pads, [0, 0]])
+        return values[:, : wanted[0], : wanted[1]], (out[0], out[1])
+
+    def by_matmul(self, maps: Blocked, weights: Any) -> Blocked:
+        """The convolution with `weights` on blocks, as one matrix product."""
+        values, (height, width) = self.windows(maps)
+        columns = tf.concat(
+            [
+                values[:, y : y + height, x : x + width]
+                for y in range(self.reach[0])
+                for x in range(self.reach[1])
+            ],
+            axis=-1,
+        )
+        depth, features = self.reach[0] * self.reach[1] * weights.shape[2], weights.shape[3]
+        product = tf.matmul(tf.reshape(columns, (-1, depth)), tf.reshape(weights, (depth, -1)))
+        return Blocked(tf.reshape(product, (-1, height, width, features)), self.block)
+
+    def by_convolution(self, maps: Blocked, weights: Any) -> Blocked:
+        """The same as a convolution of blocks."""
+        values, _ = self.windows(maps)
+        return Blocked(tf.nn.conv2d(values, weights, 1, "VALID"), self.block)
+
+
+def positions(block: int) -> list[tuple[int, int]]:
+    """Positions (y, x) in a block, in the order of `Blocked.values`."""
+    if block == 1:
+        return [(0, 0)]
+    return [
+        (2 * inner_y + y, 2 * inner_x + x)
+        for y in (0, 1)
+        for x in (0, 1)
+        for inner_y, inner_x in positions(block // 2)
+    ]
+
+
+def _split(maps: Any, block: int) -> Any:
+    """`(N, H, W, C)` as `(N, H / block, y bits.., W / block, x bits.., C)`, highest bits first."""
+    n, height, width, channels = maps.shape
+    bits = (2,) * (block.bit_length() - 1)
+    return tf.reshape(maps, (n or -1, height // block, *bits, width // block, *bits, channels))
+
+
+def _merge(split: Any, block: int) -> Any:
+    """What `_split` gave, with the bits and then C in the last axis: `(N, H/b, W/b, b^2 C)`."""
+    n, height, channels = split.shape[0], split.shape[1], split.shape[-1]
+    levels = block.bit_length() - 1
+    y = [2 + level for level in reversed(range(levels))]
+    x = [axis + levels + 1 for axis in y]
+    width = split.shape[2 + levels]
+    pairs = [axis for pair in zip(y, x, strict=True) for axis in pair]
+    moved = tf.transpose(split, [0, 1, 2 + levels, *pairs, 3 + 2 * levels])
+    return tf.reshape(moved, (n or -1, height, width, block**2 * channels))
