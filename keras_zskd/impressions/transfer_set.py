@@ -2,19 +2,17 @@
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_zskd.errors import InputError
 
-if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
+SPLIT = "train"
+METADATA = "impressions.json"
 
-_NAME = "impressions"
-_SPLIT = "train"
-_METADATA = "impressions.json"
+_READ_AT_ONCE = 1000
 
 
 class TransferSet:
@@ -25,6 +23,9 @@ class TransferSet:
     (float32, in the teacher's input range), `target` (the soft label it was optimised toward),
     `label` (the conditioning class), `logits` (what the teacher says of the image) and `gap`
     (cross-entropy less entropy of the target, in nat).
+
+    While workers still write, it is what stood on disk when it was asked: the longest run of
+    finished shards from the first.
 
     Args:
         directory: A directory that `ImpressionGenerator.generate` wrote.
@@ -40,7 +41,7 @@ class TransferSet:
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = os.fspath(directory)
         try:
-            with open(os.path.join(self.directory, _METADATA), encoding="utf-8") as file:
+            with open(os.path.join(self.directory, METADATA), encoding="utf-8") as file:
                 self.metadata: dict[str, Any] = json.load(file)
             self.input_shape: tuple[int, ...] = tuple(self.metadata["input_shape"])
             self.input_range: tuple[float, float] = tuple(self.metadata["input_range"])
@@ -67,7 +68,7 @@ class TransferSet:
         builder = tfds.builder_from_directory(self.directory)
         names = names or tuple(builder.info.features)
         return builder.as_dataset(
-            split=_SPLIT,
+            split=SPLIT,
             decoders=tfds.decode.PartialDecoding(dict.fromkeys(names, True)),
             # One shard after the other: the order in which the impressions were made.
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
@@ -95,121 +96,54 @@ class TransferSet:
         stop = self.num_impressions if stop is None else stop
         if stop - start < 1:
             raise InputError(f"No impressions between {start} and {stop} in {self.directory!r}.")
-        data = self.read("image", "logits").skip(start).take(stop - start)
-        data = data.apply(tf.data.experimental.assert_cardinality(stop - start)).cache()
+        # Whole arrays, and an order of numbers: images one by one would cost more than the training
+        # of a small student.
+        held = {
+            name: tf.convert_to_tensor(value)
+            for name, value in self._range(start, stop, "image", "logits").items()
+        }
+        data = tf.data.Dataset.range(stop - start)
         if shuffle:
-            data = data.shuffle(min(stop - start, 100_000), seed=seed)
-        return data.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+            data = data.shuffle(stop - start, seed=seed)
+        data = data.batch(batch_size)
+        data = data.map(
+            lambda numbers: {name: tf.gather(value, numbers) for name, value in held.items()}
+        )
+        return data.prefetch(tf.data.AUTOTUNE)
 
     def images(self, start: int, stop: int) -> np.ndarray:
         """Images of the impressions from `start` to `stop`, `(stop - start, *input_shape)`."""
-        data = self.read("image").skip(start).take(stop - start).batch(stop - start)
-        return np.asarray(next(iter(data))["image"])
+        return self._range(start, stop, "image")["image"]
 
     def arrays(self, limit: int | None = None) -> dict[str, np.ndarray]:
         """All features of the first `limit` impressions (default: all), as arrays."""
         count = self.num_impressions if limit is None else min(limit, self.num_impressions)
-        batch = next(iter(self.read().take(count).batch(max(count, 1))))
-        return {name: value.numpy() for name, value in batch.items()}
+        return self._range(0, count)
+
+    def _range(self, start: int, stop: int, *names: str) -> dict[str, np.ndarray]:
+        """The named features (default: all) from `start` to `stop`, as arrays."""
+        data = self.read(*names).skip(start).take(stop - start).batch(_READ_AT_ONCE)
+        held: dict[str, np.ndarray] = {}
+        filled = 0
+        for batch in data.as_numpy_iterator():
+            for name, part in batch.items():
+                if name not in held:
+                    held[name] = np.empty((stop - start, *part.shape[1:]), part.dtype)
+                held[name][filled : filled + len(part)] = part
+            filled += len(part)
+        return held
 
 
 def finished(directory: str) -> int:
     """Number of impressions in the complete shards of a directory; 0 where there are none."""
-    import tensorflow_datasets as tfds
-
-    if not os.path.exists(os.path.join(directory, "dataset_info.json")):
-        return 0
-    return int(tfds.builder_from_directory(directory).info.splits[_SPLIT].num_examples)
+    return sum(shard_lengths(directory))
 
 
-class TransferSetWriter:
-    """Appends impressions to a directory, one complete shard at a time.
-
-    A shard that was not completed, because the process died, is not counted and is overwritten, so
-    what is on disk is always a valid dataset.
-
-    Args:
-        directory: Made if missing. A directory that holds something else is refused.
-        metadata: How the impressions are made; must equal what a standing directory says.
-
-    Raises:
-        InputError: If the directory holds something else, or impressions made in another way.
-    """
-
-    def __init__(self, directory: str | os.PathLike[str], metadata: dict[str, Any]):
-        self.directory = os.fspath(directory)
-        path = os.path.join(self.directory, _METADATA)
-        metadata = json.loads(json.dumps(metadata))
-        if os.path.exists(path):
-            standing = TransferSet(self.directory).metadata
-            changed = sorted(
-                k for k in {*standing, *metadata} if standing.get(k) != metadata.get(k)
-            )
-            if changed:
-                raise InputError(
-                    f"{self.directory!r} holds impressions made in another way ({', '.join(changed)} "
-                    "differ); choose another directory, or remove this one."
-                )
-        elif os.path.lexists(self.directory) and (
-            not os.path.isdir(self.directory) or os.listdir(self.directory)
-        ):
-            raise InputError(
-                f"The output directory {self.directory!r} holds something else; choose an empty or a "
-                "new one."
-            )
-        os.makedirs(self.directory, exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(metadata, file, indent=1)
-        self._metadata = metadata
-        self.num_finished = finished(self.directory)
-
-    def write(self, impressions: dict[str, np.ndarray]) -> None:
-        """Write one shard, completely.
-
-        Args:
-            impressions: `image`, `target`, `label`, `logits` and `gap`, each `(N, ...)`.
-        """
-        import tensorflow_datasets as tfds
-
-        count = len(impressions["image"])
-        # A writer per shard: it closes the shard at its size, and only then says so in the metadata.
-        info = _dataset_info(tfds, self.directory, self._metadata)
-        names = ("image", "target", "label", "logits", "gap")
-        examples = [{name: impressions[name][i] for name in names} for i in range(count)]
-        standing = set(os.listdir(self.directory))
-        try:
-            writer = tfds.core.SequentialWriter(info, max_examples_per_shard=count, overwrite=False)
-            writer.initialize_splits([_SPLIT], fail_if_exists=False)
-            writer.add_examples({_SPLIT: examples})
-            writer.close_all()
-        except (OSError, tf.errors.OpError):
-            for name in set(os.listdir(self.directory)) - standing:
-                os.remove(os.path.join(self.directory, name))
-            raise
-        self.num_finished += count
-
-
-def _dataset_info(tfds: Any, directory: str, metadata: dict[str, Any]) -> "tfds.core.DatasetInfo":
-    k = metadata["num_classes"]
-    vector = tfds.features.Tensor(shape=(k,), dtype=np.float32)
-    features = tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Tensor(
-                shape=tuple(metadata["input_shape"]),
-                dtype=np.float32,
-                encoding=tfds.features.Encoding.ZLIB,
-            ),
-            "target": vector,
-            "label": tfds.features.ClassLabel(num_classes=k),
-            "logits": vector,
-            "gap": tfds.features.Scalar(dtype=np.float32),
-        }
-    )
-    return tfds.core.DatasetInfo(
-        builder=tfds.core.DatasetIdentity(
-            name=_NAME, version=tfds.core.Version("1.0.0"), data_dir=directory, module_name=__name__
-        ),
-        description="Impressions: inputs synthesised from a trained classifier, without data.",
-        features=features,
-        supervised_keys=("image", "label"),
-    )
+def shard_lengths(directory: str) -> list[int]:
+    """Impressions in each shard that dataset_info.json names: the longest run of finished ones."""
+    try:
+        with open(os.path.join(directory, "dataset_info.json"), encoding="utf-8") as file:
+            (split,) = json.load(file)["splits"]
+    except FileNotFoundError:
+        return []
+    return [int(length) for length in split.get("shardLengths", ())]

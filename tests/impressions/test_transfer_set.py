@@ -7,110 +7,21 @@ import numpy as np
 import pytest
 
 from keras_zskd.errors import InputError
-from keras_zskd.impressions.transfer_set import TransferSet, TransferSetWriter
-
-METADATA = {"input_shape": [4, 4, 1], "input_range": [0.0, 1.0], "num_classes": 3, "seed": 0}
-
-
-def _impressions(count, start=0):
-    rng = np.random.default_rng(start)
-    return {
-        "image": rng.uniform(size=(count, 4, 4, 1)).astype("float32"),
-        "target": rng.dirichlet([1, 1, 1], count).astype("float32"),
-        "label": (np.arange(start, start + count) % 3).astype("int64"),
-        "logits": rng.normal(size=(count, 3)).astype("float32"),
-        "gap": rng.uniform(size=count).astype("float32"),
-    }
-
-
-def _joined(*parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+from keras_zskd.impressions.transfer_set import TransferSet
+from keras_zskd.impressions.transfer_set_writer import TransferSetWriter
 
 
 @pytest.fixture
-def written(tmp_path):
-    """A directory with three shards of different sizes, and what they hold."""
-    directory = tmp_path / "impressions"
-    parts = [_impressions(5), _impressions(3, 5), _impressions(4, 8)]
-    for part in parts:
-        TransferSetWriter(directory, METADATA).write(part)
-    return directory, _joined(*parts)
-
-
-def _assert_holds(directory, expected):
-    arrays = TransferSet(directory).arrays()
-    assert set(arrays) == set(expected)
-    for name, value in expected.items():
-        np.testing.assert_array_equal(arrays[name], value)
-
-
-class TestWriter:
-    def test_keeps_order_and_bits_over_shards_and_writers(self, written):
-        _assert_holds(*written)
-
-    def test_one_writer_may_write_many_shards(self, tmp_path):
-        writer = TransferSetWriter(tmp_path / "a", METADATA)
-        counts = []
-        parts = [_impressions(2, 2 * i) for i in range(13)]
-        for part in parts:
-            writer.write(part)
-            counts.append(TransferSet(tmp_path / "a").num_impressions)
-        assert counts == [2 * (i + 1) for i in range(13)]
-        assert writer.num_finished == 26
-        _assert_holds(tmp_path / "a", _joined(*parts))
-
-    def test_a_partial_shard_of_a_killed_process_is_not_counted_and_overwritten(self, written):
-        directory, expected = written
-        # What a killed process leaves: records in the next shard, not named in the metadata.
-        tear = """
-import os, sys
-import numpy as np
-import tensorflow_datasets as tfds
-from keras_zskd.impressions import transfer_set
-directory = sys.argv[1]
-metadata = transfer_set.TransferSet(directory).metadata
-info = transfer_set._dataset_info(tfds, directory, metadata)
-writer = tfds.core.SequentialWriter(info, max_examples_per_shard=50, overwrite=False)
-writer.initialize_splits(["train"], fail_if_exists=False)
-example = {"image": np.zeros((4, 4, 1), "float32"), "target": np.zeros(3, "float32"),
-           "label": 0, "logits": np.zeros(3, "float32"), "gap": np.float32(0)}
-writer.add_examples({"train": [example] * 20})
-writer._splits["train"].current_shard.writer.flush()
-os._exit(9)
-"""
-        before = {p.name for p in directory.iterdir()}
-        result = subprocess.run([sys.executable, "-c", tear, str(directory)], capture_output=True)
-        assert result.returncode == 9, result.stderr.decode()
-        assert {p.name for p in directory.iterdir()} - before  # Something was left.
-        assert TransferSet(directory).num_impressions == 12
-        _assert_holds(directory, expected)
-        more = _impressions(6, 12)
-        writer = TransferSetWriter(directory, METADATA)
-        assert writer.num_finished == 12
-        writer.write(more)
-        _assert_holds(directory, _joined(expected, more))
-
-    def test_other_metadata_is_refused_and_named(self, written):
-        directory, expected = written
-        with pytest.raises(InputError, match=r"\(seed, steps differ\)"):
-            TransferSetWriter(directory, {**METADATA, "seed": 1, "steps": 3})
-        _assert_holds(directory, expected)
-
-    def test_a_directory_that_holds_something_else_is_refused(self, tmp_path):
-        (tmp_path / "notes.txt").write_text("mine")
-        with pytest.raises(InputError, match="holds something else"):
-            TransferSetWriter(tmp_path, METADATA)
-        assert os.listdir(tmp_path) == ["notes.txt"]
-
-    def test_an_empty_directory_will_do(self, tmp_path):
-        TransferSetWriter(tmp_path, METADATA).write(_impressions(2))
-        assert TransferSet(tmp_path).num_impressions == 2
+def written(tmp_path, metadata, fill, make_impressions):
+    """A directory with three shards, the last one short, and what they hold."""
+    fill(TransferSetWriter(tmp_path / "impressions", metadata, 5), 12)
+    return tmp_path / "impressions", make_impressions(0, 12)
 
 
 class TestTransferSet:
-    def test_says_how_it_was_made(self, written):
+    def test_says_how_it_was_made(self, written, metadata):
         made = TransferSet(written[0])
-        assert made.metadata == METADATA
+        assert made.metadata == {**metadata, "shard_size": 5}
         assert made.input_shape == (4, 4, 1)
         assert made.input_range == (0.0, 1.0)
         assert made.num_classes == 3
@@ -204,8 +115,8 @@ print(json.dumps({
         with pytest.raises(InputError, match="was received as impressions; expected a directory"):
             TransferSet(directory)
 
-    def test_without_a_finished_impression_there_is_nothing_to_read(self, tmp_path):
-        TransferSetWriter(tmp_path / "a", METADATA)
+    def test_without_a_finished_impression_there_is_nothing_to_read(self, tmp_path, metadata):
+        TransferSetWriter(tmp_path / "a", metadata, 5)
         made = TransferSet(tmp_path / "a")
         assert made.num_impressions == 0
         with pytest.raises(InputError, match=r"(?i)no impressions"):
