@@ -1,13 +1,14 @@
 """Affine maps of a batch of images, each with its own parameters, in one resampling."""
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_zskd.distillation.compiled import compiled_on_cpu
+from keras_zskd.errors import InputError
 
-@dataclasses.dataclass(frozen=True)
-class Affine:
+
+class Affine(NamedTuple):
     """Where each output pixel looks, relative to the centre of the image.
 
     Attributes:
@@ -27,8 +28,12 @@ class Affine:
     shear: Any = 0.0
 
 
+@compiled_on_cpu
 def warp(images: Any, affine: Affine, fill_mode: str = "REFLECT", fill_value: float = 0.0) -> Any:
     """Resample `(N, H, W, C)` images bilinearly.
+
+    The same map as `ImageProjectiveTransformV3`, which XLA does not know: with it no step could be
+    compiled, as Keras does by itself on a GPU.
 
     Args:
         images: float32.
@@ -36,19 +41,52 @@ def warp(images: Any, affine: Affine, fill_mode: str = "REFLECT", fill_value: fl
         fill_mode: "REFLECT" mirrors what lies outside; "CONSTANT" puts `fill_value` there.
         fill_value: See `fill_mode`.
     """
-    height, width = images.shape[1], images.shape[2]
-    center_y, center_x = (height - 1) / 2, (width - 1) / 2
-    zoom_x = affine.zoom * affine.aspect
-    a, b = zoom_x * tf.cos(affine.angle), -zoom_x * tf.sin(affine.angle + affine.shear)
-    d, e = affine.zoom * tf.sin(affine.angle), affine.zoom * tf.cos(affine.angle + affine.shear)
-    c = center_x - a * center_x - b * center_y + affine.shift_x
-    f = center_y - d * center_x - e * center_y + affine.shift_y
-    zero = tf.zeros_like(a)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=-1),
-        output_shape=(height, width),
-        interpolation="BILINEAR",
-        fill_mode=fill_mode,
-        fill_value=fill_value,
+    if fill_mode not in ("REFLECT", "CONSTANT"):
+        raise InputError(f'fill_mode={fill_mode!r} was received; expected "REFLECT" or "CONSTANT".')
+    images = tf.convert_to_tensor(images)
+    y, x = _looked_at(affine, *images.shape[1:3])
+    if fill_mode == "REFLECT":
+        return _between_pixels(images, _mirrored(y, images.shape[1]), _mirrored(x, images.shape[2]))
+    # From one pixel outside on, everything is the fill value, so a ring of it is enough.
+    ring = tf.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill_value)
+    return _between_pixels(ring, y + 1, x + 1)
+
+
+def _looked_at(affine: Affine, height: int, width: int) -> tuple[Any, Any]:
+    """Row and column `(N, H, W)` of the place that each output pixel looks at."""
+    column = tf.range(width, dtype=tf.float32) - (width - 1) / 2
+    row = (tf.range(height, dtype=tf.float32) - (height - 1) / 2)[:, None]
+    angle, zoom, shift_y, shift_x, aspect, shear = (
+        tf.reshape(value, (-1, 1, 1)) for value in affine
     )
+    x = aspect * zoom * (tf.cos(angle) * column - tf.sin(angle + shear) * row) + shift_x
+    y = zoom * (tf.sin(angle) * column + tf.cos(angle + shear) * row) + shift_y
+    return y + (height - 1) / 2, x + (width - 1) / 2
+
+
+def _mirrored(place: Any, size: int) -> Any:
+    """Bring places into `[-1/2, size - 1/2]`, mirrored at the edges of the image as often as needed."""
+    from_edge = place + 0.5
+    from_edge -= 2 * size * tf.floor(from_edge * (0.5 / size))
+    return tf.minimum(from_edge, 2 * size - from_edge) - 0.5
+
+
+def _between_pixels(images: Any, y: Any, x: Any) -> Any:
+    """Interpolate `(N, H', W', C)` images at rows and columns `(N, H, W)`; the edge goes on outside."""
+    height, width, channels = images.shape[1:]
+    y, x = tf.clip_by_value(y, 0.0, height - 1.0), tf.clip_by_value(x, 0.0, width - 1.0)
+    top, left = tf.floor(y), tf.floor(x)
+    bottom, right = tf.minimum(top + 1, height - 1.0), tf.minimum(left + 1, width - 1.0)
+    # One list of the pixels of all images: a gather with batch dimensions takes twice as long.
+    pixels = tf.reshape(images, (-1, channels))
+    first = tf.reshape(tf.range(tf.shape(images)[0]) * (height * width), (-1, 1, 1))
+
+    def pixel(row: Any, column: Any) -> Any:
+        return tf.gather(pixels, first + tf.cast(row * width + column, tf.int32))
+
+    def mix(one: Any, other: Any, share: Any) -> Any:
+        return one + share[..., None] * (other - one)
+
+    above = mix(pixel(top, left), pixel(top, right), x - left)
+    below = mix(pixel(bottom, left), pixel(bottom, right), x - left)
+    return mix(above, below, y - top)

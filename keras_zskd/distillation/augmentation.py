@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_zskd.configurable import Configurable
 from keras_zskd.distillation.affine import Affine, warp
+from keras_zskd.distillation.compiled import compiled_on_cpu
 from keras_zskd.errors import InputError
 
 
@@ -58,23 +59,10 @@ class RandomAffine(Augmentation):
         """See `Augmentation.__call__`."""
         if len(images.shape) != 4:
             return images
-        count = tf.shape(images)[0]
-
-        def draw(limit: float) -> Any:
-            return applied * tf.random.uniform((count,), -limit, limit)
-
-        applied = tf.cast(tf.random.uniform((count,)) < self.probability, tf.float32)
-        return warp(
-            images,
-            Affine(
-                angle=draw(self.rotation),
-                zoom=tf.exp(draw(self.zoom)),
-                shift_y=draw(self.translation * images.shape[1]),
-                shift_x=draw(self.translation * images.shape[2]),
-                aspect=tf.exp(draw(self.zoom / 2)),
-                shear=draw(self.rotation / 2),
-            ),
-        )
+        # One row of draws for each parameter, and the last for who is left alone.
+        draws = tf.random.uniform((7, tf.shape(images)[0]), -1.0, 1.0)
+        limits = (self.rotation, self.zoom, self.translation)
+        return _moved(images, draws, *limits, self.probability)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -106,12 +94,38 @@ class Mixup(Augmentation):
 
     def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
         """See `Augmentation.__call__`; in a batch of one the image is mixed with itself."""
-        shape = (tf.shape(images)[0], *(1 for _ in images.shape[1:]))
-        factor = tf.random.uniform(shape) * tf.cast(
-            tf.random.uniform(shape) < self.probability, tf.float32
-        )
-        return images + factor * (tf.roll(images, 1, axis=0) - images)
+        return _mixed(images, tf.random.uniform((2, tf.shape(images)[0])), self.probability)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"probability": self.probability}
+
+
+@compiled_on_cpu
+def _moved(
+    images: Any, draws: Any, rotation: float, zoom: float, translation: float, probability: float
+) -> Any:
+    """`RandomAffine` of `(N, H, W, C)` images with draws `(7, N)`, uniform in [-1, 1)."""
+    # Images that are left alone are resampled at their own pixels, which changes nothing. Leaving
+    # them out would cost more: the number of the others differs from batch to batch.
+    draws = tf.where(draws[6] < 2 * probability - 1, draws[:6], 0.0)
+    height, width = images.shape[1:3]
+    return warp(
+        images,
+        Affine(
+            angle=rotation * draws[0],
+            zoom=tf.exp(zoom * draws[1]),
+            shift_y=translation * height * draws[2],
+            shift_x=translation * width * draws[3],
+            aspect=tf.exp(zoom / 2 * draws[4]),
+            shear=rotation / 2 * draws[5],
+        ),
+    )
+
+
+@compiled_on_cpu
+def _mixed(images: Any, draws: Any, probability: float) -> Any:
+    """`Mixup` of `(N, ...)` images with draws `(2, N)`, uniform in [0, 1)."""
+    factor = tf.where(draws[1] < probability, draws[0], 0.0)
+    factor = tf.reshape(factor, (-1, *(1 for _ in images.shape[1:])))
+    return images + factor * (tf.roll(images, 1, axis=0) - images)

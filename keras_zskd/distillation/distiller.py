@@ -11,6 +11,7 @@ from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
 from keras_zskd.errors import InputError
+from keras_zskd.lowering.plan import compiles_well
 from keras_zskd.teacher import Teacher, check_classifier
 
 
@@ -84,7 +85,17 @@ class Distiller(keras.Model):
         self.hard_label_weight = float(hard_label_weight)
         self.augmentations = tuple(augmentations)
         self.feature_losses = tuple(feature_losses)
-        self._match = FeatureMatch(teacher, graph.logits_view(student), self.feature_losses)
+        view = graph.logits_view(student)
+        # XLA makes one piece of a step where both networks are narrow; wide ones gain nothing on a
+        # CPU, on a GPU Keras does the same by itself, and several replicas cannot.
+        self._is_compiled = (
+            compiles_well(teacher.model)
+            and compiles_well(view.model)
+            and tf.distribute.get_strategy().num_replicas_in_sync == 1
+            and not tf.config.list_logical_devices("GPU")
+        )
+        self._match = FeatureMatch(teacher, view, self.feature_losses, self._is_compiled)
+        self._compiled_update = tf.function(self._update, jit_compile=True, autograph=False)
         self._accuracy = keras.metrics.Mean(name="accuracy")
         self.built = True
 
@@ -100,6 +111,12 @@ class Distiller(keras.Model):
             images, answers = tf.cast(images, tf.float32), None
             for augment in self.augmentations:
                 images = augment(images, self.teacher.input_range)
+        is_compiled = self._is_compiled and not self.run_eagerly
+        update = self._compiled_update if is_compiled else self._update
+        return update(images, answers, labels, weight)
+
+    def _update(self, images: Any, answers: Any, labels: Any, weight: Any) -> dict[str, Any]:
+        """One update on images as they are, and its logs."""
         with tf.GradientTape() as tape:
             loss, logged, outputs = self._batch_losses(
                 images, answers, labels, weight, training=True

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.errors import InputError
 from keras_zskd.graph import LogitsView
+from keras_zskd.lowering.lowered import Lowered
 from keras_zskd.teacher import Teacher
 
 
@@ -24,28 +25,27 @@ class FeatureMatch:
         teacher: The teacher.
         student: The student, seen from its logits.
         losses: `keras.distillation.DistillationLoss` objects.
+        compiled: Whether the step runs under XLA, see `Lowered`.
 
     Raises:
         InputError: If a layer that a loss names does not exist.
     """
 
-    def __init__(self, teacher: Teacher, student: LogitsView, losses: Sequence[Any]):
-        self._teacher = teacher
-        self._student = student.model
+    def __init__(
+        self, teacher: Teacher, student: LogitsView, losses: Sequence[Any], compiled: bool = False
+    ):
         self._losses = tuple(losses)
-        self._tapped_teacher: Any = None
-        self._tapped_student: Any = None
         named = [
             loss for loss in losses if isinstance(loss, keras.distillation.FeatureDistillation)
         ]
-        if named:
-            self._tapped_teacher = _tap(
-                teacher.model, [loss.teacher_layer_name for loss in named], "teacher"
-            )
-            self._tapped_student = _tap(
-                student.model, [loss.student_layer_name for loss in named], "student"
-            )
-            _check_shapes(named, self._tapped_teacher.outputs[1:], self._tapped_student.outputs[1:])
+        self._has_features = bool(named)
+        theirs = _tap(teacher.model, [loss.teacher_layer_name for loss in named], "teacher")
+        ours = _tap(student.model, [loss.student_layer_name for loss in named], "student")
+        _check_shapes(named, theirs[1:], ours[1:])
+        self._teacher = Lowered(teacher.model, theirs, compiled)
+        self._student = {
+            training: Lowered(student.model, ours, compiled, training) for training in (False, True)
+        }
 
     def __call__(self, images: Any, answers: Any, training: bool) -> tuple[Any, Any, Any, Any]:
         """Look at `images` with both models.
@@ -60,13 +60,9 @@ class FeatureMatch:
             that only exist for the batch as a whole, a scalar.
         """
         teacher_features: list[Any] = []
-        student_features: list[Any] = []
-        if self._tapped_teacher is not None:
-            answers, *teacher_features = self._tapped_teacher(images, training=False)
-            student_logits, *student_features = self._tapped_student(images, training=training)
-        else:
-            answers = self._teacher(images) if answers is None else answers
-            student_logits = self._student(images, training=training)
+        if answers is None or self._has_features:
+            answers, *teacher_features = self._teacher(images)
+        student_logits, *student_features = self._student[bool(training)](images)
         answers = tf.stop_gradient(tf.cast(answers, tf.float32))
         student_logits = tf.cast(student_logits, tf.float32)
         per_example = tf.zeros((tf.shape(student_logits)[0],))
@@ -110,8 +106,9 @@ def _check_shapes(losses: list[Any], teacher: list[Any], student: list[Any]) -> 
             )
 
 
-def _tap(model: keras.Model, names: list[str | None], role: str) -> keras.Model:
-    tensors = []
+def _tap(model: keras.Model, names: list[str | None], role: str) -> list[Any]:
+    """The symbolic logits, and the outputs of the named layers."""
+    tensors = [model.outputs[0]]
     for name in names:
         if name is None:
             tensors.append(model.outputs[0])
@@ -124,7 +121,7 @@ def _tap(model: keras.Model, names: list[str | None], role: str) -> keras.Model:
                 f"A feature loss names the layer {name!r} of the {role}; expected one of {layers}."
             )
         tensors.append(_output_inside(model, name))
-    return keras.Model(model.inputs[0], [model.outputs[0], *tensors])
+    return tensors
 
 
 def _output_inside(model: keras.Model, name: str) -> Any:

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.distillation.affine import Affine, warp
+from keras_zskd.errors import InputError
 
 
 def _affine(count=1, **values):
@@ -110,3 +111,50 @@ def test_runs_compiled_with_an_unknown_batch(images):
         return warp(images, Affine(zeros, zeros + 1.0, zeros, zeros + 1.0))
 
     np.testing.assert_allclose(shifted(images)[:, :, :7], images[:, :, 1:], atol=1e-5)
+
+
+def _by_tensorflow(images, affine, fill_mode, fill_value):
+    """The map as a matrix, resampled by TensorFlow's own operation."""
+    height, width = images.shape[1:3]
+    angle, zoom, shift_y, shift_x, aspect, shear = (np.asarray(v, "float64") for v in affine)
+    a, b = zoom * aspect * np.cos(angle), -zoom * aspect * np.sin(angle + shear)
+    d, e = zoom * np.sin(angle), zoom * np.cos(angle + shear)
+    y, x = (height - 1) / 2, (width - 1) / 2
+    c, f = x - a * x - b * y + shift_x, y - d * x - e * y + shift_y
+    rows = np.stack([a, b, c, d, e, f, 0 * a, 0 * a], axis=-1).astype("float32")
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=rows,
+        output_shape=(height, width),
+        interpolation="BILINEAR",
+        fill_mode=fill_mode,
+        fill_value=fill_value,
+    )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("fill_mode", ["REFLECT", "CONSTANT"])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 9, 3), (1, 4, 2), (6, 1, 1)])
+def test_is_what_tensorflow_does(make_images, shape, fill_mode, compiled):
+    # Far enough for several reflections; the steps of the ramp between pixels stay small.
+    images = make_images(40, shape)
+    rng = np.random.default_rng(1)
+    limits = (3.0, 0.7, 30.0, 30.0, 0.5, 0.5)
+    values = [rng.uniform(-limit, limit, 40).astype("float32") for limit in limits]
+    values[1], values[4] = np.exp(values[1]), np.exp(values[4])
+    affine = Affine(*(tf.constant(v) for v in values))
+    expected = _by_tensorflow(images, affine, fill_mode, 0.25)
+    run = tf.function(warp) if compiled else warp
+    resampled = run(images, affine, fill_mode, 0.25)
+    np.testing.assert_allclose(resampled, expected, atol=1e-4)
+    assert np.abs(np.asarray(expected) - images).max() > 0.3
+
+
+def test_nothing_to_do_changes_no_bit_when_compiled(images):
+    run = tf.function(lambda images: warp(images, _affine(3)))
+    np.testing.assert_array_equal(run(images), images)
+
+
+def test_unknown_fill_mode_is_refused(images):
+    with pytest.raises(InputError, match="fill_mode='WRAP' was received; expected"):
+        warp(images, _affine(3), "WRAP")

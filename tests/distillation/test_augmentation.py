@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
+from keras_zskd.distillation.paper_augmentation import PaperAugmentation
 from keras_zskd.errors import InputError
 
 RANGE = (0.0, 1.0)
@@ -103,6 +104,45 @@ def test_round_trip(augment):
     assert type(again) is type(augment)
     assert again.get_config() == augment.get_config()
     assert vars(again) == vars(augment)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    "augment", [RandomAffine(), RandomAffine(probability=0.5), Mixup(0.5), PaperAugmentation()]
+)
+class TestInAGraph:
+    """With `jit_compile` as Keras compiles a step on a GPU, without as it does on a CPU."""
+
+    @staticmethod
+    def _graph(augment, jit_compile):
+        return tf.function(
+            lambda images: augment(images, RANGE),
+            input_signature=[tf.TensorSpec((None, 8, 8, 3))],
+            jit_compile=jit_compile,
+        )
+
+    def test_any_batch_size(self, make_images, augment, jit_compile):
+        # A replica may be left without an image at the end of an epoch.
+        run = self._graph(augment, jit_compile)
+        for count in (0, 1, 5):
+            images = make_images(count, (8, 8, 3))
+            shown = run(images).numpy()
+            assert shown.shape == images.shape
+            assert np.all((shown >= -1e-5) & (shown <= 1 + 1e-5))
+
+    def test_every_batch_is_drawn_anew(self, make_images, augment, jit_compile):
+        run, images = self._graph(augment, jit_compile), make_images(20, (8, 8, 3))
+        first, second = run(images).numpy(), run(images).numpy()
+        assert np.abs(first - second).max() > 0.01
+
+
+@pytest.mark.parametrize("augment", [RandomAffine(), Mixup(0.5), PaperAugmentation()])
+def test_a_seed_decides_what_a_graph_draws(make_images, augment):
+    images, shown = tf.constant(make_images(20)), []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        shown.append(tf.function(lambda: augment(images, RANGE))().numpy())
+    np.testing.assert_array_equal(*shown)
 
 
 def test_one_of_ones_own_has_to_say_what_it_does():

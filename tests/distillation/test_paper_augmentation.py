@@ -120,6 +120,19 @@ def test_gaussian_is_blended_three_to_one(only, input_range):
     assert unit.std() == pytest.approx(draws.std(), rel=0.03)
 
 
+def test_every_noisy_image_has_noise_of_its_own():
+    # White images stay white, whatever moves them before a white ground.
+    white = tf.ones((COUNT, 8, 8, 1))
+    augmented = PaperAugmentation()(white, (0.0, 1.0)).numpy()
+    is_noisy = np.array([len(np.unique(image)) > 10 for image in augmented])
+    # Gaussian noise with and without pepper.
+    assert abs(is_noisy.mean() - 2 / 106) < 4.5 * np.sqrt(2 / 106 / COUNT)
+    # Half of the pixels are clipped to white, so two images agree on about a quarter.
+    noise = augmented[is_noisy].reshape(-1, 64)
+    agreement = (noise[:, None] == noise[None]).mean(-1)
+    assert agreement[~np.eye(len(noise), dtype=bool)].max() < 0.7
+
+
 def test_pepper_and_gaussian(only):
     gray = np.full((100, 20, 20, 1), 0.5, "float32")
     spotted = only("pepper_gaussian", gray)
