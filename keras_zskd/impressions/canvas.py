@@ -4,11 +4,13 @@ A canvas holds free variables `z` for each impression and shows them as pixels i
 moves `z`, and scales what is shown to the teacher's input range.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_zskd.configurable import Configurable
@@ -21,8 +23,12 @@ _SALT = 10
 class Canvas(Configurable):
     """Base class of the ways to hold an impression while it is optimised."""
 
-    def start(self, seed: Any, indices: Any, shape: tuple[int, ...]) -> Any:
-        """Starting variables `z` `(N, *shape)` of the impressions `indices`."""
+    def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> Any:
+        """The random numbers that the impressions `indices` start from: arrays, `N` first."""
+        raise NotImplementedError
+
+    def form(self, draws: Any, shape: tuple[int, ...]) -> Any:
+        """Starting variables `z` `(N, *shape)` made of what `draw` returned; runs compiled."""
         raise NotImplementedError
 
     def show(self, z: Any) -> Any:
@@ -52,10 +58,13 @@ class UniformCanvas(Canvas):
             )
         self.constraint = constraint
 
-    def start(self, seed: Any, indices: Any, shape: tuple[int, ...]) -> Any:
-        """See `Canvas.start`."""
-        noise = randomness.uniforms(seed, _SALT, indices, math.prod(shape))
-        return tf.reshape(noise, (-1, *shape))
+    def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Canvas.draw`."""
+        return randomness.uniforms(seed, _SALT, indices, math.prod(shape))
+
+    def form(self, draws: Any, shape: tuple[int, ...]) -> Any:
+        """See `Canvas.form`."""
+        return tf.reshape(draws, (-1, *shape))
 
     def show(self, z: Any) -> Any:
         """See `Canvas.show`."""
@@ -120,27 +129,38 @@ class BlobCanvas(Canvas):
         self.ground = float(ground)
         self.light = float(light)
 
-    def start(self, seed: Any, indices: Any, shape: tuple[int, ...]) -> Any:
-        """See `Canvas.start`."""
+    def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """See `Canvas.draw`."""
         uniform = randomness.uniforms(seed, _SALT, indices, len(self.scales) + 6)
+        count = sum(math.prod(grid) for grid in self._grids(shape)) + 3
+        return uniform, randomness.normals(seed, _SALT + 1, indices, count)
+
+    def form(self, draws: tuple[Any, Any], shape: tuple[int, ...]) -> Any:
+        """See `Canvas.form`."""
+        uniform, normal = draws
         low, high = self.contrast
         contrast = low + (high - low) * uniform[:, 0]
+        grids = self._grids(shape)
+        parts = tf.split(normal[:, 3:], [math.prod(grid) for grid in grids], 1)
         if len(shape) != 3:  # Not an image: no neighbourhood, so no scales and no ground.
-            noise = randomness.normals(seed, _SALT + 1, indices, math.prod(shape))
-            return tf.reshape(contrast[:, None] * noise, (-1, *shape))
-        height, width, channels = shape
-        grids = [(max(2, height // s), max(2, width // s), channels) for s in self.scales]
-        counts = [math.prod(grid) for grid in grids]
-        normal = randomness.normals(seed, _SALT + 1, indices, sum(counts) + 3)
+            return tf.reshape(contrast[:, None] * parts[0], (-1, *shape))
+        height, width, _ = shape
         noise = tf.zeros((1, *shape))
-        for i, (grid, part) in enumerate(
-            zip(grids, tf.split(normal[:, 3:], counts, 1), strict=True)
-        ):
+        for i, (grid, part) in enumerate(zip(grids, parts, strict=True)):
+            rows, columns = _enlarge(grid[0], height), _enlarge(grid[1], width)
             coarse = tf.reshape(part, (-1, *grid))
-            noise += _wide(uniform[:, 6 + i]) * tf.image.resize(coarse, shape[:2], "bicubic")
+            smooth = tf.einsum("ih,nhwc,jw->nijc", rows, coarse, columns)
+            noise += _wide(uniform[:, 6 + i]) * smooth
         noise /= tf.math.reduce_std(noise, [1, 2, 3], keepdims=True) + 1e-6
         z = _wide(contrast) * (noise - self.offset * _wide(normal[:, 0]))
         return z + self._fade(uniform, normal, height, width)
+
+    def _grids(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """What noise is drawn on: a grid for each scale, or the input itself if it is no image."""
+        if len(shape) != 3:
+            return [shape]
+        height, width, channels = shape
+        return [(max(2, height // s), max(2, width // s), channels) for s in self.scales]
 
     def _fade(self, uniform: Any, normal: Any, height: int, width: int) -> Any:
         """What is added to `z` so that it ends in a ground, `(N, H, W, 1)`."""
@@ -166,6 +186,14 @@ class BlobCanvas(Canvas):
             "ground": self.ground,
             "light": self.light,
         }
+
+
+@functools.cache
+def _enlarge(size: int, to: int) -> np.ndarray:
+    """Bicubic interpolation from `size` points to `to`, as a matrix `(to, size)`."""
+    with tf.init_scope():  # A constant, also while a tf.function is traced.
+        unit = tf.reshape(tf.eye(size), (size, size, 1, 1))  # Each point's image by itself.
+        return np.asarray(tf.image.resize(unit, (to, 1), "bicubic"))[:, :, 0, 0].T
 
 
 def _wide(values: Any) -> Any:

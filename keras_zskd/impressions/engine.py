@@ -1,7 +1,8 @@
-"""The compiled loop on pixels: pure tensors, stateless randomness, one `tf.function` a batch."""
+"""The compiled loop on pixels: pure tensors, randomness drawn beforehand."""
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_zskd.impressions import randomness
@@ -9,6 +10,7 @@ from keras_zskd.impressions.canvas import Canvas
 from keras_zskd.impressions.priors import Prior
 from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Transform
+from keras_zskd.lowering.lowered import Lowered
 from keras_zskd.teacher import Teacher
 
 _SALT = 20
@@ -20,7 +22,12 @@ class PixelEngine:
 
     (Paper, equation 4, and section 3.2.) Adam on the free variables of the canvas; the teacher's
     weights get no gradient. The loss of one impression touches no other (but for priors on groups),
-    so the sum over the batch is optimised and the batch size changes nothing.
+    so the sum over the batch is optimised, and what stands beside an impression, or how far it is,
+    changes nothing.
+
+    The state of `N` impressions is a dict of tensors, `N` first: `z`, Adam's `mean` and `variance`,
+    the `age` in steps, the `target`, the uniform `draws` `(N, steps, D)` of the transforms, and the
+    `cross_entropy` at the last step.
 
     Args:
         teacher: The teacher.
@@ -29,8 +36,11 @@ class PixelEngine:
         priors: What the pixels should look like.
         transforms: Applied in turn before the teacher looks, anew at each step.
         canvas: What is optimised, and where it starts.
-        steps: Adam steps.
+        steps: Adam steps, at most.
         learning_rate: Adam's.
+        precision: "float32" or "bfloat16", of the teacher's forward and backward pass. Losses, Adam
+            and what is finished are float32 in any case.
+        compiled: Whether the methods run under XLA; see `Lowered`.
     """
 
     def __init__(
@@ -43,6 +53,8 @@ class PixelEngine:
         canvas: Canvas,
         steps: int,
         learning_rate: float,
+        precision: str = "float32",
+        compiled: bool = False,
     ):
         self.teacher = teacher
         self.targets = targets
@@ -52,89 +64,126 @@ class PixelEngine:
         self.canvas = canvas
         self.steps = steps
         self.learning_rate = learning_rate
-        taps = [prior.taps(teacher) for prior in priors]
+        self.precision = precision
+        self.compiled = compiled
+        watched = teacher if precision == "float32" else teacher.at_precision(f"mixed_{precision}")
+        taps = [prior.taps(watched) for prior in priors]
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
-        self._tapped = teacher.tapped([teacher.model.outputs[0], *flat]) if flat else None
+        self._look = Lowered(watched.model, [watched.model.outputs[0], *flat], compiled)
+        self._answer = Lowered(teacher.model, compiled=compiled)
 
-    def start(self, seed: Any, indices: Any) -> dict[str, Any]:
-        """The state of the impressions `indices` before the first step."""
+    def draw(self, seed: int, indices: Any) -> dict[str, Any]:
+        """All random numbers of the impressions `indices`, as arrays; what `start` takes."""
         target, label = self.targets.sample(self.teacher, seed, indices)
-        z = self.canvas.start(seed, indices, self.teacher.input_shape)
+        width = sum(transform.num_draws for transform in self.transforms)
+        draws = randomness.uniforms(seed, _SALT, indices, self.steps * width)
+        return {
+            "target": target,
+            "label": np.asarray(label, np.int64),
+            "draws": draws.reshape(len(draws), self.steps, width),
+            "canvas": self.canvas.draw(seed, indices, self.teacher.input_shape),
+        }
+
+    def start(self, drawn: dict[str, Any]) -> dict[str, Any]:
+        """The state before the first step."""
+        z = self.canvas.form(drawn["canvas"], self.teacher.input_shape)
+        target = tf.convert_to_tensor(drawn["target"])
         return {
             "z": z, "mean": tf.zeros_like(z), "variance": tf.zeros_like(z),
-            "step": tf.zeros((), tf.int32), "target": target, "label": label,
+            "age": tf.zeros_like(target[:, 0], tf.int32), "target": target,
+            "draws": tf.convert_to_tensor(drawn["draws"]),
+            "cross_entropy": tf.zeros_like(target[:, 0]),
         }  # fmt: skip
 
-    def advance(self, state: dict[str, Any], seed: Any, steps: Any) -> dict[str, Any]:
+    def advance(self, state: dict[str, Any], steps: Any) -> dict[str, Any]:
         """The state after `steps` more Adam steps."""
         beta1, beta2, epsilon = _ADAM
-        target = state["target"]
-        end = state["step"] + steps
+        target, draws = state["target"], state["draws"]
+        wide = (-1, *(1 for _ in self.teacher.input_shape))
+        weights = self._look.weights()  # Once, not at every step.
 
-        def update(z: Any, mean: Any, variance: Any, step: Any) -> tuple[Any, ...]:
-            gradient = self.gradient(z, target, seed, step)
+        def update(
+            step: Any, z: Any, mean: Any, variance: Any, age: Any, _: Any
+        ) -> tuple[Any, ...]:
+            # What is left in a slot that nothing uses may be older than its draws.
+            now = tf.minimum(age, self.steps - 1)
+            uniforms = tf.gather(draws, now, axis=1, batch_dims=1) if self.transforms else None
+            gradient, cross_entropy = self.gradient(z, target, uniforms, weights)
             mean = beta1 * mean + (1.0 - beta1) * gradient
             variance = beta2 * variance + (1.0 - beta2) * tf.square(gradient)
-            t = tf.cast(step + 1, tf.float32)
+            t = tf.cast(age + 1, tf.float32)
             rate = self.learning_rate * tf.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
-            z = self.canvas.constrain(z - rate * mean / (tf.sqrt(variance) + epsilon))
-            return z, mean, variance, step + 1
+            change = tf.reshape(rate, wide) * mean / (tf.sqrt(variance) + epsilon)
+            return (
+                step + 1,
+                self.canvas.constrain(z - change),
+                mean,
+                variance,
+                age + 1,
+                cross_entropy,
+            )
 
-        names = ("z", "mean", "variance", "step")
-        moved = tf.while_loop(
-            lambda z, mean, variance, step: step < end, update, [state[name] for name in names]
+        names = ("z", "mean", "variance", "age", "cross_entropy")
+        _, *moved = tf.while_loop(
+            lambda step, *_: step < steps,
+            update,
+            [tf.constant(0), *(state[name] for name in names)],
         )
         return {**state, **dict(zip(names, moved, strict=True))}
 
-    def gradient(self, z: Any, target: Any, seed: Any, step: Any) -> Any:
-        """Gradient of the summed loss by `z`, with the transforms of `step`."""
+    def gradient(
+        self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
+    ) -> tuple[Any, Any]:
+        """Gradient of the summed loss by `z`, and the cross-entropies `(N,)`."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(z)
-            loss = tf.reduce_sum(self.loss(z, target, randomness.key(seed, _SALT, step)))
-        return tape.gradient(loss, z)
+            loss, cross_entropy = self.loss(z, target, uniforms, weights)
+        return tape.gradient(loss, z), cross_entropy
 
-    def loss(self, z: Any, target: Any, key: Any) -> Any:
-        """Loss `(N,)`: cross-entropy at the synthesis temperature plus the weighted priors."""
+    def loss(
+        self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
+    ) -> tuple[Any, Any]:
+        """Loss and cross-entropy, each `(N,)`.
+
+        The loss is the cross-entropy at the synthesis temperature plus the weighted priors, with the
+        transforms that `uniforms` `(N, D)` say, and the teacher's weights as `Lowered.weights` made
+        them beforehand.
+        """
         pixels = self.canvas.show(z)
         seen = pixels
-        for number, transform in enumerate(self.transforms):
-            seen = transform.apply(seen, tf.random.experimental.stateless_fold_in(key, number))
-        logits, taps = self._look(self._scale(seen))
-        loss = tf.nn.softmax_cross_entropy_with_logits(target, logits / self.temperature)
+        for transform in self.transforms:
+            seen = transform.apply(seen, uniforms[:, : transform.num_draws])
+            uniforms = uniforms[:, transform.num_draws :]
+        logits, *taps = self._look(self._scale(seen), weights)
+        scaled = tf.cast(logits, tf.float32) / self.temperature
+        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(target, scaled)
+        loss = cross_entropy
         for prior, count in zip(self.priors, self._tap_counts, strict=True):
             loss += prior.weight * prior.penalty(pixels, taps[:count], self.teacher)
             taps = taps[count:]
-        return loss
+        return loss, cross_entropy
 
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
         """What the impressions are now.
 
         Returns:
-            `image` `(N, *input_shape)` in the teacher's input range, `target` `(N, K)`, `label`
-            `(N,)`, `logits` `(N, K)`, and per impression `cross_entropy`, `gap` (cross-entropy less
-            the entropy of the target, in nat, 0 where the target is reached) and `confidence`.
+            `image` `(N, *input_shape)` in the teacher's input range, `target` and `logits` `(N, K)`,
+            and per impression `cross_entropy`, `gap` (cross-entropy less the entropy of the target,
+            in nat, 0 where the target is reached) and `confidence`.
         """
         image = self._scale(self.canvas.show(state["z"]))
-        logits = self.teacher(image)
+        logits = tf.cast(self._answer(image)[0], tf.float32)
         target = state["target"]
         cross_entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits / self.temperature)
-        entropy = -tf.reduce_sum(tf.math.xlogy(target, target), axis=-1)
         return {
             "image": image,
             "target": target,
-            "label": state["label"],
             "logits": logits,
             "cross_entropy": cross_entropy,
-            "gap": cross_entropy - entropy,
+            "gap": cross_entropy + tf.reduce_sum(tf.math.xlogy(target, target), axis=-1),
             "confidence": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
         }
-
-    def _look(self, inputs: Any) -> tuple[Any, list[Any]]:
-        if self._tapped is None:
-            return self.teacher(inputs), []
-        logits, *taps = self._tapped(inputs, training=False)
-        return tf.cast(logits, tf.float32), taps
 
     def _scale(self, pixels: Any) -> Any:
         low, high = self.teacher.input_range

@@ -1,11 +1,12 @@
 """`ImpressionGenerator`: targets and priors in, transfer set out."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,22 +15,31 @@ import tensorflow as tf
 
 from keras_zskd.errors import InputError
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
+from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.engine import PixelEngine
 from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
+from keras_zskd.impressions.replicas import Replicas
+from keras_zskd.impressions.shard_assembly import ShardAssembly
 from keras_zskd.impressions.targets import DirichletTargets, Targets
-from keras_zskd.impressions.transfer_set import TransferSet, TransferSetWriter
+from keras_zskd.impressions.transfer_set import TransferSet
+from keras_zskd.impressions.transfer_set_writer import TransferSetWriter
 from keras_zskd.impressions.transforms import Jitter, Transform
+from keras_zskd.lowering.plan import compiles_well
+from keras_zskd.lowering.processor import has_bfloat16
 from keras_zskd.teacher import Teacher
 
-_PIXELS_PER_BATCH = 2**20
-_CHECKPOINTS = 4
+# Pixel values in a batch. What runs under XLA should fit the caches of the processor.
+_BATCH_VALUES, _COMPILED_BATCH_VALUES = 2**20, 2**18
+_SHARD_VALUES, _SHARD_SIZE = 2**22, 1000
+# More would be slow to open as one data set.
+_MAX_SHARDS = 25_000
 
 
 class ImpressionGenerator:
     """Synthesises training inputs from a teacher alone.
 
-    Built inside `strategy.scope()` of a `tf.distribute.MirroredStrategy`, every replica works on
-    impressions of its own; no argument changes, and neither do the impressions.
+    Built inside `strategy.scope()` of a `tf.distribute` strategy, every replica, and every worker,
+    works on impressions of its own; no argument changes, and neither do the impressions.
 
     Args:
         teacher: A `Teacher`, or a Keras classifier.
@@ -40,11 +50,12 @@ class ImpressionGenerator:
             batch-norm statistics where the teacher has any.
         transforms: Applied anew at each step before the teacher looks. Defaults to `Jitter(2)`.
         canvas: What is optimised. Defaults to `BlobCanvas()`.
-        steps: Adam steps per impression, 1 or more.
+        steps: Adam steps per impression, at most; 1 or more.
         learning_rate: Adam's learning rate, on the variables of the canvas.
-
-    Attributes:
-        latest: The batch worked on: a dict of arrays, see `PixelEngine.finish`. For callbacks.
+        tolerance: Gap in nat, above 0, below which an impression is done: it leaves the batch and a
+            new one takes its place. None gives every impression all its steps.
+        precision: "float32" or "bfloat16" of the teacher's arithmetic while impressions form. By
+            default bfloat16 where the processor has it and the teacher is wide enough to gain.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
@@ -65,6 +76,8 @@ class ImpressionGenerator:
         canvas: Canvas | None = None,
         steps: int = 30,
         learning_rate: float = 0.4,
+        tolerance: float | None = None,
+        precision: str = "auto",
     ):
         if not temperature > 0:
             raise InputError(f"temperature={temperature} was received; expected a positive number.")
@@ -73,11 +86,25 @@ class ImpressionGenerator:
                 f"steps={steps} and learning_rate={learning_rate} were received; expected at least "
                 "1 step and a positive learning rate."
             )
+        if tolerance is not None and not tolerance > 0:
+            raise InputError(
+                f"tolerance={tolerance} was received; expected a positive number of nat, or None."
+            )
+        if precision not in ("auto", "float32", "bfloat16"):
+            raise InputError(
+                f"precision={precision!r} was received; expected 'auto', 'float32' or 'bfloat16'."
+            )
         self.teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
+        self.tolerance = None if tolerance is None else float(tolerance)
         is_image = len(self.teacher.input_shape) == 3
         if priors is None:
             priors = [TotalVariation()] if is_image else []
             priors += [BatchNormStatistics()] if self.teacher.batch_norms else []
+        self._replicas = Replicas(tf.distribute.get_strategy())
+        is_narrow = compiles_well(self.teacher.model)
+        if precision == "auto":
+            precision = "bfloat16" if has_bfloat16() and not is_narrow else "float32"
+        is_alone = self._replicas.count == 1 and not tf.config.list_logical_devices("GPU")
         self.engine = PixelEngine(
             self.teacher,
             targets=targets or DirichletTargets(),
@@ -87,13 +114,26 @@ class ImpressionGenerator:
             canvas=canvas or BlobCanvas(),
             steps=int(steps),
             learning_rate=float(learning_rate),
+            precision=precision,
+            compiled=is_narrow and is_alone and precision == "float32",
         )
         self.engine.targets.prepare(self.teacher)  # Refuses early what the teacher cannot give.
-        self.latest: dict[str, np.ndarray] = {}
+        self._batches: dict[int, ContinuousBatch] = {}
+        self._latest: dict[str, np.ndarray] = {}
+        self._look: Callable[[], dict[str, np.ndarray]] | None = None
         # What stock Keras callbacks expect of a model.
         self.optimizer = None
         self.stop_training = False
-        self._strategy = tf.distribute.get_strategy()
+
+    @property
+    def latest(self) -> dict[str, np.ndarray]:
+        """The impressions worked on, for callbacks: a dict of arrays, see `PixelEngine.finish`.
+
+        After a step what is forming in the batch, after an epoch the batch that was finished.
+        """
+        if self._look is not None:
+            self._latest, self._look = self._look(), None
+        return self._latest
 
     def generate(
         self,
@@ -106,18 +146,20 @@ class ImpressionGenerator:
     ) -> TransferSet:
         """Synthesise impressions and stream them to disk.
 
-        The same seed gives the same impressions whatever the batch size, the number of replicas, or
-        interruptions; the same call on the same directory goes on where the last one stopped.
+        The same seed gives the same impressions whatever the batch size, the number of replicas, of
+        workers, or of interruptions; the same call on the same directory goes on where the last one
+        stopped. Several workers that make the same call on one directory share the work.
 
         Args:
             num_impressions: How many the directory should hold in the end, 1 or more.
             directory: Where the transfer set is; new, empty, or of an earlier call.
             seed: Of targets, starting noise and transforms.
-            batch_size: Impressions optimised at a time, over all replicas; by default what fits
-                about a million pixel values.
-            callbacks: Ordinary Keras callbacks. An epoch is a batch of impressions, a step is one of
-                a few checkpoints on the way; logs are `gap`, `cross_entropy` and `confidence`;
-                `callback.model` is this generator, with the pictures in `latest`.
+            batch_size: Impressions optimised at a time, over all replicas of a worker, and how many
+                a new directory holds in a shard; by default what suits the teacher.
+            callbacks: Ordinary Keras callbacks. An epoch is as many finished impressions as a batch
+                has, a step is a few steps of the loop; the logs of an epoch are `gap`,
+                `cross_entropy`, `confidence` and `steps`; `callback.model` is this generator, with
+                the pictures in `latest`.
             verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line per batch.
 
         Returns:
@@ -131,16 +173,28 @@ class ImpressionGenerator:
             raise InputError(f"num_impressions={num_impressions} was received; expected 1 or more.")
         if not 0 <= seed < 2**31:
             raise InputError(f"seed={seed} was received; expected an integer in [0, 2^31).")
-        batch_size = self._batch_size(batch_size, num_impressions)
-        writer = TransferSetWriter(directory, {**self.get_config(), "seed": seed})
-        bar = _Progress(num_impressions, writer.num_finished, verbose)
+        size = self._batch_size(batch_size, num_impressions)
+        writer = TransferSetWriter(
+            directory,
+            {**self.get_config(), "seed": seed},
+            self._shard_size(num_impressions) if batch_size is None else size,
+            self._replicas.worker,
+            self._replicas.num_workers,
+        )
         watchers = keras.callbacks.CallbackList(
-            list(callbacks), model=self, epochs=math.ceil(num_impressions / batch_size), verbose=0
+            list(callbacks), model=self, epochs=math.ceil(num_impressions / size), verbose=0
         )
         self.stop_training = False
+        bar = _Progress(num_impressions, writer.num_finished, verbose)
         watchers.on_train_begin()
         try:
-            self._fill(writer, num_impressions, batch_size, seed, watchers, bar)
+            self._fill(writer, num_impressions, size, seed, watchers, bar)
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(
+                f"Impressions could not be written to {writer.directory!r} ({error}); expected room "
+                f"on the disk. The first {TransferSet(directory).num_impressions} are kept: free "
+                "some space and run the same command again."
+            ) from error
         finally:  # What a callback holds open is closed, whatever happened.
             watchers.on_train_end()
         return TransferSet(directory)
@@ -149,31 +203,49 @@ class ImpressionGenerator:
         self,
         writer: TransferSetWriter,
         num_impressions: int,
-        batch_size: int,
+        size: int,
         seed: int,
         watchers: keras.callbacks.CallbackList,
         bar: "_Progress",
     ) -> None:
         """Batch after batch until `num_impressions` are on disk, or a callback says stop."""
         group = self._group_size()
-        number = 0
-        while writer.num_finished < num_impressions and not self.stop_training:
-            watchers.on_epoch_begin(number)
-            # Groups are of consecutive impressions, so a batch starts where a group starts.
-            start = writer.num_finished // group * group
-            skip = writer.num_finished - start
-            count = min(batch_size - skip, num_impressions - writer.num_finished)
-            watched = bool(watchers.callbacks)
-            for checkpoint, batch in enumerate(self._batch(start, batch_size, seed, watched)):
-                self.latest = batch
-                watchers.on_train_batch_end(checkpoint, _logs(batch))
-            kept = {name: value[skip : skip + count] for name, value in self.latest.items()}
-            self._check(kept, writer)
-            self.latest = kept
-            self._write(writer, kept)
-            bar.show(writer.num_finished, _logs(kept))
-            watchers.on_epoch_end(number, _logs(kept))
-            number += 1
+        if size not in self._batches:  # Kept: what is compiled for a size is compiled once.
+            self._batches[size] = ContinuousBatch(
+                self.engine, self._replicas, size, self.tolerance, group
+            )
+        batch = self._batches[size]
+        assembly = ShardAssembly(writer, num_impressions, size, group)
+        epoch = step = 0
+        with (
+            contextlib.closing(assembly),
+            contextlib.closing(batch.run(assembly.pieces(), seed)) as run,
+        ):
+            for finished in run:
+                if not step:
+                    watchers.on_epoch_begin(epoch)
+                if finished is None:
+                    self._look = batch.look
+                    watchers.on_train_batch_end(step)
+                    step += 1
+                    continue
+                self._latest, self._look = finished, None
+                if not np.isfinite(finished["gap"]).all():
+                    assembly.close()
+                    raise self._diverged(writer)
+                assembly.add(finished)
+                bar.add(finished["index"], _logs(finished))
+                watchers.on_epoch_end(epoch, _logs(finished))
+                epoch, step = epoch + 1, 0
+                if self.stop_training:
+                    break
+
+    def _diverged(self, writer: TransferSetWriter) -> InputError:
+        return InputError(
+            f"The loss became NaN after {writer.num_finished} impressions, which are kept in "
+            f"{writer.directory!r}; expected a finite loss, so lower the learning rate "
+            f"({self.engine.learning_rate}) or the weights of the priors."
+        )
 
     def get_config(self) -> dict[str, Any]:
         """How the impressions are made, as plain JSON types; the teacher as a fingerprint."""
@@ -191,52 +263,23 @@ class ImpressionGenerator:
             "canvas": serialize(engine.canvas),
             "steps": engine.steps,
             "learning_rate": engine.learning_rate,
-        }
-
-    def _batch(self, start: int, batch_size: int, seed: int, watched: bool) -> Any:
-        """Yield the batch from `start` on as it forms; finished at the last."""
-        replicas = self._strategy.num_replicas_in_sync
-        share = batch_size // replicas
-        indices = self._strategy.experimental_distribute_values_from_function(
-            lambda context: (
-                tf.range(share, dtype=tf.int32) + start + share * context.replica_id_in_sync_group
-            )
-        )
-        seed = tf.constant(seed, tf.int32)
-        state = self._start(indices, seed)
-        checkpoints = min(_CHECKPOINTS if watched else 1, self.engine.steps)
-        for number in range(checkpoints):
-            steps = self.engine.steps * (number + 1) // checkpoints
-            steps -= self.engine.steps * number // checkpoints
-            state = self._advance(state, seed, tf.constant(steps, tf.int32))
-            yield self._collect(self._finish(state))
-
-    @tf.function(reduce_retracing=True)
-    def _start(self, indices: Any, seed: Any) -> Any:
-        return self._strategy.run(self.engine.start, args=(seed, indices))
-
-    @tf.function(reduce_retracing=True)
-    def _advance(self, state: Any, seed: Any, steps: Any) -> Any:
-        return self._strategy.run(self.engine.advance, args=(state, seed, steps))
-
-    @tf.function(reduce_retracing=True)
-    def _finish(self, state: Any) -> Any:
-        return self._strategy.run(self.engine.finish, args=(state,))
-
-    def _collect(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        local = self._strategy.experimental_local_results
-        return {
-            name: np.concatenate([part.numpy() for part in local(value)])
-            for name, value in batch.items()
+            "tolerance": self.tolerance,
+            "precision": engine.precision,
         }
 
     def _group_size(self) -> int:
         return math.lcm(1, *(prior.group_size for prior in self.engine.priors))
 
+    def _shard_size(self, num_impressions: int) -> int:
+        unit = self._group_size()
+        fitting = min(_SHARD_SIZE, _SHARD_VALUES // math.prod(self.teacher.input_shape))
+        return max(1, fitting // unit, -(-num_impressions // (_MAX_SHARDS * unit))) * unit
+
     def _batch_size(self, batch_size: int | None, num_impressions: int) -> int:
-        unit = self._group_size() * self._strategy.num_replicas_in_sync
+        unit = self._group_size() * self._replicas.count
         if batch_size is None:
-            fitting = min(1000, _PIXELS_PER_BATCH // math.prod(self.teacher.input_shape))
+            values = _COMPILED_BATCH_VALUES if self.engine.compiled else _BATCH_VALUES
+            fitting = min(_SHARD_SIZE, values // math.prod(self.teacher.input_shape))
             wanted = -(-num_impressions // unit) * unit
             return max(unit, min(wanted, fitting // unit * unit))
         if batch_size < 1 or batch_size % unit:
@@ -245,24 +288,6 @@ class ImpressionGenerator:
                 "(replicas times the group size of the priors)."
             )
         return batch_size
-
-    def _check(self, batch: dict[str, np.ndarray], writer: TransferSetWriter) -> None:
-        if not (np.all(np.isfinite(batch["gap"])) and np.all(np.isfinite(batch["image"]))):
-            raise InputError(
-                f"The loss became NaN after {writer.num_finished} impressions, which are kept in "
-                f"{writer.directory!r}; expected a finite loss, so lower the learning rate "
-                f"({self.engine.learning_rate}) or the weights of the priors."
-            )
-
-    def _write(self, writer: TransferSetWriter, batch: dict[str, np.ndarray]) -> None:
-        try:
-            writer.write(batch)
-        except (OSError, tf.errors.OpError) as error:
-            raise InputError(
-                f"Impressions could not be written to {writer.directory!r} ({error}); expected room "
-                f"on the disk. The first {writer.num_finished} are kept: free some space and run "
-                "the same command again."
-            ) from error
 
 
 def fingerprint(teacher: Teacher) -> str:
@@ -278,7 +303,8 @@ def fingerprint(teacher: Teacher) -> str:
 
 
 def _logs(batch: dict[str, np.ndarray]) -> dict[str, float]:
-    return {name: float(batch[name].mean()) for name in ("gap", "cross_entropy", "confidence")}
+    names = ("gap", "cross_entropy", "confidence", "steps")
+    return {name: float(batch[name].mean()) for name in names}
 
 
 class _Progress:
@@ -286,13 +312,17 @@ class _Progress:
 
     def __init__(self, total: int, done: int, verbose: int | str):
         self._verbose = 1 if verbose == "auto" else int(verbose)
-        self._first, self._begun = done, time.perf_counter()
-        names = ("gap", "cross_entropy", "confidence", "per_second")
+        self._first = self._done = done
+        self._begun = time.perf_counter()
+        names = ("gap", "cross_entropy", "confidence", "steps", "per_second")
         self._bar = keras.utils.Progbar(
             total, verbose=self._verbose, stateful_metrics=names, unit_name="impression"
         )
 
-    def show(self, done: int, logs: dict[str, float]) -> None:
+    def add(self, indices: np.ndarray, logs: dict[str, float]) -> None:
+        """Count finished impressions; those beyond the total only fill up a group."""
+        self._done += int(np.sum(indices < self._bar.target))
+        done = min(self._done, self._bar.target)
         rate = (done - self._first) / max(time.perf_counter() - self._begun, 1e-9)
         self._bar.update(
             done, [*logs.items(), ("per_second", rate)], finalize=done >= self._bar.target

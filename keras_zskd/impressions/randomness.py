@@ -1,44 +1,45 @@
 """Randomness keyed by (seed, index of the impression).
 
 Every draw that shapes an impression comes from its own key, so impression 4,711 of seed 0 is the same
-picture whatever the batch size, the number of replicas or of interruptions.
+picture whatever the batch size, the number of replicas, of workers or of interruptions. The keyed
+generator is Philox (Salmon et al., SC 2011), as numpy has it: its counter starts where the index
+says, so the streams of two impressions never meet.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
 
 
-def key(seed: Any, *salts: Any) -> Any:
-    """A stateless key `(2,)` int32: the seed folded with each of `salts`."""
-    key = tf.stack([tf.cast(seed, tf.int32), tf.constant(0x5EED, tf.int32)])
-    for salt in salts:
-        key = tf.random.experimental.stateless_fold_in(key, tf.cast(salt, tf.int32))
-    return key
-
-
-def normals(seed: Any, salt: int, indices: Any, count: int) -> Any:
-    """Standard normal numbers, `count` for each impression.
+def generator(seed: int, salt: int, index: int) -> np.random.Generator:
+    """The generator of one impression.
 
     Args:
-        seed: Seed of the run.
-        salt: Tells apart the uses of one seed.
-        indices: `(N,)` integers, the impressions.
-        count: How many for each.
-
-    Returns:
-        `(N, count)` float32.
+        seed: Seed of the run, 0 or more.
+        salt: Tells apart the uses of one seed, 0 or more.
+        index: The impression, 0 or more.
     """
-    return _each(lambda key: tf.random.stateless_normal((count,), key), seed, salt, indices)
+    key = np.array([seed, salt], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(index)]))
 
 
-def uniforms(seed: Any, salt: int, indices: Any, count: int) -> Any:
+def normals(seed: int, salt: int, indices: Any, count: int) -> np.ndarray:
+    """Standard normal numbers, `count` for each impression: `(N, count)` float32."""
+    drawn = np.empty((len(indices), count), np.float32)
+    for row, index in zip(drawn, indices, strict=True):
+        generator(seed, salt, index).standard_normal(dtype=np.float32, out=row)
+    return drawn
+
+
+def uniforms(seed: int, salt: int, indices: Any, count: int) -> np.ndarray:
     """Uniform numbers in [0, 1), `count` for each impression: `(N, count)` float32."""
-    return _each(lambda key: tf.random.stateless_uniform((count,), key), seed, salt, indices)
+    drawn = np.empty((len(indices), count), np.float32)
+    for row, index in zip(drawn, indices, strict=True):
+        generator(seed, salt, index).random(dtype=np.float32, out=row)
+    return drawn
 
 
-def log_gammas(seed: Any, salt: int, indices: Any, concentrations: Any) -> Any:
+def log_gammas(seed: int, salt: int, indices: Any, concentrations: np.ndarray) -> np.ndarray:
     """Logarithms of gamma variates, safe for concentrations far below 1.
 
     A gamma variate of shape `a` well below 1 underflows. `Gamma(a + 1) * U^(1/a)` is distributed as
@@ -53,29 +54,11 @@ def log_gammas(seed: Any, salt: int, indices: Any, concentrations: Any) -> Any:
     Returns:
         `(N, K)` float64.
     """
-    shape = tf.cast(concentrations, tf.float64)
-    count = shape.shape[-1]
-
-    def draw(index_and_shape: tuple[Any, Any]) -> Any:
-        index, shape = index_and_shape
-        gamma = tf.random.stateless_gamma(
-            (count,), key(seed, salt, index, 0), shape + 1.0, dtype=tf.float64
-        )
-        uniform = tf.random.stateless_uniform(
-            (count,), key(seed, salt, index, 1), minval=1e-300, maxval=1.0, dtype=tf.float64
-        )
-        return tf.stack([gamma, uniform])
-
-    spec = tf.TensorSpec((2, count), tf.float64)
-    gamma, uniform = tf.unstack(tf.map_fn(draw, (indices, shape), fn_output_signature=spec), axis=1)
-    return tf.math.log(gamma) + tf.math.log(uniform) / shape
-
-
-def _each(draw: Callable[[Any], Any], seed: Any, salt: int, indices: Any) -> Any:
-    # TensorFlow draws from one key at a time. Only the draw itself is inside this loop; whatever is
-    # made of the numbers is made for the whole batch.
-    base = key(seed, salt)
-    fold_in = tf.random.experimental.stateless_fold_in
-    return tf.map_fn(
-        lambda index: draw(fold_in(base, index)), indices, fn_output_signature=tf.float32
-    )
+    shapes = np.asarray(concentrations, np.float64)
+    drawn = np.empty_like(shapes)
+    for row, index, shape in zip(drawn, indices, shapes, strict=True):
+        random = generator(seed, salt, index)
+        gamma = random.standard_gamma(shape + 1.0)
+        # In (0, 1]: the logarithm of 0 would be the end.
+        row[:] = np.log(gamma) + np.log(1.0 - random.random(len(shape))) / shape
+    return drawn

@@ -4,7 +4,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_zskd.configurable import Configurable
 from keras_zskd.errors import InputError
@@ -59,17 +58,23 @@ class Targets(Configurable):
     """
 
     def prepare(self, teacher: Teacher) -> Any:
-        """Whatever `draw` needs of the teacher, as a constant tensor or None."""
+        """Whatever `draw` needs of the teacher."""
         return None
 
-    def draw(self, prepared: Any, labels: Any, indices: Any, seed: Any, num_classes: int) -> Any:
+    def draw(
+        self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
+    ) -> np.ndarray:
         """The targets `(N, K)` of the impressions `indices` of classes `labels`, each `(N,)`."""
         raise NotImplementedError
 
-    def sample(self, teacher: Teacher, seed: Any, indices: Any) -> tuple[Any, Any]:
-        """Targets `(N, K)` and conditioning classes `(N,)` of the impressions `indices`."""
+    def sample(
+        self, teacher: Teacher, seed: int, indices: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Targets `(N, K)` float32 and conditioning classes `(N,)` of the impressions `indices`."""
+        indices = np.asarray(indices)
         labels = indices % teacher.num_classes
-        return self.draw(self.prepare(teacher), labels, indices, seed, teacher.num_classes), labels
+        targets = self.draw(self.prepare(teacher), labels, indices, seed, teacher.num_classes)
+        return np.asarray(targets, np.float32), labels
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -86,10 +91,12 @@ class OneHotTargets(Targets):
             raise InputError(f"confidence={confidence} was received; expected a number in (0, 1].")
         self.confidence = confidence
 
-    def draw(self, prepared: Any, labels: Any, indices: Any, seed: Any, num_classes: int) -> Any:
+    def draw(
+        self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
+    ) -> np.ndarray:
         """See `Targets.draw`."""
         rest = (1.0 - self.confidence) / (num_classes - 1)
-        return tf.one_hot(labels, num_classes, on_value=self.confidence, off_value=rest)
+        return np.where(np.eye(num_classes, dtype=bool)[labels], self.confidence, rest)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -119,17 +126,19 @@ class DirichletTargets(Targets):
             )
         self.scales = tuple(float(scale) for scale in scales)
 
-    def prepare(self, teacher: Teacher) -> Any:
+    def prepare(self, teacher: Teacher) -> np.ndarray:
         """The concentrations `(K, K)` of the teacher."""
-        return tf.constant(concentration(class_similarity(teacher.templates)), tf.float32)
+        return concentration(class_similarity(teacher.templates))
 
-    def draw(self, prepared: Any, labels: Any, indices: Any, seed: Any, num_classes: int) -> Any:
+    def draw(
+        self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
+    ) -> np.ndarray:
         """See `Targets.draw`."""
-        beta = tf.gather(tf.constant(self.scales), (indices // num_classes) % len(self.scales))
-        concentrations = beta[:, None] * tf.gather(prepared, labels)
-        # The softmax of the logarithms normalises without leaving log space.
-        log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations)
-        return tf.cast(tf.nn.softmax(log_gammas), tf.float32)
+        beta = np.array(self.scales)[(indices // num_classes) % len(self.scales)]
+        log_gammas = randomness.log_gammas(seed, _SALT, indices, beta[:, None] * prepared[labels])
+        # A softmax of the logarithms: normalises without leaving log space.
+        powers = np.exp(log_gammas - log_gammas.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

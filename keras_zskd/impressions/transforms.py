@@ -1,8 +1,8 @@
 """What happens to an impression between the canvas and the teacher, anew at each step.
 
 An impression that only works at one exact position is a pattern, not a picture; moving it about while
-it is optimised keeps the patterns out. A draw is keyed by (seed, step) and shared by all impressions
-of a step, so the result does not depend on the batch and the batch moves as one piece.
+it is optimised keeps the patterns out. Draws are keyed by (seed, impression, step), so an impression
+is the same whenever it is made and whatever is made beside it.
 """
 
 from typing import Any
@@ -17,8 +17,11 @@ from keras_zskd.errors import InputError
 class Transform(Configurable):
     """Base class of differentiable random transforms of a batch of pixels."""
 
-    def apply(self, pixels: Any, key: Any) -> Any:
-        """Transform `(N, H, W, C)` pixels in [0, 1] with the randomness of `key`."""
+    num_draws = 1
+    """How many uniform random numbers it takes for an impression and step."""
+
+    def apply(self, pixels: Any, uniforms: Any) -> Any:
+        """Transform `(N, H, W, C)` pixels in [0, 1], each by its `uniforms` `(N, num_draws)`."""
         raise NotImplementedError
 
 
@@ -26,24 +29,48 @@ class Transform(Configurable):
 class Jitter(Transform):
     """Roll by up to `pixels` in both directions (Yin et al., DeepInversion, CVPR 2020).
 
+    DeepInversion rolls the batch as one; here each impression has a shift of its own.
+
     Args:
         pixels: Largest shift, 0 or more.
     """
+
+    num_draws = 2
 
     def __init__(self, pixels: int = 2):
         if pixels < 0:
             raise InputError(f"pixels={pixels} was received; expected 0 or more.")
         self.pixels = int(pixels)
 
-    def apply(self, pixels: Any, key: Any) -> Any:
+    def apply(self, pixels: Any, uniforms: Any) -> Any:
         """See `Transform.apply`."""
-        if len(pixels.shape) != 4:
+        if len(pixels.shape) != 4 or not self.pixels:
             return pixels
-        shift = tf.random.stateless_uniform(
-            (2,), key, -self.pixels, self.pixels + 1, dtype=tf.int32
-        )
-        return tf.roll(pixels, shift, axis=[1, 2])
+        shifts = tf.cast(tf.floor(uniforms * (2 * self.pixels + 1)), tf.int32) - self.pixels
+        return roll(pixels, shifts)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"pixels": self.pixels}
+
+
+@tf.custom_gradient
+def roll(images: Any, shifts: Any) -> tuple[Any, Any]:
+    """`tf.roll` of each image `(N, H, W, C)` by its own `shifts` `(N, 2)`, down and to the right."""
+
+    # The gradient of a permutation is the permutation back: a gather like the first, where that of
+    # tf.gather would add up pixel by pixel.
+    def gradient(upstream: Any) -> tuple[Any, None]:
+        return _gather(upstream, shifts), None
+
+    return _gather(images, -shifts), gradient
+
+
+def _gather(images: Any, shifts: Any) -> Any:
+    """`out[n, y, x] = images[n, (y + shifts[n, 0]) % H, (x + shifts[n, 1]) % W]`."""
+    _, height, width, channels = images.shape
+    y = tf.math.floormod(tf.range(height)[None] + shifts[:, :1], height)
+    x = tf.math.floormod(tf.range(width)[None] + shifts[:, 1:], width)
+    places = tf.reshape(y[:, :, None] * width + x[:, None, :], (-1, height * width))
+    flat = tf.reshape(images, (-1, height * width, channels))
+    return tf.reshape(tf.gather(flat, places, axis=1, batch_dims=1), tf.shape(images))
