@@ -2,6 +2,7 @@
 #
 #   make demo    the main job on the teacher that ships with the package; writes ./demo-run
 #   make test    ruff, mypy, the documentation (strict), pytest
+#   make bench   every speed, side by side with its peers, into ./results/bench.json and bench.md; slow
 #
 # `make PYTHON=/path/to/python3.12 ...` picks another interpreter for a new environment.
 
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 # 3: TensorFlow's start-up remarks, such as a missing GPU, are no errors of ours.
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help venv demo test lint types docs unit format clean
+.PHONY: help venv demo test bench lint types docs unit format clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -30,11 +31,20 @@ $(VENV)/.installed-tools: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test,lint,docs]'
 	touch $@
 
+# A peer that cannot be installed is recorded as not installed; ours is measured all the same.
+$(VENV)/.installed-peers: $(VENV)/.installed benchmarks/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r benchmarks/requirements.txt \
+	    && touch $@ || echo "make bench goes on without peers that could not be installed" >&2
+
 venv: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	rm -rf demo-run
 	$(BIN)/keras-zskd demo --output_dir=demo-run
+
+# BENCH="--only=synthesis_lenet5 --redo" measures a part, or again what is in results/bench.json.
+bench: $(VENV)/.installed-peers
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 # pytest comes last, so that its summary closes the output.
 test: lint types docs unit

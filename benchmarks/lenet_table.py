@@ -9,9 +9,7 @@ is the last epoch.
 """
 
 import json
-import os
 import pathlib
-import platform
 import shutil
 import statistics
 import sys
@@ -20,6 +18,7 @@ import time
 from absl import app, flags
 
 import keras_zskd as zskd
+from benchmarks.machine import hardware
 
 _DATASETS = flags.DEFINE_list("datasets", ["mnist", "fashion_mnist"], "TFDS names")
 _METHODS = flags.DEFINE_list("methods", ["zskd", "class_impressions"], "see `keras-zskd methods`")
@@ -36,7 +35,7 @@ def main(argv: list[str]) -> None:
     del argv
     output = pathlib.Path(_OUTPUT.value)
     results = json.loads(output.read_text()) if output.exists() else {"teachers": {}, "runs": []}
-    results["hardware"] = f"{_processor()}, {os.cpu_count()} cores, no accelerator"
+    results["hardware"] = hardware()
     results["command"] = "python -m benchmarks.lenet_table"
     for seed in _SEEDS.value:
         for dataset in _DATASETS.value:
@@ -111,14 +110,6 @@ def _spread(runs: list[dict], name: str) -> str:
     if len(values) == 1:  # One seed has no spread.
         return f"{values[0]:.2f}"
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
-
-
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+"""Fresh processes for what is measured, peers and ours in turn.
+
+What a measure compares are functions of its module, its sides. Each runs in a process of its own and
+returns `{"rates": {variant: [numbers]}}` and whatever else is worth keeping. The process that starts
+them stays light: it imports neither TensorFlow nor PyTorch.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Sides = dict[str, tuple[str, dict[str, Any]]]
+"""For each name a function and its arguments, see `run`."""
+
+_MARK = "RESULT: "
+# Without these there is nothing to measure; any other package is a peer's.
+_NEEDED = ("benchmarks", "keras_zskd", "keras", "tensorflow", "numpy")
+
+
+class SideError(RuntimeError):
+    """A side did not come to its end; the message is the last line that it wrote."""
+
+
+def run(function: str, timeout: float = 900, **arguments: Any) -> dict[str, Any]:
+    """Call `module:function` in a fresh process.
+
+    Args:
+        function: A module of `benchmarks` and a function in it, which returns plain JSON types.
+        timeout: Seconds after which the process is ended.
+        **arguments: Of the function, plain JSON types.
+
+    Returns:
+        What the function returned; or `{"missing": reason}` where a peer's package is absent.
+
+    Raises:
+        SideError: If the process failed or took too long.
+    """
+    process = start(function, **arguments)
+    try:
+        return finish(process, timeout)
+    finally:
+        end(process)
+
+
+def start(
+    function: str, environment: dict[str, str] | None = None, **arguments: Any
+) -> subprocess.Popen[str]:
+    """The process of `run`, under way; for sides that run beside each other."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.harness", function, json.dumps(arguments)],
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 900) -> dict[str, Any]:
+    """Wait for a process of `start`; see `run`."""
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        raise SideError(f"not finished after {timeout:.0f} seconds") from error
+    for line in output.splitlines():
+        if line.startswith(_MARK):
+            return dict(json.loads(line.removeprefix(_MARK)))
+    said = [line.rstrip() for line in errors.splitlines() if line.strip()] or ["no word"]
+    print(*said[-12:], sep="\n", file=sys.stderr)
+    raise SideError(f"exit code {process.returncode}: {said[-1].strip()[:300]}")
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process that is still running, and what it has started in turn."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def alternate(
+    sides: Sides, repetitions: int, optional: Iterable[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Run the sides in turn, again and again, so that a noisy machine hits all of them alike.
+
+    Args:
+        sides: For each name the function and its arguments; see `run`.
+        repetitions: How often each side gets a fresh process.
+        optional: Names of sides that may fail; the others raise.
+
+    Returns:
+        For each name `{"rates": {variant: [...]}, ...}`, the rates of all repetitions together and
+        the rest of the last one; or `{"missing": reason}`.
+    """
+    optional = set(optional)
+    results: dict[str, dict[str, Any]] = {}
+    for repetition in range(repetitions):
+        for name, (function, arguments) in sides.items():
+            if "missing" in results.get(name, {}):
+                continue
+            print(f"    {name}, {repetition + 1} of {repetitions}", flush=True)
+            try:
+                result = run(function, **arguments)
+            except SideError as error:
+                if name not in optional:
+                    raise
+                result = {"missing": f"failed: {error}"}
+            for variant, earlier in results.get(name, {}).get("rates", {}).items():
+                if "rates" in result:
+                    result["rates"][variant] = earlier + result["rates"].get(variant, [])
+            results[name] = result
+    return results
+
+
+def rates(call: Callable[[], Any], work: float, seconds: float = 2.0) -> list[float]:
+    """Work per second of each call, over some `seconds` of calls, two at least, after a warm-up."""
+    call()
+    found: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(found) < 2 or time.perf_counter() < until:
+        begun = time.perf_counter()
+        call()
+        found.append(work / (time.perf_counter() - begun))
+    return found
+
+
+def _child(function: str, arguments: str) -> None:
+    """The other end of `run`."""
+    module, name = function.split(":")
+    try:
+        side = getattr(importlib.import_module(f"benchmarks.{module}"), name)
+        result = side(**json.loads(arguments))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in _NEEDED:
+            raise
+        result = {"missing": f"not installed ({package})"}
+    print("\n" + _MARK + json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    _child(*sys.argv[1:])

@@ -1,0 +1,47 @@
+"""Networks that only the benchmarks need, and the arithmetic of a network."""
+
+import math
+from typing import Any
+
+import keras
+from keras import layers
+
+
+def resnet18(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) -> keras.Model:
+    """ResNet-18 for small images: a 3x3 stem without pooling, then widths 64, 128, 256, 512.
+
+    Two basic blocks a width; 1x1 convolutions where a block changes the shape. Random weights.
+
+    Reference:
+        He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition" (CVPR 2016).
+    """
+    pixels = keras.Input(input_shape)
+    x = layers.ReLU()(_convolution(pixels, 64, 3, 1))
+    for width, first_stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        for stride in (first_stride, 1):
+            short = x
+            if stride != 1 or x.shape[-1] != width:
+                short = _convolution(x, width, 1, stride)
+            y = layers.ReLU()(_convolution(x, width, 3, stride))
+            x = layers.ReLU()(layers.Add()([_convolution(y, width, 3, 1), short]))
+    logits = layers.Dense(num_classes)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(pixels, logits, name="resnet18")
+
+
+def _convolution(x: Any, width: int, size: int, stride: int) -> Any:
+    x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=False)(x)
+    return layers.BatchNormalization()(x)
+
+
+def forward_flops(model: keras.Model) -> int:
+    """Floating-point operations of the convolutions and dense layers for one image, forward.
+
+    A multiplication and an addition count as two. The gradient by the input takes as many again; the
+    gradient by the weights, which synthesis does not need, would take as many a third time.
+    """
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.Dense):
+            positions = math.prod(layer.output.shape[1:-1])
+            total += 2 * math.prod(layer.kernel.shape) * positions
+    return total

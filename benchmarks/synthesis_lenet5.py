@@ -1,0 +1,99 @@
+"""Image-steps per second of synthesis on LeNet-5, beside the same update in PyTorch.
+
+The update: sigmoid pixels, cross-entropy with soft targets at temperature 4, its gradient by the
+pixels' free variables z, Adam on z at 0.4; no priors, no transforms. Every timed call makes the same
+five steps from the same start. All sides have the same weights, the same start and the same targets,
+and z is compared after three steps: a peer that made another update would not be a peer.
+"""
+
+import pathlib
+import tempfile
+from typing import Any
+
+from benchmarks import harness, table
+
+TEMPERATURE, LEARNING_RATE = 4.0, 0.4
+STEPS, CHECKED_STEPS = 5, 3
+NUM_STARTS = 1000
+_PEERS = {"PyTorch eager": False, "PyTorch torch.compile": True}
+# Largest difference of z in the median image. A few images may go another way: rounding decides which
+# of two nearly equal values a pooling passes its gradient to, and Adam makes a whole step of however
+# small a gradient.
+_TOLERANCE = 1e-4
+_APART, _MOST_APART = 1e-3, 0.05
+
+
+def measure(repetitions: int = 3) -> dict[str, Any]:
+    """Ours against PyTorch, eager and compiled."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = str(pathlib.Path(directory) / "same.npz")
+        harness.run("synthesis_lenet5:prepare", file=file)
+        sides: harness.Sides = {"ours": ("synthesis_lenet5:ours", {"file": file})}
+        for name, compiled in _PEERS.items():
+            sides[name] = ("torch_synthesis:side", {"file": file, "compiled": compiled})
+        results = harness.alternate(sides, repetitions, optional=_PEERS)
+    ours = table.fastest(results["ours"])
+    rows = []
+    for name in _PEERS:
+        peer = table.fastest(results[name])
+        if not results[name].get("same_update", True):
+            peer = {"missing": f"another update, z is {results[name]['difference']}"}
+        rows.append(table.row("synthesis, LeNet-5", "image-steps/s", ours, name, peer, "4x"))
+    differences = {name: results[name].get("difference") for name in _PEERS}
+    return {"rows": rows, "z_difference_after_3_steps": differences}
+
+
+def compare(theirs: Any, ours: Any) -> dict[str, Any]:
+    """How far two `z` `(N, H, W, C)` are from each other, and whether one update made both."""
+    import numpy as np
+
+    largest = np.abs(theirs - ours).max((1, 2, 3))
+    median, apart = float(np.median(largest)), float(np.mean(largest > _APART))
+    return {
+        "difference": {"max_in_median_image": median, "share_of_images_apart": apart},
+        "same_update": median <= _TOLERANCE and apart <= _MOST_APART,
+    }
+
+
+def prepare(file: str) -> dict[str, Any]:
+    """Write weights, start, targets and our z after three steps, for the peers to start from."""
+    import numpy as np
+    import tensorflow as tf
+
+    loop, teacher = _loop(NUM_STARTS)
+    # Noise all over: on the canvas' even ground every pooling would have to choose among equals.
+    noise = np.random.default_rng(0).normal(size=loop.begin["z"].shape).astype(np.float32)
+    loop.begin["z"] = tf.constant(noise)
+    after = loop.run(CHECKED_STEPS)
+    weights = {weight.path: weight.numpy() for weight in teacher.model.weights}
+    target, after = loop.begin["target"].numpy(), after["z"].numpy()
+    np.savez(file, start=noise, target=target, after=after, **weights)
+    return {}
+
+
+def ours(file: str) -> dict[str, Any]:
+    """Rates of the compiled loop at the batch size that `generate` takes by itself."""
+    import numpy as np
+    import tensorflow as tf
+
+    loop, _ = _loop(None)
+    loop.begin["z"] = tf.constant(np.load(file)["start"][: loop.batch_size])
+    found = harness.rates(lambda: loop.run(STEPS), STEPS * loop.batch_size)
+    return {"rates": {f"batch {loop.batch_size}": found}}
+
+
+def _loop(batch_size: int | None) -> Any:
+    import keras_zskd as zskd
+    from benchmarks.ours import Loop, make_generator
+
+    asset = pathlib.Path(zskd.__file__).parent / "assets" / "lenet5_mnist.keras"
+    teacher = zskd.Teacher(asset, (0.0, 1.0))
+    generator = make_generator(
+        teacher,
+        priors=(),
+        transforms=(),
+        temperature=TEMPERATURE,
+        learning_rate=LEARNING_RATE,
+        steps=STEPS,
+    )
+    return Loop(generator, batch_size), teacher
