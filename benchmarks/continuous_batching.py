@@ -1,7 +1,6 @@
 """Steps spent on an impression: continuous batching, against a fixed number of steps for each.
 
-The recipe of method "zskd", with the tolerance that it comes with and without one, and nothing else
-changed: the same number of impressions from the same starts, and a LeNet-5-Half trained on each
+The recipe of method "zskd", with a tolerance and without one, and nothing else changed: the same number of impressions from the same starts, and a LeNet-5-Half trained on each
 transfer set in the same way. Fewer steps only count if the students are as good, so the test accuracy
 of both stands beside the steps; it is used for nothing else. Fewer impressions and epochs than the
 recipe has, to keep it short.
@@ -18,6 +17,8 @@ from benchmarks import harness, table
 _SEEDS = (0, 1, 2)
 _DATASETS = ("mnist", "fashion_mnist")
 _COUNT, _EPOCHS = 20_000, 30
+# Nat. Chosen on held-out training images of Fashion-MNIST: 13 steps of 30.
+_TOLERANCE = 0.8
 _ARMS = {"continuous": True, "fixed": False}
 
 
@@ -71,10 +72,8 @@ def student(teacher: str, dataset: str, seed: int, is_continuous: bool) -> dict[
     keras.utils.set_random_seed(seed)
     looked_at = zskd.Teacher(teacher, (0.0, 1.0))
     recipe = best_recipe(zskd.DirichletTargets)
-    assert recipe.synthesis is not None
     generator = recipe.synthesis(looked_at)
-    if not is_continuous:
-        generator.tolerance = None
+    generator.tolerance = _TOLERANCE if is_continuous else None
     images, labels = datasets.load(dataset, "test", looked_at.input_shape, (0.0, 1.0))
     learner = zskd.lenet5_half()
     with tempfile.TemporaryDirectory() as directory:

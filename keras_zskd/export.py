@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.errors import InputError
-from keras_zskd.graph import typed_copy, inline, share_layer
+from keras_zskd.graph import inline, share_layer, typed_copy
 from keras_zskd.litert import LiteRTModel
 from keras_zskd.teacher import check_classifier
 

@@ -27,6 +27,7 @@ from keras_zskd.run_record import RunRecord
 from keras_zskd.teacher import Teacher, load_model
 
 _HELD_OUT = 1_000
+_STEPS_AT_ONCE = 8
 _REPORTED = 1_000
 _EXPLAINED = 8
 
@@ -192,7 +193,13 @@ def _train(
         hard_label_weight=recipe.hard_label_weight,
         augmentations=recipe.augmentations(),
     )
-    distiller.compile(optimizer=keras.optimizers.Adam(rate), metrics=[TeacherAgreement()])
+    # Several steps in one call, which Keras 3.15 cannot under several replicas.
+    is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    distiller.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        metrics=[TeacherAgreement()],
+        steps_per_execution=_STEPS_AT_ONCE if is_alone else 1,
+    )
     with record.timed("distillation", config=_training_config(recipe, epochs)):
         history = distiller.fit(
             data, epochs=epochs, callbacks=watching, verbose=verbose, shuffle=False

@@ -42,7 +42,7 @@ class FeatureMatch:
         theirs = _tap(teacher.model, [loss.teacher_layer_name for loss in named], "teacher")
         ours = _tap(student.model, [loss.student_layer_name for loss in named], "student")
         _check_shapes(named, theirs[1:], ours[1:])
-        self._teacher = Lowered(teacher.model, theirs, compiled)
+        self._teacher = Lowered(teacher.model, theirs, compiled, frozen=compiled)
         self._student = {
             training: Lowered(student.model, ours, compiled, training) for training in (False, True)
         }

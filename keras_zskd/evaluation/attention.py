@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.errors import InputError
-from keras_zskd.graph import typed_copy, logits_view
+from keras_zskd.graph import logits_view, typed_copy
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,

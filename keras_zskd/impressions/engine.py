@@ -70,8 +70,9 @@ class PixelEngine:
         taps = [prior.taps(watched) for prior in priors]
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
-        self._look = Lowered(watched.model, [watched.model.outputs[0], *flat], compiled)
-        self._answer = Lowered(teacher.model, compiled=compiled)
+        outputs = [watched.model.outputs[0], *flat]
+        self._look = Lowered(watched.model, outputs, compiled, frozen=compiled)
+        self._answer = Lowered(teacher.model, compiled=compiled, frozen=compiled)
 
     def draw(self, seed: int, indices: Any) -> dict[str, Any]:
         """All random numbers of the impressions `indices`, as arrays; what `start` takes."""

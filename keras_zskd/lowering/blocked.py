@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -128,23 +129,38 @@ class BlockConvolution:
         return self.reach[0] * self.reach[1] * self.block_in**2 / self.kernel**2
 
     def weights(self, kernel: Any) -> Any:
-        """The kernel `(k, k, C, F)` on blocks: `(reach, reach, block_in^2 C, block^2 F)`."""
-        size = [reach * self.block_in for reach in self.reach]
+        """The kernel `(k, k, C, F)` on blocks: `(reach, reach, block_in^2 C, block^2 F)`.
+
+        As a product with a matrix of zeros and ones, which is exact, and quick to differentiate.
+        """
+        channels, features = kernel.shape[2:]
+        places = tf.constant(self._places(), kernel.dtype)
+        flat = tf.reshape(kernel, (self.kernel**2, channels * features))
+        blocks = tf.reshape(
+            tf.matmul(tf.reshape(places, (-1, self.kernel**2)), flat),
+            (*self.reach, self.block_in**2, self.block**2, channels, features),
+        )
+        moved = tf.transpose(blocks, (0, 1, 2, 4, 3, 5))
+        shape = (*self.reach, self.block_in**2 * channels, self.block**2 * features)
+        return tf.reshape(moved, shape)
+
+    def _places(self) -> np.ndarray:
+        """Where kernel positions go: ones in `(reach, reach, block_in^2, block^2, k, k)`."""
+        inside = {place: i for i, place in enumerate(positions(self.block_in))}
+        places = np.zeros(
+            (*self.reach, self.block_in**2, self.block**2, self.kernel, self.kernel), np.float32
+        )
         first = [
             lead * self.block_in - padding
             for lead, padding in zip(self.lead, self.padding, strict=True)
         ]
-        shifted = []
-        for y, x in positions(self.block):
-            before = (first[0] + y * self.stride, first[1] + x * self.stride)
-            pads = [
-                [skip, whole - self.kernel - skip] for skip, whole in zip(before, size, strict=True)
-            ]
-            shifted.append(tf.pad(kernel, [*pads, [0, 0], [0, 0]]))
-        # (rows, columns, C, block^2, F): rows and columns are an image, cut into blocks like any.
-        wide = tf.reshape(tf.stack(shifted, axis=3), (1, *size, -1))
-        blocks = _merge(_split(wide, self.block_in), self.block_in)
-        return tf.reshape(blocks, (*self.reach, -1, self.block**2 * kernel.shape[3]))
+        for out, (y, x) in enumerate(positions(self.block)):
+            for row in range(self.kernel):
+                for column in range(self.kernel):
+                    down, y_inside = divmod(first[0] + y * self.stride + row, self.block_in)
+                    right, x_inside = divmod(first[1] + x * self.stride + column, self.block_in)
+                    places[down, right, inside[y_inside, x_inside], out, row, column] = 1.0
+        return places
 
     def windows(self, maps: Blocked) -> tuple[Any, tuple[int, int]]:
         """Padded or cropped input blocks, and the height and width of the output in blocks."""

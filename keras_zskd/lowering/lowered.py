@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_zskd.lowering.blocked import BlockConvolution, Blocked, average_pool, max_pool
+from keras_zskd.lowering.blocked import Blocked, average_pool, max_pool
 from keras_zskd.lowering.plan import Plan, is_2x2_pooling, is_pointwise, is_rising
 
 
@@ -18,8 +19,8 @@ class Lowered:
     * An inference-mode batch normalisation right behind a convolution is folded into its kernel.
     * Every other layer is called as it is.
 
-    Weights are read from the layers at each call, so the function is differentiable by them and by
-    the input, and trains what the model trains.
+    Weights are read from the layers at each call (unless `frozen`), so the function is differentiable
+    by them and by the input, and trains what the model trains.
 
     Args:
         model: Flat Functional model with one input.
@@ -28,6 +29,9 @@ class Lowered:
             slow and its matrix products are not, so all convolutions become matrix products.
         training: Whether the function is for training: batch normalisations are then called as they
             are.
+        frozen: Whether the weights of what is run here stay as they are when a `tf.function` that
+            calls this is traced. XLA folds constants into the layout that suits it best, which makes
+            the whole loop faster by a third and more.
     """
 
     def __init__(
@@ -36,10 +40,12 @@ class Lowered:
         outputs: Sequence[Any] | None = None,
         compiled: bool = False,
         training: bool = False,
+        frozen: bool = False,
     ):
         outputs = list(model.outputs if outputs is None else outputs)
         self.training = training
         self.compiled = compiled
+        self.frozen = frozen
         self._graph = keras.Model(model.inputs, outputs)
         self._plan = Plan(self._graph, compiled, fold=not training)
 
@@ -100,11 +106,11 @@ class Lowered:
     def _weights_of(self, node: Any) -> tuple[Any, Any]:
         """Kernel, on blocks if it runs so, and bias or None, at the precision of the layer."""
         layer = node.operation
-        kernel = tf.convert_to_tensor(layer.kernel)
-        shift = tf.convert_to_tensor(layer.bias) if layer.use_bias else None
+        kernel = self._value(layer.kernel)
+        shift = self._value(layer.bias) if layer.use_bias else None
         norm = self._plan.folded.get(id(node))
         if norm is not None:
-            scale, offset = _affine_of(norm)
+            scale, offset = self._affine_of(norm)
             kernel *= scale
             shift = offset if shift is None else shift * scale + offset
         kernel = tf.cast(kernel, layer.compute_dtype)
@@ -112,6 +118,24 @@ class Lowered:
         if geometry is not None:
             kernel = geometry.weights(kernel)
         return kernel, None if shift is None else tf.cast(shift, layer.compute_dtype)
+
+    def _affine_of(self, norm: keras.layers.BatchNormalization) -> tuple[Any, Any]:
+        """Scale and offset `(C,)` of a batch normalisation in inference mode, in float32."""
+        scale = tf.math.rsqrt(self._value(norm.moving_variance) + norm.epsilon)
+        if norm.scale:
+            scale *= self._value(norm.gamma)
+        offset = -self._value(norm.moving_mean) * scale
+        if norm.center:
+            offset += self._value(norm.beta)
+        return scale, offset
+
+    def _value(self, variable: Any) -> Any:
+        """The value of a weight: a constant if frozen."""
+        if not self.frozen:
+            return tf.convert_to_tensor(variable)
+        with tf.init_scope():
+            value = np.asarray(variable)
+        return tf.constant(value)
 
     def _convolve(self, node: Any, x: Any, kernel: Any, shift: Any) -> Blocked:
         layer = node.operation
@@ -142,17 +166,6 @@ def _plain_convolution(x: Any, kernel: Any, layer: keras.layers.Conv2D) -> Any:
         # outside of its memory in TensorFlow 2.21 on a CPU.
         x, strides = x[:, :: strides[0], :: strides[1]], (1, 1)
     return tf.nn.conv2d(x, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate)
-
-
-def _affine_of(norm: keras.layers.BatchNormalization) -> tuple[Any, Any]:
-    """Scale and offset `(C,)` of a batch normalisation in inference mode, in float32."""
-    scale = tf.math.rsqrt(tf.convert_to_tensor(norm.moving_variance) + norm.epsilon)
-    if norm.scale:
-        scale *= tf.convert_to_tensor(norm.gamma)
-    offset = -tf.convert_to_tensor(norm.moving_mean) * scale
-    if norm.center:
-        offset += tf.convert_to_tensor(norm.beta)
-    return scale, offset
 
 
 def _is_value(value: Any) -> bool:

@@ -89,8 +89,7 @@ class Plan:
 
     def _geometry(self, node: Any) -> BlockConvolution | None:
         """How a convolution runs on blocks, or None if it should not."""
-        layer, (n, height, width, channels) = node.operation, node.input_tensors[0].shape
-        del n
+        layer, (_, height, width, channels) = node.operation, node.input_tensors[0].shape
         size = tuple(node.outputs[0].shape[1:3])
         few = channels <= _FEW_CHANNELS if self._compiled else channels <= 4
         if (

@@ -47,6 +47,8 @@ def paper_recipe(targets: type[Targets]) -> Recipe:
             canvas=UniformCanvas("rescale"),
             steps=1500,
             learning_rate=1e-3,
+            tolerance=None,
+            precision="float32",
         )
 
     return Recipe(

@@ -1,0 +1,398 @@
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd.impressions import continuous_batch
+from keras_zskd.impressions.canvas import UniformCanvas
+from keras_zskd.impressions.continuous_batch import ContinuousBatch, round_length
+from keras_zskd.impressions.engine import PixelEngine
+from keras_zskd.impressions.replicas import Replicas
+from keras_zskd.impressions.targets import DirichletTargets
+from keras_zskd.impressions.transforms import Transform
+from keras_zskd.teacher import Teacher
+
+STEPS, ROUND, TOLERANCE, COUNT = 12, 3, 0.05, 30
+
+
+class Shake(Transform):
+    """Moves the input a little, by the draws of impression and step."""
+
+    num_draws = 2
+
+    def apply(self, pixels, uniforms):
+        return pixels + 0.02 * (uniforms[:, :1] - uniforms[:, 1:])
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """An engine whose impressions take between a few and all of their steps."""
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="head")])
+    rng = np.random.default_rng(5)
+    model.set_weights([rng.normal(0, 1, (6, 3)), rng.normal(0, 0.3, 3)])
+    return PixelEngine(
+        Teacher(model, (0, 1)),
+        targets=DirichletTargets((1.0,)),
+        temperature=1.0,
+        priors=(),
+        transforms=(Shake(),),
+        canvas=UniformCanvas("none"),
+        steps=STEPS,
+        learning_rate=0.25,
+    )
+
+
+def _batch(engine, size, tolerance=TOLERANCE, group_size=1):
+    return ContinuousBatch(
+        engine, Replicas(tf.distribute.get_strategy()), size, tolerance, group_size
+    )
+
+
+def _pieces(indices, *lengths):
+    """`indices` in pieces of these lengths, in turn."""
+    pieces, indices = [], list(indices)
+    while indices:
+        length = lengths[len(pieces) % len(lengths)]
+        pieces.append(np.array(indices[:length]))
+        indices = indices[length:]
+    return pieces
+
+
+def _run(batch, pieces, seed=0):
+    """What was finished, by index, and the number of rounds that were made."""
+    made = list(batch.run(pieces, seed))
+    finished = [part for part in made if part is not None]
+    joined = {name: np.concatenate([part[name] for part in finished]) for name in finished[0]}
+    order = np.argsort(joined["index"], kind="stable")
+    return {name: value[order] for name, value in joined.items()}, len(made) - len(finished)
+
+
+def _assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    np.testing.assert_array_equal(found["steps"], expected["steps"])
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def is_reached(engine):
+    """Whether each impression has reached its target after each round, from the loop by itself."""
+    state = engine.start(engine.draw(0, np.arange(COUNT)))
+    target = state["target"].numpy().astype("float64")
+    entropy = -np.where(target > 0, target * np.log(np.maximum(target, 1e-300)), 0).sum(1)
+    rounds = []
+    for _ in range(STEPS // ROUND):
+        state = engine.advance(state, ROUND)
+        rounds.append(state["cross_entropy"].numpy() - entropy <= TOLERANCE)
+    rounds[-1] = np.ones(COUNT, bool)  # The end of all.
+    return np.array(rounds)
+
+
+@pytest.fixture(scope="module")
+def schedule(is_reached):
+    """Steps that each impression needs."""
+    return ROUND * (1 + is_reached.argmax(axis=0))
+
+
+@pytest.fixture(scope="module")
+def reference(engine):
+    """The impressions of one large batch."""
+    return _run(_batch(engine, COUNT), [np.arange(COUNT)])[0]
+
+
+class TestWithoutTolerance:
+    @pytest.mark.parametrize("size", [4, 7, COUNT])
+    def test_is_the_fixed_schedule(self, engine, size):
+        drawn = engine.draw(0, np.arange(COUNT))
+        expected = engine.finish(engine.advance(engine.start(drawn), STEPS))
+        found, rounds = _run(_batch(engine, size, None), _pieces(range(COUNT), size))
+        np.testing.assert_array_equal(found["steps"], [STEPS] * COUNT)
+        np.testing.assert_array_equal(found["label"], drawn["label"])
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+        # Four looks at each batch, for those who watch.
+        assert rounds == 4 * -(-COUNT // size)
+
+
+class TestWithTolerance:
+    def test_the_example_has_early_and_late_ones(self, schedule):
+        assert set(schedule) == {3, 6, 9, 12}
+
+    def test_each_leaves_when_it_has_reached_its_target(self, reference, schedule):
+        np.testing.assert_array_equal(reference["steps"], schedule)
+        assert np.all(reference["gap"][reference["steps"] < STEPS] < 2 * TOLERANCE)
+
+    def test_steps_are_multiples_of_the_round(self, reference):
+        assert not np.any(reference["steps"] % ROUND)
+        assert reference["steps"].max() == STEPS
+
+    def test_a_finished_impression_is_what_the_loop_gives_after_its_steps(self, engine, reference):
+        state = engine.start(engine.draw(0, np.arange(COUNT)))
+        for steps in range(ROUND, STEPS + 1, ROUND):
+            state = engine.advance(state, ROUND)
+            now = reference["steps"] == steps
+            for name, value in engine.finish(state).items():
+                np.testing.assert_allclose(
+                    reference[name][now], value[now], rtol=1e-4, atol=1e-5, err_msg=name
+                )
+
+    @pytest.mark.parametrize("size", [1, 4, 7])
+    def test_is_the_same_whatever_the_batch_size(self, engine, reference, size):
+        _assert_same(_run(_batch(engine, size), _pieces(range(COUNT), size))[0], reference)
+
+    def test_is_the_same_whatever_the_order_and_the_pieces(self, engine, reference):
+        batch = _batch(engine, 8)
+        shuffled = np.random.default_rng(0).permutation(COUNT)
+        for pieces in (_pieces(shuffled, 8), _pieces(range(COUNT)[::-1], 1, 5, 8, 2)):
+            _assert_same(_run(batch, pieces)[0], reference)
+
+    def test_spends_fewer_steps(self, engine, schedule):
+        fixed = STEPS * COUNT
+        rounds = 0
+        for part in _batch(engine, 5).run(_pieces(range(COUNT), 5), 0):
+            rounds += part is None
+            time.sleep(0.02)  # Leaves the next starts the time that larger networks leave them.
+        spent = 5 * ROUND * rounds
+        # Slots run for nothing at the end only, when nothing is left to begin.
+        assert schedule.sum() <= spent < 0.8 * fixed
+        assert schedule.sum() < 0.7 * fixed
+
+    def test_a_wide_tolerance_is_reached_at_once_and_a_narrow_one_never(self, engine):
+        for tolerance, steps in ((100.0, ROUND), (1e-9, STEPS)):
+            found, _ = _run(_batch(engine, 6, tolerance), [np.arange(6)])
+            np.testing.assert_array_equal(found["steps"], [steps] * 6)
+
+    def test_another_seed_makes_others(self, engine, reference):
+        found, _ = _run(_batch(engine, COUNT), [np.arange(COUNT)], seed=1)
+        assert np.abs(found["image"] - reference["image"]).mean() > 0.1
+
+
+class TestBookkeeping:
+    def test_every_impression_is_made_once_and_no_batch_is_larger_than_asked_for(self, engine):
+        indices = [*range(17), *range(40, 53), 1000]
+        made = [
+            part["index"]
+            for part in _batch(engine, 4).run(_pieces(indices, 3, 4, 1), 0)
+            if part is not None
+        ]
+        assert [len(part) for part in made] == [4] * 7 + [3]
+        assert sorted(np.concatenate(made)) == indices
+
+    def test_labels_and_targets_are_those_of_the_index(self, engine, reference):
+        target, label = engine.targets.sample(engine.teacher, 0, np.arange(COUNT))
+        np.testing.assert_array_equal(reference["index"], np.arange(COUNT))
+        np.testing.assert_array_equal(reference["label"], label)
+        np.testing.assert_array_equal(reference["target"], target)
+
+    def test_without_a_piece_nothing_is_made(self, engine):
+        assert list(_batch(engine, 4).run([], 0)) == []
+
+    def test_short_pieces_are_padded_so_that_nothing_is_compiled_twice(self, engine):
+        batch = _batch(engine, 4)
+        for _ in range(2):  # A second run begins anew.
+            found, _ = _run(batch, _pieces(range(13), 4, 1, 2, 3))
+            np.testing.assert_array_equal(found["index"], np.arange(13))
+        functions = (batch._start, batch._advance, batch._finish)
+        assert [function.experimental_get_tracing_count() for function in functions] == [1, 1, 1]
+
+    def test_a_run_that_was_left_changes_nothing_in_the_next(self, engine, reference):
+        batch = _batch(engine, 8)
+        left = batch.run(_pieces(range(COUNT)[::-1], 8), 3)
+        next(left)
+        left.close()
+        _assert_same(_run(batch, _pieces(range(COUNT), 8))[0], reference)
+
+    def test_what_is_nan_leaves_at_once_and_alone(self, engine, reference):
+        class Torn(UniformCanvas):
+            def draw(self, seed, indices, shape):
+                drawn = super().draw(seed, indices, shape)
+                drawn[np.asarray(indices) == 4] = np.nan
+                return drawn
+
+        settings = ("teacher", "targets", "temperature", "priors", "transforms", "steps")
+        torn = PixelEngine(
+            **{name: getattr(engine, name) for name in settings},
+            canvas=Torn("none"),
+            learning_rate=engine.learning_rate,
+        )
+        for tolerance in (TOLERANCE, None):
+            found, _ = _run(_batch(torn, 5, tolerance), _pieces(range(10), 5))
+            assert found["steps"][4] == ROUND
+            assert np.isnan(found["gap"][4])
+            others = np.arange(10) != 4
+            assert np.all(np.isfinite(found["gap"][others]))
+            if tolerance:
+                found, expected = (
+                    {name: value[:10][others] for name, value in made.items()}
+                    for made in (found, reference)
+                )
+                _assert_same(found, expected)
+
+
+class TestGroups:
+    @pytest.mark.parametrize("size", [3, 6, COUNT])
+    def test_come_and_go_together_when_all_are_done(self, engine, is_reached, size):
+        batch = _batch(engine, size, group_size=3)
+        made = [part for part in batch.run(_pieces(range(COUNT), size, 3), 0) if part is not None]
+        all_reached = is_reached.reshape(len(is_reached), -1, 3).all(axis=2)
+        expected = ROUND * (1 + all_reached.argmax(axis=0))
+        assert len(set(expected)) > 1
+        seen = []
+        for part in made:
+            groups = part["index"].reshape(-1, 3)
+            np.testing.assert_array_equal(groups, groups[:, :1] + [0, 1, 2])
+            assert not np.any(groups[:, 0] % 3)
+            steps = part["steps"].reshape(-1, 3)
+            np.testing.assert_array_equal(steps, expected[groups[:, :1] // 3] * [1, 1, 1])
+            seen.extend(part["index"])
+        assert sorted(seen) == list(range(COUNT))
+
+
+class TestLook:
+    def test_shows_what_is_forming(self, engine):
+        drawn = engine.draw(0, np.arange(5))
+        state = engine.start(drawn)
+        batch = _batch(engine, 8, None)
+        looks = [batch.look() for part in batch.run([np.arange(5)], 0) if part is None]
+        assert len(looks) == STEPS // ROUND
+        for number, seen in enumerate(looks, start=1):
+            state = engine.advance(state, ROUND)
+            np.testing.assert_array_equal(seen["label"], drawn["label"])
+            np.testing.assert_array_equal(seen["steps"], [ROUND * number] * 5)
+            for name, value in engine.finish(state).items():  # Empty slots are not shown.
+                np.testing.assert_allclose(seen[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+    def test_of_different_ages(self, engine):
+        batch = _batch(engine, 4)
+        ages = set()
+        for part in batch.run(_pieces(range(COUNT), 4), 0):
+            if part is None:
+                ages.add(tuple(batch.look()["steps"]))
+        assert any(len(set(steps)) > 1 for steps in ages)
+
+
+class TestSource:
+    """Where the indices come from: perhaps other workers, perhaps none for a while."""
+
+    @pytest.fixture(autouse=True)
+    def _impatient(self, monkeypatch):
+        monkeypatch.setattr(continuous_batch, "_SOON", 0.1)
+
+    def test_that_waits_holds_up_neither_the_slots_nor_what_is_done(self, engine, reference):
+        # The source goes on only when the first five are finished, though there is room for eight
+        # and for more: had they been kept back, it would wait for ever.
+        is_finished = threading.Event()
+        in_time = []
+
+        def source():
+            yield np.arange(5)
+            in_time.append(is_finished.wait(30))
+            yield np.arange(5, 9)
+
+        seen = []
+        for part in _batch(engine, 8).run(source(), 0):
+            if part is not None:
+                seen.append(part)
+                if sum(len(part["index"]) for part in seen) == 5:
+                    is_finished.set()
+        assert in_time == [True]
+        joined = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
+        order = np.argsort(joined["index"])
+        _assert_same(
+            {name: value[order] for name, value in joined.items()},
+            {name: value[:9] for name, value in reference.items()},
+        )
+
+    def test_is_read_ahead_but_not_far(self, engine):
+        asked = []
+
+        def source():
+            for number in range(20):
+                asked.append(number)
+                yield np.arange(4 * number, 4 * number + 4)
+
+        run = _batch(engine, 4, None).run(source(), 0)
+        next(run)
+        time.sleep(0.5)
+        # One is in the slots, one is ready, one waits to be.
+        assert len(asked) <= 3
+        run.close()
+
+    def test_that_fails_is_heard(self, engine):
+        def source():
+            yield np.arange(4)
+            raise OSError("gone")
+
+        with pytest.raises(OSError, match="gone"):
+            list(_batch(engine, 4).run(source(), 0))
+
+    def test_what_cannot_be_drawn_is_heard(self, engine, monkeypatch):
+        def draw(seed, indices):
+            raise MemoryError("too large")
+
+        monkeypatch.setattr(engine, "draw", draw)
+        with pytest.raises(MemoryError, match="too large"):
+            list(_batch(engine, 4).run([np.arange(4)], 0))
+
+    def _threads(self):
+        return {thread for thread in threading.enumerate() if thread.is_alive()}
+
+    @pytest.mark.parametrize("rounds", [0, 1, 5])
+    def test_closing_early_ends_the_thread(self, engine, rounds):
+        before = self._threads()
+        run = _batch(engine, 4).run(_pieces(range(400), 4), 0)
+        for _ in range(rounds):
+            next(run)
+        (begun,) = self._threads() - before or {None}
+        assert (begun is None) == (rounds == 0)  # Nothing is begun before it is asked for.
+        run.close()
+        if begun is not None:
+            begun.join(5)
+            assert not begun.is_alive()
+
+    def test_the_thread_ends_with_the_pieces_and_with_a_failure(self, engine):
+        def failing():
+            yield np.arange(4)
+            raise OSError("gone")
+
+        before = self._threads()
+        list(_batch(engine, 4).run(_pieces(range(8), 4), 0))
+        with pytest.raises(OSError, match="gone"):
+            list(_batch(engine, 4).run(failing(), 0))
+        for begun in self._threads() - before:
+            begun.join(5)
+        assert self._threads() <= before
+
+    def test_one_that_waits_when_the_run_is_closed_ends_when_it_may(self, engine):
+        may_go_on = threading.Event()
+
+        def source():
+            yield np.arange(4)
+            may_go_on.wait(30)
+            yield np.arange(4, 8)
+
+        before = self._threads()
+        run = _batch(engine, 4).run(source(), 0)
+        next(run)
+        (begun,) = self._threads() - before
+        started = time.monotonic()
+        run.close()
+        assert time.monotonic() - started < 2
+        may_go_on.set()
+        begun.join(5)
+        assert not begun.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_checked", "expected"),
+    [
+        (30, True, 3), (12, True, 3), (4, True, 2), (7, True, 1), (1, True, 1),
+        (40, False, 10), (30, False, 6), (7, False, 1), (4, False, 1), (2, False, 1), (1, False, 1),
+    ],
+)  # fmt: skip
+def test_a_round_divides_the_steps(steps, is_checked, expected):
+    assert round_length(steps, is_checked) == expected
+    assert steps % expected == 0
