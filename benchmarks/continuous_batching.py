@@ -1,9 +1,9 @@
 """Steps spent on an impression: continuous batching, against a fixed number of steps for each.
 
-The recipe of method "zskd", with a tolerance and without one, and nothing else changed: the same number of impressions from the same starts, and a LeNet-5-Half trained on each
-transfer set in the same way. Fewer steps only count if the students are as good, so the test accuracy
-of both stands beside the steps; it is used for nothing else. Fewer impressions and epochs than the
-recipe has, to keep it short.
+The recipe of method "zskd", with a tolerance and without one, and nothing else changed: the same number
+of impressions from the same starts, and a LeNet-5-Half trained on each transfer set in the same way.
+Fewer steps only count if the students are as good, so the test accuracy of both stands beside the
+steps; it is used for nothing else. Fewer impressions and epochs than the recipe has, to keep it short.
 """
 
 import pathlib
