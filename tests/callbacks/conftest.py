@@ -28,7 +28,7 @@ class FakeGenerator:
             watchers.on_epoch_begin(number)
             for checkpoint in range(checkpoints):
                 self.latest = batch
-                watchers.on_train_batch_end(checkpoint, {"gap": 0.0})
+                watchers.on_train_batch_end(checkpoint)
             watchers.on_epoch_end(number, {"gap": 0.0})
         watchers.on_train_end()
 
@@ -42,11 +42,12 @@ def make_batch(label, logits, target=None, shape=(8, 8, 1), seed=0):
     return {
         "image": rng.uniform(size=(count, *shape)).astype(np.float32),
         "target": target,
-        "label": np.asarray(label, np.int32),
+        "label": np.asarray(label, np.int64),
         "logits": logits,
         "cross_entropy": np.full(count, 0.75, np.float32),
         "gap": np.full(count, 0.25, np.float32),
         "confidence": np.full(count, 0.5, np.float32),
+        "steps": np.full(count, 30),
     }
 
 

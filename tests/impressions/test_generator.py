@@ -8,11 +8,14 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.errors import InputError
+from keras_zskd.impressions import generator as generator_module
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
+from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.generator import ImpressionGenerator, fingerprint
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
 from keras_zskd.impressions.targets import OneHotTargets
 from keras_zskd.impressions.transfer_set import TransferSet
+from keras_zskd.impressions.transfer_set_writer import TransferSetWriter
 from keras_zskd.teacher import Teacher
 
 
@@ -139,21 +142,148 @@ class TestTheSameSeed:
         _assert_same(parts, whole)
 
     def test_watched_or_not(self, make_generator, tmp_path, reference):
-        # Callbacks split the loop into checkpoints.
-        watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
-        made = make_generator().generate(
+        # A look at what is forming does not touch it.
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: generator.latest["image"]
+        )
+        generator = make_generator()
+        made = generator.generate(
             50, tmp_path / "a", callbacks=[watch], batch_size=25, verbose=0
         )
         _assert_same(made.arrays(), reference)
 
     def test_fewer_than_there_are_changes_nothing(self, make_generator, tmp_path):
         make_generator().generate(8, tmp_path / "a", verbose=0)
-        before = sorted((p.name, p.read_bytes()) for p in (tmp_path / "a").iterdir())
+
+        def files():
+            paths = sorted(path for path in (tmp_path / "a").rglob("*") if path.is_file())
+            return [(path, path.read_bytes()) for path in paths]
+
+        before = files()
         assert make_generator().generate(3, tmp_path / "a", verbose=0).num_impressions == 8
-        assert sorted((p.name, p.read_bytes()) for p in (tmp_path / "a").iterdir()) == before
+        assert files() == before
+
+
+class TestTolerance:
+    """Impressions that have reached their targets make room for others."""
+
+    # Between a few and all of 12 steps, looked at every 3.
+    SETTINGS = {
+        "steps": 12,
+        "learning_rate": 0.3,
+        "canvas": UniformCanvas("none"),
+        "tolerance": 0.8,
+    }
+
+    def _make(self, make_generator, directory, batch_size, count=40, **changes):
+        """Impressions, and the steps that each epoch reports, times its impressions."""
+        spent = []
+        watch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: spent.append(
+                round(logs["steps"] * len(generator.latest["steps"]))
+            )
+        )
+        generator = make_generator(**{**self.SETTINGS, **changes})
+        made = generator.generate(count, directory, 0, batch_size, [watch], verbose=0)
+        return made.arrays(), sum(spent)
+
+    def test_the_same_whatever_the_batch_size(self, make_generator, tmp_path):
+        one, spent = self._make(make_generator, tmp_path / "one", 40)
+        other, as_much = self._make(make_generator, tmp_path / "other", 8)
+        _assert_same(one, other)
+        assert spent == as_much
+        assert 3 * 40 < spent < 0.9 * 12 * 40
+
+    def test_with_groups_that_come_and_go_together(self, make_generator, tmp_path):
+        groups = {
+            "kind": "batch_norm",
+            "priors": [BatchNormStatistics(0.01, group_size=4)],
+            "tolerance": 1.2,
+        }
+        whole, spent = self._make(make_generator, tmp_path / "whole", 24, 22, **groups)
+        self._make(make_generator, tmp_path / "parts", 4, 6, **groups)
+        parts, _ = self._make(make_generator, tmp_path / "parts", 8, 22, **groups)
+        _assert_same(whole, parts)
+        assert 3 * 24 < spent < 12 * 24
+
+    def test_reaches_what_it_says(self, make_generator, tmp_path):
+        # Without transforms: they are told by what the teacher saw, and finished as they are.
+        seen = []
+        watch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: seen.append(generator.latest)
+        )
+        generator = make_generator(**{**self.SETTINGS, "tolerance": 0.1, "transforms": []})
+        generator.generate(40, tmp_path / "a", 0, 20, [watch], verbose=0)
+        gap, steps = (np.concatenate([part[name] for part in seen]) for name in ("gap", "steps"))
+        assert set(steps) == {3, 6, 9, 12}
+        assert gap[steps < 12].max() < 0.1
+
+    def test_killed_and_continued(self, make_generator, tmp_path):
+        class Kill(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                if epoch == 2:
+                    raise KeyboardInterrupt
+
+        whole, _ = self._make(make_generator, tmp_path / "whole", 40)
+        with pytest.raises(KeyboardInterrupt):
+            make_generator(**self.SETTINGS).generate(40, tmp_path / "a", 0, 8, [Kill()], verbose=0)
+        # Those that were done are from several shards, of which few are whole.
+        kept = TransferSet(tmp_path / "a").num_impressions
+        assert kept < 40
+        assert kept % 8 == 0
+        parts, _ = self._make(make_generator, tmp_path / "a", 8)
+        _assert_same(parts, whole)
+
+
+class TestPrecision:
+    def test_bfloat16_makes_nearly_the_same(self, make_generator, tmp_path):
+        one = make_generator().generate(8, tmp_path / "a", verbose=0).arrays()
+        generator = make_generator(precision="bfloat16")
+        other = generator.generate(8, tmp_path / "b", verbose=0).arrays()
+        assert not np.array_equal(one["image"], other["image"])
+        assert np.abs(one["image"] - other["image"]).mean() < 0.01
+        np.testing.assert_array_equal(one["target"], other["target"])
+        # What is kept is what the teacher says in float32.
+        np.testing.assert_allclose(
+            other["logits"], generator.teacher(other["image"]), rtol=1e-4, atol=1e-5
+        )
+
+    @pytest.mark.parametrize(
+        ("has", "kind", "expected"),
+        [(True, "wide", "bfloat16"), (True, "narrow", "float32"), (False, "wide", "float32")],
+    )
+    def test_of_itself_where_it_gains(self, monkeypatch, has, kind, expected):
+        monkeypatch.setattr(generator_module, "has_bfloat16", lambda: has)
+        filters = 32 if kind == "wide" else 4
+        conv = keras.layers.Conv2D
+        model = keras.Sequential(
+            [keras.Input((8, 8, 1)), conv(filters, 3), conv(4, 3), keras.layers.Flatten(),
+             keras.layers.Dense(3)]
+        )  # fmt: skip
+        generator = ImpressionGenerator(Teacher(model, (0, 1)))
+        assert generator.engine.precision == expected
+        assert generator.get_config()["precision"] == expected
+        # XLA has slow convolutions, and no fast bfloat16.
+        assert generator.engine.compiled == (kind == "narrow")
+
+    @pytest.mark.parametrize("precision", ["float16", "", None, 32])
+    def test_another_is_refused(self, make_generator, precision):
+        with pytest.raises(InputError, match=r"precision=.* was received; expected 'auto'"):
+            make_generator(precision=precision)
 
 
 class TestDirectory:
+    @pytest.mark.parametrize(
+        ("count", "batch_size", "shards"), [(10, 4, [4, 4, 2]), (10, 16, [10]), (10, None, [10])]
+    )
+    def test_is_cut_into_shards_of_a_batch(
+        self, make_generator, tmp_path, count, batch_size, shards
+    ):
+        generator = make_generator(steps=1)
+        generator.generate(count, tmp_path / "a", batch_size=batch_size, verbose=0)
+        names = sorted(path.name for path in (tmp_path / "a" / "shards").iterdir())
+        assert names == [f"{number:05d}-{size}.json" for number, size in enumerate(shards)]
+
     def test_of_another_teacher_is_refused(self, make_generator, tmp_path):
         make_generator(seed=0).generate(4, tmp_path / "a", verbose=0)
         with pytest.raises(InputError, match=r"made in another way \(teacher differ\)"):
@@ -170,6 +300,8 @@ class TestDirectory:
             ("transforms", {"transforms": []}),
             ("canvas", {"canvas": UniformCanvas("none")}),
             ("learning_rate", {"learning_rate": 0.06}),
+            ("tolerance", {"tolerance": 0.1}),
+            ("precision", {"precision": "bfloat16"}),
         ],
     )
     def test_of_other_settings_is_refused(self, make_generator, tmp_path, name, changes):
@@ -194,14 +326,12 @@ class TestDirectory:
             make_generator().generate(4, tmp_path / "file", verbose=0)
 
     def test_full_disk_keeps_what_was_finished(self, make_generator, tmp_path, monkeypatch):
-        from keras_zskd.impressions.transfer_set import TransferSetWriter
-
         write = TransferSetWriter.write
 
-        def write_until_full(self, impressions):
+        def write_until_full(self, shard, impressions):
             if self.num_finished >= 8:
                 raise OSError(28, "No space left on device")
-            write(self, impressions)
+            write(self, shard, impressions)
 
         monkeypatch.setattr(TransferSetWriter, "write", write_until_full)
         with pytest.raises(InputError, match=r"No space left on device.*first 8 are kept"):
@@ -220,6 +350,17 @@ class TestRefusals:
         ((name, value),) = changes.items()
         with pytest.raises(InputError, match=f"{name}={value}"):
             make_generator(**changes)
+
+    @pytest.mark.parametrize("tolerance", [0, -0.1, float("nan")])
+    def test_tolerance(self, make_generator, tolerance):
+        with pytest.raises(InputError, match=rf"tolerance={tolerance} was received; expected"):
+            make_generator(tolerance=tolerance)
+
+    @pytest.mark.parametrize("seed", [-1, 2**31])
+    def test_seed(self, make_generator, tmp_path, seed):
+        with pytest.raises(InputError, match=rf"seed={seed} was received"):
+            make_generator().generate(5, tmp_path / "a", seed=seed, verbose=0)
+        assert not (tmp_path / "a").exists()
 
     @pytest.mark.parametrize("count", [0, -5])
     def test_counts(self, make_generator, tmp_path, count):
@@ -279,13 +420,19 @@ class TestCallbacks:
 
             def on_train_batch_end(self, batch, logs=None):
                 assert self.model is generator
-                assert self.model.latest["image"].shape == (6, 8, 8, 1)
+                latest = self.model.latest
+                assert latest["image"].shape == (6, 8, 8, 1)
+                np.testing.assert_array_equal(latest["label"], np.arange(6 * len(ends), 6 * len(ends) + 6) % 4)
+                np.testing.assert_array_equal(latest["steps"], [10 * (batch + 1)] * 6)
+                np.testing.assert_allclose(
+                    latest["logits"], generator.teacher(latest["image"]), rtol=1e-3, atol=1e-4
+                )
                 events.append(("step", batch))
-                gaps.append(logs["gap"])
-                assert logs["gap"] == pytest.approx(float(self.model.latest["gap"].mean()))
+                gaps.append(latest["gap"].mean())
 
             def on_epoch_end(self, epoch, logs=None):
                 events.append(("end", epoch))
+                assert logs["gap"] == pytest.approx(float(self.model.latest["gap"].mean()))
                 ends.append(dict(logs))
 
             def on_train_end(self, logs=None):
@@ -302,7 +449,8 @@ class TestCallbacks:
             ("finish", None),
         ]  # fmt: skip
         assert gaps[3] < gaps[0]
-        assert set(ends[0]) >= {"gap", "cross_entropy", "confidence"}
+        assert set(ends[0]) == {"gap", "cross_entropy", "confidence", "steps"}
+        assert ends[0]["steps"] == ends[1]["steps"] == 40
         arrays = made.arrays()
         assert ends[1]["gap"] == pytest.approx(float(arrays["gap"][6:].mean()), rel=1e-4)
 
@@ -332,6 +480,36 @@ class TestCallbacks:
         made = make_generator().generate(40, tmp_path / "a", 0, 4, [stop], verbose=0)
         assert 4 <= made.num_impressions < 40
         assert made.num_impressions % 4 == 0
+
+    def test_what_nobody_looks_at_is_not_worked_out(self, make_generator, tmp_path, monkeypatch):
+        looks = []
+        look = ContinuousBatch.look
+        monkeypatch.setattr(ContinuousBatch, "look", lambda self: looks.append(1) or look(self))
+        blind = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+        generator = make_generator()
+        generator.generate(8, tmp_path / "a", 0, 4, [blind], verbose=0)
+        assert looks == []
+
+        def look_twice(batch, logs):
+            first = generator.latest
+            assert generator.latest is first
+
+        watch = keras.callbacks.LambdaCallback(on_train_batch_end=look_twice)
+        generator.generate(8, tmp_path / "b", 0, 4, [watch], verbose=0)
+        assert len(looks) == 8  # Four steps of two batches, once each.
+
+    def test_after_an_epoch_the_latest_is_what_was_finished(self, make_generator, tmp_path):
+        seen = []
+        watch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: seen.append(generator.latest)
+        )
+        generator = make_generator()
+        made = generator.generate(10, tmp_path / "a", 0, 4, [watch], verbose=0).arrays()
+        assert [len(batch["image"]) for batch in seen] == [4, 4, 2]
+        for name, value in made.items():
+            joined = np.concatenate([batch[name] for batch in seen])
+            np.testing.assert_array_equal(joined, value, err_msg=name)
+        assert generator.latest is seen[-1]
 
     def test_steps_fewer_than_checkpoints(self, make_generator, tmp_path):
         steps = []
@@ -367,7 +545,7 @@ class TestConfig:
         assert json.loads(json.dumps(config)) == config
         assert set(config) >= {
             "teacher", "input_shape", "input_range", "num_classes", "targets", "temperature",
-            "priors", "transforms", "canvas", "steps", "learning_rate",
+            "priors", "transforms", "canvas", "steps", "learning_rate", "tolerance", "precision",
         }  # fmt: skip
 
     def test_objects_come_back_from_it(self, make_generator):

@@ -96,6 +96,35 @@ class TestBatchNormStatistics:
         taps = [teacher.tapped(prior.taps(teacher)[0])(images)]
         np.testing.assert_allclose(prior.penalty(images, taps, teacher), 0.0, atol=1e-5)
 
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_gradient_against_that_of_the_plain_formula(self, make_teacher, jit_compile):
+        teacher = Teacher(make_teacher("batch_norm"), (0, 1))
+        prior = BatchNormStatistics(group_size=3)
+        (layer,) = teacher.batch_norms
+        rng = np.random.default_rng(0)
+        value = tf.constant(rng.normal(1.0, 2.0, (6, 6, 6, 4)), tf.float32)
+        factors = tf.constant(rng.uniform(0.5, 2.0, 6), tf.float32)
+
+        def plain(value):
+            grouped = tf.reshape(value, (2, 3 * 36, 4))
+            mean = tf.reduce_mean(grouped, axis=1)
+            variance = tf.reduce_mean((grouped - mean[:, None]) ** 2, axis=1)
+            total = tf.norm(mean - layer.moving_mean, axis=-1)
+            return tf.repeat((total + tf.norm(variance - layer.moving_variance, axis=-1)) / 3, 3)
+
+        def gradient(penalty, value):
+            with tf.GradientTape() as tape:
+                tape.watch(value)
+                loss = tf.reduce_sum(factors * penalty(value))
+            return tape.gradient(loss, value)
+
+        found = tf.function(
+            lambda value: gradient(lambda v: prior.penalty(v, [v], teacher), value),
+            jit_compile=jit_compile,
+        )(value)
+        expected = gradient(plain, value).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
     def test_gradient_is_finite_where_the_statistics_match(self, make_teacher):
         model = make_teacher("batch_norm")
         teacher = Teacher(model, (0, 1))
