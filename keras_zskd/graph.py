@@ -64,7 +64,9 @@ def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
             that the output comes from is float32 in any case: logits are compared, and divided by
             temperatures.
     """
-    last = model.outputs[0]._keras_history.operation
+    last: Operation = model
+    while isinstance(last, keras.Model):
+        last = last.outputs[0]._keras_history.operation
     taken: set[str] = set()
     copies: list[tuple[keras.Layer, keras.Layer]] = []
 

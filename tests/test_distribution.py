@@ -37,26 +37,38 @@ def _student(seed=5, **regularizers):
 
 class TestSynthesis:
     @staticmethod
-    def _generator(model, priors):
+    def _generator(model, priors, **changes):
         return ImpressionGenerator(
             Teacher(model, (0, 1)),
             targets=DirichletTargets((1.0, 0.1)),
             priors=priors,
             transforms=[Jitter(1)],
             canvas=UniformCanvas("clip"),
-            steps=4,
-            learning_rate=0.05,
+            **{"steps": 4, "learning_rate": 0.05, **changes},
         )
 
-    @pytest.mark.parametrize("group_size", [None, 3])
-    def test_impressions_are_the_same(self, make_teacher, scopes, tmp_path, group_size):
+    @pytest.mark.parametrize(
+        ("group_size", "changes"),
+        [
+            (None, {}),
+            (3, {}),
+            # Some leave early, and others take their slots on either replica.
+            (None, {"steps": 8, "learning_rate": 0.3, "tolerance": 0.8}),
+            (3, {"steps": 8, "learning_rate": 0.3, "tolerance": 1.2}),
+        ],
+    )
+    def test_impressions_are_the_same(self, make_teacher, scopes, tmp_path, group_size, changes):
         priors = [TotalVariation(1e-3)]
         priors += [BatchNormStatistics(0.5, group_size)] if group_size else []
-        made = []
+        made, steps = [], []
         for number, scope in enumerate(scopes):
             with scope():
-                generator = self._generator(make_teacher("batch_norm"), priors)
-                made.append(generator.generate(18, tmp_path / str(number), 0, 12, verbose=0))
+                generator = self._generator(make_teacher("batch_norm"), priors, **changes)
+                watch = keras.callbacks.History()
+                made.append(
+                    generator.generate(18, tmp_path / str(number), 0, 6, [watch], verbose=0)
+                )
+                steps.append(sum(watch.history["steps"]) / 3)
         one, two = (transfer_set.arrays() for transfer_set in made)
         assert one.keys() == two.keys()
         for name, value in one.items():
@@ -64,6 +76,8 @@ class TestSynthesis:
         # Each replica worked on impressions of its own.
         assert len(np.unique(two["image"].reshape(18, -1), axis=0)) == 18
         assert made[0].metadata == made[1].metadata
+        assert steps[0] == pytest.approx(steps[1])
+        assert (steps[0] < generator.engine.steps) == bool(changes)
 
     def test_begun_on_one_and_continued_on_two(self, make_teacher, scopes, tmp_path):
         whole = self._generator(make_teacher("logits"), []).generate(12, tmp_path / "w", verbose=0)

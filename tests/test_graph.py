@@ -98,6 +98,57 @@ class TestInline:
         assert model.optimizer is not None
 
 
+class TestTypedCopy:
+    @staticmethod
+    def _dtypes(model):
+        # The input layer has nothing to compute.
+        return {layer.name: layer.compute_dtype for layer in model.layers[1:]}
+
+    def test_computes_the_same_with_weights_of_its_own(self, any_teacher, make_images):
+        copy = graph.typed_copy(any_teacher)
+        images = make_images(3)
+        np.testing.assert_allclose(
+            _predict(copy, images), _predict(any_teacher, images), rtol=1e-5, atol=1e-6
+        )
+        assert not {id(w) for w in copy.weights} & {id(w) for w in any_teacher.weights}
+        assert not any(isinstance(layer, keras.Model) for layer in copy.layers)
+
+    def test_at_float32_whatever_the_model_computes_in(self, make_teacher, make_images):
+        keras.config.set_dtype_policy("mixed_float16")
+        model = make_teacher("batch_norm")
+        assert model.get_layer("conv").compute_dtype == "float16"
+        copy = graph.typed_copy(model)
+        assert set(self._dtypes(copy).values()) == {"float32"}
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(copy, images), _predict(model, images), atol=0.02)
+
+    def test_at_bfloat16_but_for_the_last_layer_and_the_weights(self, any_teacher, make_images):
+        copy = graph.typed_copy(any_teacher, "mixed_bfloat16")
+        dtypes = self._dtypes(copy)
+        last = copy.outputs[0]._keras_history.operation.name
+        assert dtypes.pop(last) == "float32"
+        assert set(dtypes.values()) == {"bfloat16"}
+        assert {weight.dtype for weight in copy.weights} == {"float32"}
+        for weight, expected in zip(copy.get_weights(), any_teacher.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, expected)
+        images = make_images(3)
+        found, expected = _predict(copy, images), _predict(any_teacher, images)
+        assert found.dtype == np.float32
+        error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert 1e-5 < error < 0.05
+
+    def test_normalization_keeps_its_statistics(self, make_images):
+        adapted = keras.layers.Normalization(axis=-1)
+        adapted.adapt(255 * make_images(20))
+        model = keras.Sequential(
+            [keras.Input((8, 8, 1)), adapted, keras.layers.Flatten(), _dense()]
+        )
+        images = 255 * make_images(3)
+        np.testing.assert_allclose(
+            _predict(graph.typed_copy(model), images), _predict(model, images), rtol=1e-5, atol=1e-6
+        )
+
+
 def _classifier(end):
     """Every way to say softmax: `end` takes the features `(N, 32)` to probabilities `(N, 4)`."""
     keras.utils.set_random_seed(3)

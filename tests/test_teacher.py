@@ -180,6 +180,45 @@ class TestTeacher:
         }
 
 
+class TestAtPrecision:
+    def test_is_the_same_teacher_that_computes_otherwise(self, any_teacher, make_images):
+        teacher = Teacher(any_teacher, (-1, 1))
+        before = np.asarray(teacher(make_images(4)))
+        other = teacher.at_precision("mixed_bfloat16")
+        logits = np.asarray(other(make_images(4)))
+        assert logits.dtype == np.float32
+        error = np.linalg.norm(logits - before) / np.linalg.norm(before)
+        assert 1e-5 < error < 0.05  # Another precision, and nothing else.
+        assert "bfloat16" in {layer.compute_dtype for layer in other.model.layers}
+        assert {weight.dtype for weight in other.model.weights} == {"float32"}
+        assert other.model.trainable_weights == []
+        np.testing.assert_array_equal(other.templates, teacher.templates)
+        assert other.describe() == teacher.describe()
+        assert other.original is any_teacher
+
+    def test_leaves_the_teacher_alone(self, make_teacher, make_images):
+        teacher = Teacher(make_teacher("batch_norm"), (0, 1))
+        images = make_images(4)
+        before, model, norms = np.asarray(teacher(images)), teacher.model, teacher.batch_norms
+        teacher.at_precision("mixed_bfloat16")
+        assert teacher.model is model
+        assert teacher.batch_norms is norms
+        assert {layer.compute_dtype for layer in teacher.model.layers} == {"float32"}
+        np.testing.assert_array_equal(np.asarray(teacher(images)), before)
+
+    def test_has_taps_of_its_own_model(self, make_teacher, make_images):
+        teacher = Teacher(make_teacher("nested"), (0, 1))
+        other = teacher.at_precision("mixed_bfloat16")
+        images = make_images(3)
+        fed = other.tapped(other.batch_norm_inputs[0])(images)
+        assert fed.dtype == tf.bfloat16
+        expected = teacher.tapped(teacher.batch_norm_inputs[0])(images)
+        np.testing.assert_allclose(tf.cast(fed, tf.float32), expected, atol=0.05)
+        (layer,), (own,) = other.batch_norms, teacher.batch_norms
+        assert layer is not own
+        np.testing.assert_array_equal(layer.moving_mean, own.moving_mean)
+
+
 class TestInputRange:
     @pytest.mark.parametrize(
         ("layer", "expected"),

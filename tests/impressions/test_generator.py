@@ -18,6 +18,14 @@ from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.impressions.transfer_set_writer import TransferSetWriter
 from keras_zskd.teacher import Teacher
 
+# Impressions that take between a few and all of 12 steps, looked at every 3.
+EARLY = {
+    "steps": 12,
+    "learning_rate": 0.3,
+    "canvas": UniformCanvas("none"),
+    "tolerance": 0.8,
+}
+
 
 def _assert_same(a, b):
     assert a.keys() == b.keys()
@@ -147,9 +155,7 @@ class TestTheSameSeed:
             on_train_batch_end=lambda batch, logs: generator.latest["image"]
         )
         generator = make_generator()
-        made = generator.generate(
-            50, tmp_path / "a", callbacks=[watch], batch_size=25, verbose=0
-        )
+        made = generator.generate(50, tmp_path / "a", callbacks=[watch], batch_size=25, verbose=0)
         _assert_same(made.arrays(), reference)
 
     def test_fewer_than_there_are_changes_nothing(self, make_generator, tmp_path):
@@ -167,14 +173,6 @@ class TestTheSameSeed:
 class TestTolerance:
     """Impressions that have reached their targets make room for others."""
 
-    # Between a few and all of 12 steps, looked at every 3.
-    SETTINGS = {
-        "steps": 12,
-        "learning_rate": 0.3,
-        "canvas": UniformCanvas("none"),
-        "tolerance": 0.8,
-    }
-
     def _make(self, make_generator, directory, batch_size, count=40, **changes):
         """Impressions, and the steps that each epoch reports, times its impressions."""
         spent = []
@@ -183,7 +181,7 @@ class TestTolerance:
                 round(logs["steps"] * len(generator.latest["steps"]))
             )
         )
-        generator = make_generator(**{**self.SETTINGS, **changes})
+        generator = make_generator(**{**EARLY, **changes})
         made = generator.generate(count, directory, 0, batch_size, [watch], verbose=0)
         return made.arrays(), sum(spent)
 
@@ -212,7 +210,7 @@ class TestTolerance:
         watch = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: seen.append(generator.latest)
         )
-        generator = make_generator(**{**self.SETTINGS, "tolerance": 0.1, "transforms": []})
+        generator = make_generator(**{**EARLY, "tolerance": 0.1, "transforms": []})
         generator.generate(40, tmp_path / "a", 0, 20, [watch], verbose=0)
         gap, steps = (np.concatenate([part[name] for part in seen]) for name in ("gap", "steps"))
         assert set(steps) == {3, 6, 9, 12}
@@ -226,7 +224,7 @@ class TestTolerance:
 
         whole, _ = self._make(make_generator, tmp_path / "whole", 40)
         with pytest.raises(KeyboardInterrupt):
-            make_generator(**self.SETTINGS).generate(40, tmp_path / "a", 0, 8, [Kill()], verbose=0)
+            make_generator(**EARLY).generate(40, tmp_path / "a", 0, 8, [Kill()], verbose=0)
         # Those that were done are from several shards, of which few are whole.
         kept = TransferSet(tmp_path / "a").num_impressions
         assert kept < 40
@@ -422,7 +420,8 @@ class TestCallbacks:
                 assert self.model is generator
                 latest = self.model.latest
                 assert latest["image"].shape == (6, 8, 8, 1)
-                np.testing.assert_array_equal(latest["label"], np.arange(6 * len(ends), 6 * len(ends) + 6) % 4)
+                indices = np.arange(6) + 6 * len(ends)
+                np.testing.assert_array_equal(latest["label"], indices % 4)
                 np.testing.assert_array_equal(latest["steps"], [10 * (batch + 1)] * 6)
                 np.testing.assert_allclose(
                     latest["logits"], generator.teacher(latest["image"]), rtol=1e-3, atol=1e-4

@@ -346,6 +346,28 @@ class TestBatchNormalisation:
         for found, expected in zip(lowered(x, weights), before, strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_frozen_weights_are_those_of_the_trace(self, jit_compile):
+        inputs = keras.Input((8, 8, 2))
+        x = layers.Conv2D(3, 5, padding="same", name="conv")(inputs)
+        x = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization(name="bn")(x)))
+        x = layers.Conv2D(20, 3, name="wide")(x)
+        model = _randomised(keras.Model(inputs, layers.Conv2D(2, 1, name="last")(x)))
+        x = _images(model)
+        expected = _measure(lambda x: model(x, training=False), x, [])
+        lowered = Lowered(model, compiled=jit_compile, frozen=True)
+        assert len(lowered._plan.folded) == 1
+        _assert_close(_measure(lowered, x, [], jit_compile=jit_compile), expected)
+        run = tf.function(lowered, jit_compile=jit_compile)
+        before = run(x)[0].numpy()
+        for name in ("conv", "bn"):
+            model.get_layer(name).set_weights([2 * w for w in model.get_layer(name).get_weights()])
+        np.testing.assert_array_equal(run(x)[0], before)
+        # Traced anew it is as the model is now.
+        again = tf.function(lowered, jit_compile=jit_compile)(x)[0]
+        np.testing.assert_allclose(again, model(x), rtol=1e-3, atol=1e-3)
+        assert np.abs(again - before).max() > 0.1
+
     def test_weights_are_read_at_each_call(self, model):
         lowered = Lowered(model)
         x = _images(model)
