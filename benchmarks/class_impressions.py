@@ -6,7 +6,6 @@ loop: the same loss as ours, written with a Keras model, a gradient tape and a K
 `tf.function`.
 """
 
-import pathlib
 from typing import Any
 
 from benchmarks import harness, table
@@ -40,10 +39,10 @@ def measure(repetitions: int = 3) -> dict[str, Any]:
 def ours() -> dict[str, Any]:
     """Rates of our compiled loop."""
     import keras_zskd as zskd
-    from benchmarks.ours import Loop, make_generator
+    from benchmarks.ours import SHIPPED, Loop, make_generator
 
     generator = make_generator(
-        zskd.Teacher(_asset(), (0.0, 1.0)),
+        zskd.Teacher(SHIPPED, (0.0, 1.0)),
         targets=zskd.OneHotTargets(),
         priors=[zskd.TotalVariation()],
         transforms=[zskd.Jitter()],
@@ -62,7 +61,9 @@ def tf_keras_vis() -> dict[str, Any]:
     from tf_keras_vis.activation_maximization.regularizers import TotalVariation2D
     from tf_keras_vis.utils.scores import CategoricalScore
 
-    maximize = ActivationMaximization(keras.saving.load_model(_asset()), clone=False)
+    from benchmarks.ours import SHIPPED
+
+    maximize = ActivationMaximization(keras.saving.load_model(SHIPPED), clone=False)
     rates = {}
     for batch in _TF_KERAS_VIS_BATCHES:
         start = np.random.default_rng(0).random((batch, 32, 32, 1), np.float32)
@@ -88,7 +89,9 @@ def eager() -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    model = keras.saving.load_model(_asset())
+    from benchmarks.ours import SHIPPED
+
+    model = keras.saving.load_model(SHIPPED)
     target = tf.one_hot(tf.range(_BATCH) % 10, 10)
     random = np.random.default_rng(0)
     z = tf.Variable(random.normal(size=(_BATCH, 32, 32, 1)), dtype=tf.float32)
@@ -108,9 +111,3 @@ def eager() -> dict[str, Any]:
             step()
 
     return {"rates": {f"batch {_BATCH}": harness.rates(go, _STEPS * _BATCH)}}
-
-
-def _asset() -> pathlib.Path:
-    import keras_zskd
-
-    return pathlib.Path(keras_zskd.__file__).parent / "assets" / "lenet5_mnist.keras"

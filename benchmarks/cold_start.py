@@ -25,7 +25,7 @@ def measure(teacher: str = "runs/lenet5/teacher_mnist.keras") -> dict[str, Any]:
     """Wall time and accuracy for each seed."""
     if not pathlib.Path(teacher).exists():
         print("    the teacher", flush=True)
-        harness.run("cold_start:train", timeout=7200, output=teacher)
+        harness.run("ours:train", timeout=7200, dataset="mnist", output=teacher)
     runs = []
     for seed in _SEEDS:
         with tempfile.TemporaryDirectory() as directory:
@@ -82,10 +82,3 @@ def distill(teacher: str, directory: str, seed: int) -> dict[str, Any]:
         "student_accuracy": round(100 * rows["student"]["accuracy"], 2),
         "student_int8_accuracy": round(100 * rows["student int8"]["accuracy"], 2),
     }
-
-
-def train(output: str) -> dict[str, Any]:
-    """Train the teacher."""
-    import keras_zskd as zskd
-
-    return zskd.train("lenet5", "mnist", output)

@@ -29,7 +29,7 @@ def measure() -> dict[str, Any]:
         teacher = f"runs/lenet5/teacher_{dataset}.keras"
         if not pathlib.Path(teacher).exists():
             print("    the teacher", flush=True)
-            harness.run("continuous_batching:train", timeout=7200, dataset=dataset, output=teacher)
+            harness.run("ours:train", timeout=7200, dataset=dataset, output=teacher)
         for seed in _SEEDS:
             for arm, is_continuous in _ARMS.items():
                 job = {"dataset": dataset, "seed": seed, "is_continuous": is_continuous}
@@ -103,10 +103,3 @@ def student(teacher: str, dataset: str, seed: int, is_continuous: bool) -> dict[
         "accuracy": round(100 * float(np.mean(answers == labels)), 2),
         "synthesis_seconds": round(seconds, 1),
     }
-
-
-def train(dataset: str, output: str) -> dict[str, Any]:
-    """Train the teacher."""
-    import keras_zskd as zskd
-
-    return zskd.train("lenet5", dataset, output)

@@ -1,10 +1,14 @@
 """Our side of the measures of synthesis: the compiled loop of an `ImpressionGenerator`."""
 
+import pathlib
 from typing import Any
 
 import numpy as np
 
 import keras_zskd as zskd
+
+# The teacher that ships with the package.
+SHIPPED = pathlib.Path(zskd.__file__).parent / "assets" / "lenet5_mnist.keras"
 
 
 class MissingFeatureError(NotImplementedError):
@@ -44,3 +48,8 @@ class Loop:
         state = self._advance(self.begin, np.int32(steps))
         state["age"].numpy()  # Until it is done.
         return state
+
+
+def train(dataset: str, output: str) -> dict[str, Any]:
+    """Train a LeNet-5 on a TFDS data set, for measures that need a teacher."""
+    return zskd.train("lenet5", dataset, output)

@@ -70,13 +70,15 @@ class PixelEngine:
         taps = [prior.taps(watched) for prior in priors]
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
+        # Once, and early: it refuses what the teacher cannot give.
+        self._prepared = targets.prepare(teacher)
         outputs = [watched.model.outputs[0], *flat]
         self._look = Lowered(watched.model, outputs, compiled, frozen=compiled)
         self._answer = Lowered(teacher.model, compiled=compiled, frozen=compiled)
 
     def draw(self, seed: int, indices: Any) -> dict[str, Any]:
         """All random numbers of the impressions `indices`, as arrays; what `start` takes."""
-        target, label = self.targets.sample(self.teacher, seed, indices)
+        target, label = self.targets.sample(self.teacher, seed, indices, self._prepared)
         width = sum(transform.num_draws for transform in self.transforms)
         draws = randomness.uniforms(seed, _SALT, indices, self.steps * width)
         return {

@@ -118,7 +118,6 @@ class ImpressionGenerator:
             precision=precision,
             compiled=is_narrow and is_alone and precision == "float32",
         )
-        self.engine.targets.prepare(self.teacher)  # Refuses early what the teacher cannot give.
         self._batches: dict[int, ContinuousBatch] = {}
         self._latest: dict[str, np.ndarray] = {}
         self._look: Callable[[], dict[str, np.ndarray]] | None = None

@@ -68,12 +68,20 @@ class Targets(Configurable):
         raise NotImplementedError
 
     def sample(
-        self, teacher: Teacher, seed: int, indices: np.ndarray
+        self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Targets `(N, K)` float32 and conditioning classes `(N,)` of the impressions `indices`."""
+        """Targets `(N, K)` float32 and conditioning classes `(N,)` of the impressions `indices`.
+
+        Args:
+            teacher: The teacher.
+            seed: Of the run.
+            indices: `(N,)` integers, the impressions.
+            prepared: What `prepare` returned for this teacher; default: made here.
+        """
+        prepared = self.prepare(teacher) if prepared is None else prepared
         indices = np.asarray(indices)
         labels = indices % teacher.num_classes
-        targets = self.draw(self.prepare(teacher), labels, indices, seed, teacher.num_classes)
+        targets = self.draw(prepared, labels, indices, seed, teacher.num_classes)
         return np.asarray(targets, np.float32), labels
 
 

@@ -48,10 +48,8 @@ class Blocked:
         """The same map in blocks of another size, which must divide height and width."""
         if block == self.block:
             return self
-        maps = Blocked(self.resolve().dense(), 1)
-        if block == 1:
-            return maps
-        return Blocked(_merge(_split(maps.values, block), block), block)
+        maps = self.dense()
+        return Blocked(maps if block == 1 else _merge(_split(maps, block), block), block)
 
     def dense(self) -> Any:
         """The plain maps `(N, H, W, C)`."""
@@ -118,10 +116,15 @@ class BlockConvolution:
     def reach(self) -> tuple[int, int]:
         """Height and width, in blocks, of what one block of the output reads."""
         last = self.stride * (self.block - 1) + self.kernel
+        return tuple(-(-(first + last) // self.block_in) for first in self._first)  # type: ignore[return-value]
+
+    @property
+    def _first(self) -> tuple[int, ...]:
+        """Row and column, from the first leading block on, that the first output reads first."""
         return tuple(
-            -(-(last + lead * self.block_in - padding) // self.block_in)
+            lead * self.block_in - padding
             for lead, padding in zip(self.lead, self.padding, strict=True)
-        )  # type: ignore[return-value]
+        )
 
     @property
     def waste(self) -> float:
@@ -150,10 +153,7 @@ class BlockConvolution:
         places = np.zeros(
             (*self.reach, self.block_in**2, self.block**2, self.kernel, self.kernel), np.float32
         )
-        first = [
-            lead * self.block_in - padding
-            for lead, padding in zip(self.lead, self.padding, strict=True)
-        ]
+        first = self._first
         for out, (y, x) in enumerate(positions(self.block)):
             for row in range(self.kernel):
                 for column in range(self.kernel):
