@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd import callbacks, datasets, models
+from keras_zskd.batches import batches
 from keras_zskd.distillation.distiller import Distiller, check_student
 from keras_zskd.errors import InputError
 from keras_zskd.evaluation.attention import attention_maps
@@ -178,8 +179,7 @@ def _train(
             training_dataset or "", "train", teacher.input_shape, teacher.input_range, data_dir
         )
         size = len(x)
-        data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(size, seed=record.run["seed"])
-        data = data.batch(recipe.batch_size).prefetch(tf.data.AUTOTUNE)
+        data = batches((x, y), recipe.batch_size, seed=record.run["seed"])
     # Removed by Keras when the training ends; what an interrupted run goes on from.
     watching.append(keras.callbacks.BackupAndRestore(str(record.directory / ".backup")))
     rate: Any = recipe.learning_rate

@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_zskd import datasets, models
+from keras_zskd.batches import batches
 from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.errors import InputError
 
@@ -68,13 +68,7 @@ def train(
         model = models.ARCHITECTURES[architecture](num_classes=classes)
     test_images, test_labels = datasets.load(dataset, "test", shape, data_dir=data_dir)
     augment = RandomAffine(rotation=0.1, zoom=0.1, translation=0.05)
-    data = (
-        tf.data.Dataset.from_tensor_slices((images, labels))
-        .shuffle(len(images), seed=seed)
-        .batch(_BATCH_SIZE)
-        .map(lambda x, y: (augment(x, (0.0, 1.0)), y), num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    data = batches((images, labels), _BATCH_SIZE, seed, lambda x, y: (augment(x, (0.0, 1.0)), y))
     steps = epochs * -(-len(images) // _BATCH_SIZE)
     model.compile(
         optimizer=keras.optimizers.AdamW(

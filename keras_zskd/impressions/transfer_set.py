@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd.batches import batches
 from keras_zskd.errors import InputError
 
 SPLIT = "train"
@@ -96,20 +97,8 @@ class TransferSet:
         stop = self.num_impressions if stop is None else stop
         if stop - start < 1:
             raise InputError(f"No impressions between {start} and {stop} in {self.directory!r}.")
-        # Whole arrays, and an order of numbers: images one by one would cost more than the training
-        # of a small student.
-        held = {
-            name: tf.convert_to_tensor(value)
-            for name, value in self._range(start, stop, "image", "logits").items()
-        }
-        data = tf.data.Dataset.range(stop - start)
-        if shuffle:
-            data = data.shuffle(stop - start, seed=seed)
-        data = data.batch(batch_size)
-        data = data.map(
-            lambda numbers: {name: tf.gather(value, numbers) for name, value in held.items()}
-        )
-        return data.prefetch(tf.data.AUTOTUNE)
+        arrays = self._range(start, stop, "image", "logits")
+        return batches(arrays, batch_size, seed if shuffle else None)
 
     def images(self, start: int, stop: int) -> np.ndarray:
         """Images of the impressions from `start` to `stop`, `(stop - start, *input_shape)`."""
