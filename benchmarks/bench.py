@@ -27,7 +27,7 @@ MEASURES = (
     "distillation",
     "import_time",
     "memory",
-    "continuous_batching",
+    "students",
     "two_workers",
     "cold_start",  # The longest by far, so it comes last.
 )
