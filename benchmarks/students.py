@@ -1,10 +1,11 @@
 """What saves time in synthesis must not cost the student: continuous batching, fewer steps, bfloat16.
 
-The recipe of method "zskd" with its fixed number of float32 steps for each impression, and the same with
-one thing changed: a tolerance, so that impressions leave as soon as they are done; about as few steps for
-every impression, done or not; or the teacher's arithmetic in bfloat16. As many impressions from the same starts, and a LeNet-5-Half trained on each
-transfer set in the same way. Test accuracy is measured at the end and used for nothing else. Fewer
-impressions and epochs than the recipe has, to keep it short.
+The recipe of method "zskd" with its fixed number of float32 steps for each impression, and the same
+with one thing changed: a tolerance, so that impressions leave as soon as they are done; about as few
+steps for every impression, done or not; or the teacher's arithmetic in bfloat16. As many impressions
+from the same starts, and a LeNet-5-Half trained on each transfer set in the same way. Test accuracy is
+measured at the end and used for nothing else. Fewer impressions and epochs than the recipe has, to keep
+it short.
 """
 
 import pathlib
