@@ -23,6 +23,7 @@ from benchmarks.machine import Neighbours, machine
 MEASURES = (
     "synthesis_lenet5",
     "ceiling_share",
+    "step_profile",
     "class_impressions",
     "distillation",
     "import_time",

@@ -1,15 +1,9 @@
 """Peak memory of synthesis against the number of impressions.
 
-    python -m benchmarks.memory [--counts=1000,100000] [--steps=2]
-
 Each count is synthesised in a process of its own, from the teacher that ships with the package, and
-its peak resident memory is read when it ends. The number of steps changes time, not memory. Writes
-results/memory.json.
+its peak resident memory is read when it ends. The number of steps changes time, not memory.
 """
 
-import json
-import pathlib
-import sys
 import tempfile
 from typing import Any
 
@@ -53,29 +47,3 @@ def synthesize(count: int, steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         generator.generate(count, directory, verbose=0)
     return {"peak_mib": peak_mib()}
-
-
-def _main(argv: list[str]) -> None:
-    """Measure, write, print."""
-    del argv
-    measured = measure(tuple(int(count) for count in flags.FLAGS.counts), flags.FLAGS.steps)
-    peaks = measured["peak_mib"]
-    result = {
-        "command": "python -m benchmarks.memory",
-        "steps": measured["steps"],
-        "peak_mib": peaks,
-        "difference_mib": round(max(peaks.values()) - min(peaks.values()), 1),
-    }
-    output = pathlib.Path(flags.FLAGS.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
-
-
-if __name__ == "__main__":  # The flags too: they are global, and `benchmarks.bench` has its own.
-    from absl import app, flags
-
-    flags.DEFINE_list("counts", list(map(str, _COUNTS)), "numbers of impressions")
-    flags.DEFINE_integer("steps", _STEPS, "steps per impression")
-    flags.DEFINE_string("output", "results/memory.json", "the results file")
-    app.run(_main, argv=sys.argv)

@@ -39,9 +39,11 @@ def forward_flops(model: keras.Model) -> int:
     A multiplication and an addition count as two. The gradient by the input takes as many again; the
     gradient by the weights, which synthesis does not need, would take as many a third time.
     """
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, layers.Conv2D | layers.Dense):
-            positions = math.prod(layer.output.shape[1:-1])
-            total += 2 * math.prod(layer.kernel.shape) * positions
-    return total
+    return sum(layer_flops(layer) for layer in model.layers)
+
+
+def layer_flops(layer: keras.layers.Layer) -> int:
+    """As `forward_flops`, of one layer."""
+    if not isinstance(layer, layers.Conv2D | layers.Dense):
+        return 0
+    return 2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])

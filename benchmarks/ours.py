@@ -42,6 +42,7 @@ class Loop:
         drawn.pop("label")
         self.begin = compiled(engine.start, engine.compiled)(drawn)
         self._advance = compiled(engine.advance, engine.compiled)
+        self.plan = engine._look._plan  # How the teacher's layers run.
 
     def run(self, steps: int) -> dict[str, Any]:
         """The state after `steps` steps from the start, always the same ones."""

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_zskd.distillation.compiled import compiled_on_cpu
 from keras_zskd.errors import InputError
+from keras_zskd.lowering.compiled import compiled_on_cpu
 
 
 class Affine(NamedTuple):

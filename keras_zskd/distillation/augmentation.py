@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from keras_zskd.configurable import Configurable
 from keras_zskd.distillation.affine import Affine, warp
-from keras_zskd.distillation.compiled import compiled_on_cpu
 from keras_zskd.errors import InputError
+from keras_zskd.lowering.compiled import compiled_on_cpu
 
 
 class Augmentation(Configurable):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_zskd.distillation.affine import Affine, warp
 from keras_zskd.distillation.augmentation import Augmentation
-from keras_zskd.distillation.compiled import compiled_on_cpu
+from keras_zskd.lowering.compiled import compiled_on_cpu
 
 # How many of the 106 copies of an impression the released code makes in each way.
 _COUNTS = (

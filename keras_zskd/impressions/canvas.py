@@ -94,8 +94,9 @@ class BlobCanvas(Canvas):
     a ground. The noise is Gaussian on grids of several sizes, enlarged to the image and summed with
     random weights, with a random contrast and a random offset; outside of a superellipse of random
     size, place and roundness it fades into a dark or a light ground. No data is involved, only these
-    assumptions. The sigmoid keeps the pixels in range and, other than clipping, leaves every pixel a
-    gradient. Inputs that are no images `(H, W, C)` start as plain noise.
+    assumptions. The sigmoid keeps the pixels in range; other than clipping it leaves them a gradient,
+    but for the far ground, where it is 0 or 1 to the last bit. Inputs that are no images `(H, W, C)`
+    start as plain noise.
 
     Args:
         scales: Divisors of height and width: the grids that noise is drawn on.

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_zskd.configurable import Configurable
 from keras_zskd.errors import InputError
+from keras_zskd.lowering.norms import moments
 from keras_zskd.teacher import Teacher
 
 
@@ -94,10 +95,8 @@ class BatchNormStatistics(Prior):
         total = tf.zeros((tf.shape(pixels)[0] // self.group_size,))
         for layer, value in zip(teacher.batch_norms, taps, strict=True):
             channels = value.shape[-1]
-            grouped = tf.reshape(
-                tf.cast(value, tf.float32), (-1, self.group_size * _positions(value), channels)
-            )
-            mean, variance = _moments(grouped)
+            grouped = tf.reshape(value, (-1, self.group_size * _positions(value), channels))
+            mean, variance = moments(grouped)
             total += tf.norm(mean - layer.moving_mean + 1e-12, axis=-1)
             total += tf.norm(variance - layer.moving_variance + 1e-12, axis=-1)
         return tf.repeat(total / self.group_size, self.group_size)
@@ -105,24 +104,6 @@ class BatchNormStatistics(Prior):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "group_size": self.group_size}
-
-
-@tf.custom_gradient
-def _moments(values: Any) -> tuple[Any, Any]:
-    """Mean and variance `(G, C)` of `(G, M, C)` over M.
-
-    With `d mean / d x = 1 / M` and `d variance / d x = 2 (x - mean) / M` the gradient is one
-    multiplication and one addition for each value; that of `tf.nn.moments` goes over all of them
-    several times.
-    """
-    mean, variance = tf.nn.moments(values, axes=[1])
-    count = tf.cast(tf.shape(values)[1], values.dtype)
-
-    def gradient(by_mean: Any, by_variance: Any) -> Any:
-        slope = 2.0 * by_variance / count
-        return slope[:, None] * values + (by_mean / count - slope * mean)[:, None]
-
-    return (mean, variance), gradient
 
 
 def _positions(value: Any) -> int:

@@ -8,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.lowering.blocked import Blocked, average_pool, max_pool
-from keras_zskd.lowering.plan import Plan, is_2x2_pooling, is_pointwise, is_rising
+from keras_zskd.lowering.compiled import compiled_on_cpu
+from keras_zskd.lowering.norms import normalise_response, scale_and_shift
+from keras_zskd.lowering.plan import Plan, is_2x2_pooling, is_channel_norm, is_pointwise, is_rising
+from keras_zskd.models.alexnet import LocalResponseNormalization
 
 
 class Lowered:
@@ -16,7 +19,9 @@ class Lowered:
 
     * A convolution of few channels runs on blocks of pixels (`BlockConvolution`), and the 2x2
       pooling behind it as the maximum of slices, with neither moved to plain maps in between.
-    * An inference-mode batch normalisation right behind a convolution is folded into its kernel.
+    * An inference-mode batch normalisation right behind a convolution is folded into its kernel; any
+      other is one multiplication and one addition.
+    * A local response normalisation runs in few passes, and on all cores.
     * Every other layer is called as it is.
 
     Weights are read from the layers at each call (unless `frozen`), so the function is differentiable
@@ -86,6 +91,13 @@ class Lowered:
             return given[0]
         if id(node) in self._plan.convolutions:
             return self._convolve(node, given[0], *weights[id(node)])
+        if not self.training and is_channel_norm(layer):
+            scale, offset = self._affine_of(layer)
+            x = tf.cast(_plain(given[0]), layer.compute_dtype)
+            return scale_and_shift(x, scale, offset)
+        if isinstance(layer, LocalResponseNormalization):
+            settings = (layer.depth_radius, layer.bias, layer.alpha, layer.beta)
+            return normalise_response(_plain(given[0]), *settings)
         if not given or not isinstance(given[0], Blocked):
             if id(node) in self._plan.pooled:
                 given = [Blocked(given[0], 1).reblock(2)]
@@ -164,8 +176,14 @@ def _plain_convolution(x: Any, kernel: Any, layer: keras.layers.Conv2D) -> Any:
     if tuple(layer.kernel_size) == (1, 1) and max(strides) > 1:
         # Reads a part of the pixels only. Left to the convolution, its gradient by the input writes
         # outside of its memory in TensorFlow 2.21 on a CPU.
-        x, strides = x[:, :: strides[0], :: strides[1]], (1, 1)
+        x, strides = _every(x, strides), (1, 1)
     return tf.nn.conv2d(x, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate)
+
+
+@compiled_on_cpu
+def _every(x: Any, strides: tuple[int, int]) -> Any:
+    """One pixel of so many; TensorFlow's own operation takes longer than the convolution behind it."""
+    return x[:, :: strides[0], :: strides[1]]
 
 
 def _is_value(value: Any) -> bool:

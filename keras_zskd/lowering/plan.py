@@ -75,8 +75,7 @@ class Plan:
         if (
             fold
             and reader is not None
-            and isinstance(reader.operation, keras.layers.BatchNormalization)
-            and reader.operation.axis in (-1, 3)
+            and is_channel_norm(reader.operation)
             and layer.activation is keras.activations.linear
         ):
             self.folded[id(node)] = reader.operation
@@ -166,6 +165,13 @@ def is_2x2_pooling(node: Any) -> bool:
         and None not in (height, width)
         and height % 2 == width % 2 == 0
     )
+
+
+def is_channel_norm(layer: Any) -> bool:
+    """Whether a layer is a batch normalisation over the last axis of what it gets."""
+    if not isinstance(layer, keras.layers.BatchNormalization):
+        return False
+    return layer.axis in (-1, layer.input_spec.ndim - 1)
 
 
 def is_pointwise(layer: Any) -> bool:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.distillation.compiled import compiled_on_cpu
+from keras_zskd.lowering.compiled import compiled_on_cpu
 
 
 @compiled_on_cpu

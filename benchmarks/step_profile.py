@@ -1,0 +1,135 @@
+"""Where the time of a step goes, by TensorFlow's own profiler: the reason behind the other measures.
+
+Milliseconds of a step inside matrix products and convolutions, beside the whole step; what else takes
+long stands in results/bench.json by its name. Steps are a little slower under the profiler. Of a step
+that XLA compiled, the names are those of XLA's loops and products; operations that ran beside each
+other count both.
+"""
+
+import collections
+import glob
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import harness, table
+
+_STEPS, _NAMED = 20, 16
+_BATCH, _COUNT = 256, 5_120
+# XLA's own products, or the kind of a TensorFlow operation behind its name.
+_IS_ARITHMETIC = re.compile(r"^(MatMul|dot|ynn_fusion)[._\d]*$|:\w*(Conv2D|MatMul)\w*$")
+# What only holds the events inside of it.
+_IS_FRAME = re.compile(
+    r"Execut|Eager|inference_|Iterator|TFE_|tf\.|BlockUntilReady|^advance$|Run|Session|Process|"
+    r"Await|multi_step|Callback|Produce|^while\.\d+$|:(While|XlaLaunch|PartitionedCall)"
+)
+
+
+def measure() -> dict[str, Any]:
+    """Synthesis on LeNet-5, AlexNet and ResNet-18, and training of LeNet-5-Half."""
+    sides: dict[str, tuple[str, dict[str, Any]]] = {
+        "synthesis, LeNet-5": ("lenet5", {}),
+        "training, LeNet-5-Half, cached": ("training", {}),
+        "synthesis, alexnet, float32": ("wide", {"network": "alexnet"}),
+        "synthesis, resnet18, float32": ("wide", {"network": "resnet18"}),
+    }
+    rows, steps = [], {}
+    for name, (function, arguments) in sides.items():
+        print(f"    {name}", flush=True)
+        found = steps[name] = harness.run(f"step_profile:{function}", **arguments)
+        arithmetic, whole = ({"median": found[key]} for key in ("arithmetic_ms", "step_ms"))
+        what = f"{name}: products and convolutions"
+        rows.append(table.row(what, "ms", arithmetic, "whole step", whole))
+    return {"rows": rows, "steps": steps}
+
+
+def lenet5() -> dict[str, Any]:
+    """The step of `synthesis_lenet5`."""
+    import keras_zskd as zskd
+    from benchmarks.networks import forward_flops
+    from benchmarks.ours import SHIPPED, Loop, make_generator
+
+    teacher = zskd.Teacher(SHIPPED, (0.0, 1.0))
+    loop = Loop(make_generator(teacher, priors=(), transforms=(), steps=_STEPS))
+    found = _profile(lambda: loop.run(_STEPS), _STEPS)
+    plain = 2 * forward_flops(teacher.model) * loop.batch_size / 1e9
+    # Forward and gradient by the input take as much each, on blocks as well.
+    blocked = plain + 2 * _extra_flops(loop.plan) * loop.batch_size / 1e9
+    rate = blocked / found["arithmetic_ms"] * 1e3
+    return {**found, "gflop": plain, "gflop_on_blocks": blocked, "gflops_in_products": rate}
+
+
+def training() -> dict[str, Any]:
+    """The step of `distillation` with cached answers."""
+    import numpy as np
+
+    import keras_zskd as zskd
+    from keras_zskd.batches import batches
+
+    random = np.random.default_rng(0)
+    images = random.random((_COUNT, 32, 32, 1), np.float32)
+    logits = random.normal(size=(_COUNT, 10)).astype(np.float32)
+    distiller = zskd.Distiller(zskd.Teacher(zskd.lenet5(), (0.0, 1.0)), zskd.lenet5_half())
+    distiller.compile(optimizer="adam", steps_per_execution=8)
+    data = batches({"image": images, "logits": logits}, _BATCH, seed=0)
+    return _profile(lambda: distiller.fit(data, epochs=1, verbose=0), _COUNT // _BATCH)
+
+
+def wide(network: str) -> dict[str, Any]:
+    """The float32 step of `ceiling_share`."""
+    import keras
+
+    import keras_zskd as zskd
+    from benchmarks import networks
+    from benchmarks.ours import Loop, make_generator
+
+    keras.utils.set_random_seed(0)
+    model = {"alexnet": zskd.alexnet, "resnet18": networks.resnet18}[network]()
+    loop = Loop(make_generator(zskd.Teacher(model, (0.0, 1.0))))
+    return _profile(lambda: loop.run(3), 3)
+
+
+def _extra_flops(plan: Any) -> float:
+    """Operations of an image, forward, that are multiplications by zero on blocks of pixels."""
+    from benchmarks.networks import layer_flops
+
+    return sum(
+        layer_flops(node.operation) * (plan.convolutions[id(node)].waste - 1.0)
+        for node in plan.nodes
+        if plan.convolutions.get(id(node)) is not None
+    )
+
+
+def _profile(run: Callable[[], Any], steps: int) -> dict[str, Any]:
+    """Milliseconds of a step of `run`, whole, in arithmetic, and by name."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    run()  # Compiles.
+    run()
+    options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=3, python_tracer_level=0)
+    with tempfile.TemporaryDirectory() as directory:
+        tf.profiler.experimental.start(directory, options=options)
+        begun = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - begun
+        tf.profiler.experimental.stop()
+        (file,) = glob.glob(f"{directory}/**/*.xplane.pb", recursive=True)
+        space = xplane_pb2.XSpace()
+        with open(file, "rb") as stored:
+            space.ParseFromString(stored.read())
+    spent: collections.Counter[str] = collections.Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                spent[name] += event.duration_ps / 1e9 / steps
+    arithmetic = sum(ms for name, ms in spent.items() if _IS_ARITHMETIC.search(name))
+    longest = [(name, ms) for name, ms in spent.most_common() if not _IS_FRAME.search(name)]
+    return {
+        "step_ms": 1e3 * seconds / steps,
+        "arithmetic_ms": arithmetic,
+        "longest_ms": {name: round(ms, 3) for name, ms in longest[:_NAMED]},
+    }
