@@ -14,8 +14,9 @@ from keras_zskd.impressions.replicas import Replicas
 
 _STATE = ("z", "target", "draws")
 _CHECK_EVERY = 3
-# Seconds that starting states may take before a batch that stands still is said to be waiting.
-_SOON = 2.0
+# Seconds that starting states may take before a batch that stands still is said to be waiting. Other
+# workers may wait for what it holds: at the end of a job all do.
+_SOON = 0.3
 
 
 class ContinuousBatch:

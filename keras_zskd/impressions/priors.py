@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_zskd.configurable import Configurable
 from keras_zskd.errors import InputError
+from keras_zskd.lowering.compiled import compiled_on_cpu
 from keras_zskd.lowering.norms import moments
 from keras_zskd.teacher import Teacher
 
@@ -63,7 +64,7 @@ class TotalVariation(Prior):
                 f"TotalVariation was received for inputs of shape {teacher.input_shape}; expected "
                 "images (height, width, channels), so leave this prior out."
             )
-        return tf.image.total_variation(pixels)
+        return _total_variation(pixels)
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -104,6 +105,11 @@ class BatchNormStatistics(Prior):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "group_size": self.group_size}
+
+
+@compiled_on_cpu
+def _total_variation(pixels: Any) -> Any:
+    return tf.image.total_variation(pixels)
 
 
 def _positions(value: Any) -> int:
