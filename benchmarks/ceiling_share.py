@@ -63,20 +63,16 @@ def matmul(precision: str) -> dict[str, Any]:
 
 def synthesis(network: str, precision: str) -> dict[str, Any]:
     """GFLOP/s of the compiled loop at the batch size that `generate` takes by itself."""
-    import keras
+    from benchmarks.networks import forward_flops
+    from benchmarks.ours import Loop, MissingFeatureError, make_generator, wide_teacher
 
-    import keras_zskd as zskd
-    from benchmarks import networks
-    from benchmarks.ours import Loop, MissingFeatureError, make_generator
-
-    keras.utils.set_random_seed(0)
-    model = {"alexnet": zskd.alexnet, "resnet18": networks.resnet18}[network]()
+    teacher = wide_teacher(network)
     try:
-        generator = make_generator(zskd.Teacher(model, (0.0, 1.0)), precision=precision)
+        generator = make_generator(teacher, precision=precision)
     except MissingFeatureError as missing:
         return {"missing": str(missing)}
     loop = Loop(generator)
-    work = 2 * networks.forward_flops(model) * loop.batch_size / 1e9
+    work = 2 * forward_flops(teacher.model) * loop.batch_size / 1e9
     found = harness.rates(lambda: loop.run(1), work)
     return {
         "rates": {f"batch {loop.batch_size}": found},

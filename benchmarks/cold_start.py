@@ -26,20 +26,14 @@ _PRESETS = (
 
 def measure(teacher: str = "runs/lenet5/teacher_mnist.keras") -> dict[str, Any]:
     """Wall time and accuracy for each seed."""
-    if not pathlib.Path(teacher).exists():
-        print("    the teacher", flush=True)
-        harness.run("ours:train", timeout=7200, dataset="mnist", output=teacher)
+    harness.need_teacher("mnist", teacher)
     rows, runs = [], []
     for preset, limit, goal in _PRESETS:
         taken = [_run(teacher, preset, seed) for seed in _SEEDS]
         runs += taken
         seconds = [run["seconds"] for run in taken]
-        accuracies = [run["student_accuracy"] for run in taken]
         time_taken = {"median": statistics.median(seconds), "best": min(seconds)}
-        accuracy = {
-            "median": statistics.mean(accuracies),
-            "variant": f"mean of seeds, s.d. {statistics.stdev(accuracies):.2f}",
-        }
+        accuracy = table.mean_of_seeds([run["student_accuracy"] for run in taken])
         what = f'cold start, preset "{preset}"'
         rows += [
             table.row(f"{what}, time", "s", time_taken, *limit, "1x at most"),

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -117,6 +118,13 @@ def alternate(
                     result["rates"][variant] = earlier + result["rates"].get(variant, [])
             results[name] = result
     return results
+
+
+def need_teacher(dataset: str, file: str) -> None:
+    """Train a LeNet-5 on a TFDS data set into a file, unless it is there."""
+    if not pathlib.Path(file).exists():
+        print("    the teacher", flush=True)
+        run("ours:train", timeout=7200, dataset=dataset, output=file)
 
 
 def rates(call: Callable[[], Any], work: float, seconds: float = 2.0) -> list[float]:

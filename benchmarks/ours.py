@@ -3,9 +3,11 @@
 import pathlib
 from typing import Any
 
+import keras
 import numpy as np
 
 import keras_zskd as zskd
+from benchmarks import networks
 
 # The teacher that ships with the package.
 SHIPPED = pathlib.Path(zskd.__file__).parent / "assets" / "lenet5_mnist.keras"
@@ -25,6 +27,14 @@ def make_generator(
         if precision != "float32":
             raise MissingFeatureError(f"no precision={precision!r} in this version") from None
         return zskd.ImpressionGenerator(teacher, **arguments)
+
+
+def wide_teacher(network: str) -> zskd.Teacher:
+    """An "alexnet" or "resnet18" with random weights, always the same ones."""
+    keras.utils.set_random_seed(0)
+    return zskd.Teacher(
+        {"alexnet": zskd.alexnet, "resnet18": networks.resnet18}[network](), (0.0, 1.0)
+    )
 
 
 class Loop:

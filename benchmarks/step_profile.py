@@ -79,15 +79,9 @@ def training() -> dict[str, Any]:
 
 def wide(network: str) -> dict[str, Any]:
     """The float32 step of `ceiling_share`."""
-    import keras
+    from benchmarks.ours import Loop, make_generator, wide_teacher
 
-    import keras_zskd as zskd
-    from benchmarks import networks
-    from benchmarks.ours import Loop, make_generator
-
-    keras.utils.set_random_seed(0)
-    model = {"alexnet": zskd.alexnet, "resnet18": networks.resnet18}[network]()
-    loop = Loop(make_generator(zskd.Teacher(model, (0.0, 1.0))))
+    loop = Loop(make_generator(wide_teacher(network)))
     return _profile(lambda: loop.run(3), 3)
 
 

@@ -8,8 +8,6 @@ measured at the end and used for nothing else. Fewer impressions and epochs than
 it short.
 """
 
-import pathlib
-import statistics
 import tempfile
 import time
 from typing import Any
@@ -35,9 +33,7 @@ def measure() -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     for dataset in _DATASETS:
         teacher = f"runs/lenet5/teacher_{dataset}.keras"
-        if not pathlib.Path(teacher).exists():
-            print("    the teacher", flush=True)
-            harness.run("ours:train", timeout=7200, dataset=dataset, output=teacher)
+        harness.need_teacher(dataset, teacher)
         for seed in _SEEDS:
             for arm, changed in _ARMS.items():
                 job = {"dataset": dataset, "seed": seed, "changed": changed}
@@ -61,16 +57,13 @@ def _row(
     """An arm beside the one that changes nothing, means over the seeds."""
     plain = next(iter(_ARMS))
     ours, peer = (
-        [run[what] for run in runs if (run["dataset"], run["arm"]) == (dataset, name)]
+        table.mean_of_seeds(
+            [run[what] for run in runs if (run["dataset"], run["arm"]) == (dataset, name)]
+        )
         for name in (arm, plain)
     )
-    sides = (
-        {"median": statistics.mean(side), "variant": f"mean, s.d. {statistics.stdev(side):.2f}"}
-        for side in (ours, peer)
-    )
     compare = "difference" if what == "accuracy" else "ratio"
-    name = f"{arm}, {dataset}, {what}"
-    return table.row(name, unit, next(sides), plain, next(sides), goal, compare)
+    return table.row(f"{arm}, {dataset}, {what}", unit, ours, plain, peer, goal, compare)
 
 
 def student(teacher: str, dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:

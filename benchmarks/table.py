@@ -22,6 +22,12 @@ def fastest(side: dict[str, Any]) -> dict[str, Any]:
     return {**found, "variant": variant, "medians": medians}
 
 
+def mean_of_seeds(values: list[float]) -> dict[str, Any]:
+    """A side of `row` from one value for each seed."""
+    spread = f"mean of seeds, s.d. {statistics.stdev(values):.2f}"
+    return {"median": statistics.mean(values), "variant": spread}
+
+
 def row(
     what: str,
     unit: str,

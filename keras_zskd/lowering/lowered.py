@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_zskd.lowering.blocked import Blocked, average_pool, max_pool
 from keras_zskd.lowering.compiled import compiled_on_cpu
 from keras_zskd.lowering.norms import normalise_response, scale_and_shift
-from keras_zskd.lowering.plan import Plan, is_2x2_pooling, is_channel_norm, is_pointwise, is_rising
+from keras_zskd.lowering.plan import Plan, is_2x2_pooling, is_pointwise, is_rising
 from keras_zskd.models.alexnet import LocalResponseNormalization
 
 
@@ -55,11 +55,17 @@ class Lowered:
         self._plan = Plan(self._graph, compiled, fold=not training)
 
     def weights(self) -> dict[int, tuple[Any, Any]]:
-        """Kernel and bias of each convolution as they are used; what a loop makes once, before it."""
+        """What a loop makes once, before it, by node: factor and summand as they are used.
+
+        Kernel and bias of a convolution, scale and offset of a batch normalisation.
+        """
+        convolutions, norms = self._plan.convolutions, self._plan.norms
         return {
             id(node): self._weights_of(node)
+            if id(node) in convolutions
+            else self._affine_of(node.operation)
             for node in self._plan.nodes
-            if id(node) in self._plan.convolutions
+            if id(node) in convolutions or id(node) in norms
         }
 
     def __call__(self, x: Any, weights: dict[int, tuple[Any, Any]] | None = None) -> list[Any]:
@@ -91,13 +97,13 @@ class Lowered:
             return given[0]
         if id(node) in self._plan.convolutions:
             return self._convolve(node, given[0], *weights[id(node)])
-        if not self.training and is_channel_norm(layer):
-            scale, offset = self._affine_of(layer)
+        if id(node) in self._plan.norms:
             x = tf.cast(_plain(given[0]), layer.compute_dtype)
-            return scale_and_shift(x, scale, offset)
-        if isinstance(layer, LocalResponseNormalization):
+            return scale_and_shift(x, *weights[id(node)])
+        # No subclass: its call may be another.
+        if type(layer) is LocalResponseNormalization:
             settings = (layer.depth_radius, layer.bias, layer.alpha, layer.beta)
-            return normalise_response(_plain(given[0]), *settings)
+            return normalise_response(tf.cast(_plain(given[0]), layer.compute_dtype), *settings)
         if not given or not isinstance(given[0], Blocked):
             if id(node) in self._plan.pooled:
                 given = [Blocked(given[0], 1).reblock(2)]

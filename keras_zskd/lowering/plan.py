@@ -44,6 +44,7 @@ class Plan:
         convolutions: Node id of each convolution that is run here: its geometry on blocks, or None
             where it runs as a plain convolution.
         folded: Node id of a convolution: the batch normalisation that is folded into it.
+        norms: Node ids of the other batch normalisations that run as one multiplication and addition.
         skipped: Node ids that have nothing left to do.
         pooled: Node ids of poolings that run as the maximum of slices also on plain maps.
     """
@@ -60,6 +61,7 @@ class Plan:
         self._compiled = compiled
         self.convolutions: dict[int, BlockConvolution | None] = {}
         self.folded: dict[int, Any] = {}
+        self.norms: set[int] = set()
         self.skipped: set[int] = set()
         self.pooled: set[int] = set()
         for node in reversed(self.nodes):  # A block is as large as what comes behind it wants.
@@ -69,6 +71,8 @@ class Plan:
         layer = node.operation
         if self._compiled and is_2x2_pooling(node):
             self.pooled.add(id(node))
+        if fold and is_channel_norm(layer):
+            self.norms.add(id(node))
         if not _is_plain_convolution(layer):
             return
         reader = self._only_reader(node)
@@ -80,6 +84,7 @@ class Plan:
         ):
             self.folded[id(node)] = reader.operation
             self.skipped.add(id(reader))
+            self.norms.remove(id(reader))
         geometry = self._geometry(node)
         # A strided 1x1 convolution is run here for its gradient, see `lowered._plain_convolution`.
         is_strided = tuple(layer.kernel_size) == (1, 1) and max(layer.strides) > 1
