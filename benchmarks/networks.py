@@ -28,6 +28,25 @@ def resnet18(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) 
     return keras.Model(pixels, logits, name="resnet18")
 
 
+def six_convolutions(
+    num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)
+) -> keras.Model:
+    """A small convolutional network with batch normalization, as tutorials build it for CIFAR-10.
+
+    Pairs of 3x3 convolutions of 32, 64 and 96 channels, each followed by batch normalization and ReLU,
+    2x2 pooling behind each pair; dense 128, dropout, logits.
+    """
+    pixels = keras.Input(input_shape)
+    x = pixels
+    for width in (32, 64, 96):
+        for _ in range(2):
+            x = layers.ReLU()(_convolution(x, width, 3, 1))
+        x = layers.MaxPooling2D()(x)
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    logits = layers.Dense(num_classes)(layers.Dropout(0.3)(x))
+    return keras.Model(pixels, logits, name="six_convolutions")
+
+
 def _convolution(x: Any, width: int, size: int, stride: int) -> Any:
     x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=False)(x)
     return layers.BatchNormalization()(x)

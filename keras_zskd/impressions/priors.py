@@ -69,19 +69,23 @@ class TotalVariation(Prior):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class BatchNormStatistics(Prior):
-    """Activations should have the mean and variance that the teacher's normalisations remember.
+    """Penalizes the distance to the moving statistics of the teacher's batch normalization layers.
 
     `sum over layers of |mu - mu_l|_2 + |sigma^2 - sigma_l^2|_2` (Yin et al., DeepInversion, CVPR 2020,
     equation 4), `mu` and `sigma^2` taken over the `group_size` impressions of a group and the
     positions of the map. DeepInversion takes them over the batch; with fixed groups of consecutive
     impressions the result does not depend on the batch size.
 
+    DeepInversion adds the term once to the mean loss of the batch. Here losses are summed over the
+    impressions, so each impression carries the whole term of its group: a weight means the same as in
+    the paper, whatever the size of the group.
+
     Args:
-        weight: Factor of the penalty.
+        weight: Factor of the penalty. Defaults to 0.5.
         group_size: Impressions per group; batch sizes must be multiples of it.
     """
 
-    def __init__(self, weight: float = 1.0, group_size: int = 20):
+    def __init__(self, weight: float = 0.5, group_size: int = 20):
         super().__init__(weight)
         if group_size < 2:
             raise InputError(f"group_size={group_size} was received; expected 2 or more.")
@@ -92,7 +96,7 @@ class BatchNormStatistics(Prior):
         return teacher.batch_norm_inputs
 
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
-        """See `Prior.penalty`; each impression of a group carries its share."""
+        """See `Prior.penalty`; each impression carries the term of its group."""
         total = tf.zeros((tf.shape(pixels)[0] // self.group_size,))
         for layer, value in zip(teacher.batch_norms, taps, strict=True):
             channels = value.shape[-1]
@@ -100,7 +104,7 @@ class BatchNormStatistics(Prior):
             mean, variance = moments(grouped)
             total += tf.norm(mean - layer.moving_mean + 1e-12, axis=-1)
             total += tf.norm(variance - layer.moving_variance + 1e-12, axis=-1)
-        return tf.repeat(total / self.group_size, self.group_size)
+        return tf.repeat(total, self.group_size)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

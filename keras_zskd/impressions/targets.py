@@ -12,13 +12,16 @@ from keras_zskd.teacher import Teacher
 
 _SALT = 1
 CONCENTRATION_EPSILON = 1e-4
-_TINY = 1e-12
+# Similarities are in [-1, 1]; a spread of float32 rounding is not a difference between classes.
+_ROUNDING = 1e-6
 
 
 def class_similarity(templates: np.ndarray) -> np.ndarray:
     """Cosine similarity of the class templates.
 
-    `C(i, j) = w_i . w_j / (|w_i| |w_j|)` (paper, equation 2; the bias is not used).
+    `C(i, j) = w_i . w_j / (|w_i| |w_j|)` (paper, equation 2; the bias is not used). Where a template is
+    zero, as that of a class that was pruned away, the cosine is not defined: such a class is 1 similar
+    to itself and 0 to every other, like a template at right angles to all.
 
     Args:
         templates: `(D, K)`, one template a column.
@@ -26,28 +29,33 @@ def class_similarity(templates: np.ndarray) -> np.ndarray:
     Returns:
         `(K, K)` in [-1, 1], ones on the diagonal.
     """
-    # A template of a class that was pruned away is 0 and like no other.
-    unit = templates / np.maximum(np.linalg.norm(templates, axis=0, keepdims=True), _TINY)
-    return np.asarray(unit.T @ unit)
+    templates = np.asarray(templates, np.float64)
+    lengths = np.linalg.norm(templates, axis=0, keepdims=True)
+    unit = templates / np.where(lengths > 0, lengths, 1.0)
+    similarity = unit.T @ unit
+    np.fill_diagonal(similarity, 1.0)
+    return np.asarray(similarity)
 
 
 def concentration(similarity: np.ndarray) -> np.ndarray:
-    """Concentrations `alpha^k`: each row of the similarity, min-max normalised.
+    """Concentrations `alpha^k`: each row of the similarity, min-max normalized.
 
-    The class itself gets 1, the least similar class 0; `CONCENTRATION_EPSILON` is added because a
-    Dirichlet distribution needs positive parameters (the value of the released code; the paper
-    names none). Where the released code normalises a second time after scaling by beta, which undoes
-    the scale, we follow the paper: `beta * alpha^k`, both scales in effect.
+    The class itself gets 1, the least similar class 0. A row without differences, where the templates
+    of all classes are parallel, gets 1 everywhere: all classes are as similar as the class itself.
+
+    Where the released code normalizes a second time after scaling by beta, which undoes the scale, we
+    follow the paper: `beta * alpha^k`, both scales in effect.
 
     Args:
         similarity: `(K, K)` from `class_similarity`.
 
     Returns:
-        `(K, K)`, rows in (0, 1].
+        `(K, K)`, rows in [0, 1].
     """
     low = similarity.min(axis=1, keepdims=True)
-    high = similarity.max(axis=1, keepdims=True)
-    return np.asarray((similarity - low) / np.maximum(high - low, _TINY) + CONCENTRATION_EPSILON)
+    spread = similarity.max(axis=1, keepdims=True) - low
+    flat = spread < _ROUNDING
+    return np.asarray(np.where(flat, 1.0, (similarity - low) / np.where(flat, 1.0, spread)))
 
 
 class Targets(Configurable):
@@ -115,8 +123,10 @@ class OneHotTargets(Targets):
 class DirichletTargets(Targets):
     """Soft labels as the teacher might give them: data impressions (Nayak et al., ICML 2019).
 
-    `y ~ Dir(K, beta * alpha^k)` with the concentrations of class k from the similarity of the class
-    templates (paper, section 3.2).
+    `y ~ Dir(K, beta * alpha^k + epsilon)` with the concentrations of class k from the similarity of the
+    class templates (paper, section 3.2). A Dirichlet distribution needs positive parameters, so
+    `epsilon = 0.0001` is added, the value of the released code; the paper gives none. It is added after
+    scaling: the least similar class has the same concentration at every beta.
 
     Args:
         scales: The values of beta, each positive; impressions take turns, class by class, so each
@@ -143,7 +153,8 @@ class DirichletTargets(Targets):
     ) -> np.ndarray:
         """See `Targets.draw`."""
         beta = np.array(self.scales)[(indices // num_classes) % len(self.scales)]
-        log_gammas = randomness.log_gammas(seed, _SALT, indices, beta[:, None] * prepared[labels])
+        concentrations = beta[:, None] * prepared[labels] + CONCENTRATION_EPSILON
+        log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations)
         # A softmax of the logarithms: normalises without leaving log space.
         powers = np.exp(log_gammas - log_gammas.max(axis=-1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

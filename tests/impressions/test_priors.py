@@ -50,7 +50,7 @@ class TestBatchNormStatistics:
                 mean, variance = part.mean(0), part.var(0)
                 total += np.sqrt(((mean - np.asarray(layer.moving_mean)) ** 2).sum())
                 total += np.sqrt(((variance - np.asarray(layer.moving_variance)) ** 2).sum())
-            penalty[start : start + group] = total / group
+            penalty[start : start + group] = total
         return penalty
 
     def test_against_numpy_with_two_layers(self, make_images):
@@ -96,6 +96,18 @@ class TestBatchNormStatistics:
         taps = [teacher.tapped(prior.taps(teacher)[0])(images)]
         np.testing.assert_allclose(prior.penalty(images, taps, teacher), 0.0, atol=1e-5)
 
+    def test_a_weight_means_the_same_for_every_group_size(self, make_teacher, make_images):
+        # Copies of one impression have its statistics, however many of them make a group.
+        teacher = Teacher(make_teacher("batch_norm"), (0, 1))
+        images = tf.repeat(make_images(1), 12, axis=0)
+        found = []
+        for group_size in (2, 3, 12):
+            prior = BatchNormStatistics(group_size=group_size)
+            taps = [teacher.tapped(prior.taps(teacher)[0])(images)]
+            found.append(prior.penalty(images, taps, teacher))
+        np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+        np.testing.assert_allclose(found[0], found[2], rtol=1e-4)
+
     @pytest.mark.parametrize("jit_compile", [False, True])
     def test_gradient_against_that_of_the_plain_formula(self, make_teacher, jit_compile):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
@@ -110,7 +122,7 @@ class TestBatchNormStatistics:
             mean = tf.reduce_mean(grouped, axis=1)
             variance = tf.reduce_mean((grouped - mean[:, None]) ** 2, axis=1)
             total = tf.norm(mean - layer.moving_mean, axis=-1)
-            return tf.repeat((total + tf.norm(variance - layer.moving_variance, axis=-1)) / 3, 3)
+            return tf.repeat(total + tf.norm(variance - layer.moving_variance, axis=-1), 3)
 
         def gradient(penalty, value):
             with tf.GradientTape() as tape:

@@ -42,15 +42,28 @@ class TestClassSimilarity:
 class TestConcentration:
     def test_each_row_is_min_max_normalised(self):
         similarity = np.array([[1.0, 0.5, -1.0], [0.5, 1.0, -0.5], [-1.0, -0.5, 1.0]])
-        expected = np.array([[1, 0.75, 0], [2 / 3, 1, 0], [0, 0.25, 1]]) + CONCENTRATION_EPSILON
+        expected = np.array([[1, 0.75, 0], [2 / 3, 1, 0], [0, 0.25, 1]])
         np.testing.assert_allclose(concentration(similarity), expected, rtol=1e-12)
-        assert CONCENTRATION_EPSILON == 1e-4
 
-    def test_own_class_is_highest_and_all_are_positive(self):
+    def test_a_pruned_class_is_like_no_other(self):
+        templates = np.array([[2.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+        cosine = math.sqrt(0.5)
+        similarity = class_similarity(templates)
+        expected = [[1, 0, cosine], [0, 1, 0], [cosine, 0, 1]]
+        np.testing.assert_allclose(similarity, expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            concentration(similarity), [[1, 0, cosine], [0, 1, 0], [cosine, 0, 1]], rtol=1e-12
+        )
+
+    def test_parallel_templates_are_all_alike(self):
+        templates = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
+        np.testing.assert_array_equal(concentration(class_similarity(templates)), np.ones((3, 3)))
+
+    def test_own_class_is_highest_and_none_is_negative(self):
         templates = np.random.default_rng(1).normal(size=(20, 6))
         alpha = concentration(class_similarity(templates))
         np.testing.assert_array_equal(alpha.argmax(axis=1), np.arange(6))
-        assert alpha.min() > 0
+        assert alpha.min() == 0
 
 
 class TestDirichletDistribution:
@@ -128,7 +141,7 @@ class TestDirichletTargets:
             for k in range(4):
                 drawn = target[(turn == number) & (label == k)]
                 assert len(drawn) == count / 8
-                a = scale * alpha[k]
+                a = scale * alpha[k] + CONCENTRATION_EPSILON
                 mean = a / a.sum()
                 variance = mean * (1 - mean) / (a.sum() + 1)
                 squares = (variance + mean**2).sum()
@@ -172,6 +185,16 @@ class TestDirichletTargets:
         target, _ = DirichletTargets().sample(teacher, 0, np.arange(8))
         assert np.all(np.isfinite(target))
         np.testing.assert_allclose(target.sum(1), 1, atol=1e-5)
+        # The class itself: it is like no other.
+        np.testing.assert_array_equal(target[[2, 6]].argmax(1), [2, 2])
+        assert target[[2, 6], 2].min() > 0.99
+
+    def test_epsilon_is_added_after_scaling(self, teacher):
+        # With beta near 0 only epsilon is left: all classes are equally likely to get the mass.
+        target, _ = DirichletTargets(scales=(1e-12,)).sample(teacher, 0, np.arange(0, 8000, 4))
+        assert target.max(1).mean() > 0.99
+        shares = np.bincount(target.argmax(1), minlength=4) / 2000
+        assert np.all(np.abs(shares - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 2000)), shares
 
     @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
     def test_equal_templates_never_give_nan(self, tiny_teacher):

@@ -1,0 +1,204 @@
+"""Choose default settings without a test split, and keep what was measured.
+
+    python -m benchmarks.tune [--studies=batch_norm_weight,tolerance] [--seeds=0,1,2]
+
+The last 10,000 images of a training split are held out: the teacher is trained on the others, and
+students are measured on the held-out ones. No test split is read. Each student is trained on
+impressions of the default recipe with one setting changed. Its result is written to
+benchmarks/tuning.json as soon as it is finished; the same command continues where it was stopped.
+benchmarks/tuning.md is made from it.
+"""
+
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any
+
+import keras
+import numpy as np
+from absl import app, flags
+
+import keras_zskd as zskd
+from benchmarks.machine import hardware
+from benchmarks.networks import six_convolutions
+from keras_zskd import datasets
+from keras_zskd.methods.zskd import best_recipe
+
+_STUDIES = flags.DEFINE_list("studies", ["batch_norm_weight", "tolerance"], "which ones to run")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one student for each setting and seed")
+_WORK = flags.DEFINE_string("work_dir", "runs/tune", "teachers")
+
+_LOG = pathlib.Path("benchmarks/tuning.json")
+_HELD_OUT = 10_000
+_TEACHER_SEED = 1
+# Of each study: data set, impressions, epochs of the student, and the settings of the generator.
+_STUDY: dict[str, list[tuple[str, int, int, list[dict[str, Any]]]]] = {
+    "batch_norm_weight": [
+        ("cifar10", 6_000, 30, [{"batch_norm_weight": w} for w in (0.05, 0.5, 5.0)]),
+    ],
+    "tolerance": [
+        (dataset, 12_000, 30, [{"tolerance": None}, {"tolerance": 1.0}])
+        for dataset in ("mnist", "fashion_mnist")
+    ],
+}
+
+
+def main(argv: list[str]) -> None:
+    """Run what is missing, then write the tables."""
+    del argv
+    log = json.loads(_LOG.read_text()) if _LOG.exists() else {"teachers": {}, "runs": []}
+    log["hardware"], log["command"] = hardware(), "python -m benchmarks.tune"
+    for study in _STUDIES.value:
+        for dataset, count, epochs, settings in _STUDY[study]:
+            images, labels = _training_split(dataset)
+            teacher = _teacher(dataset, images, labels, log)
+            for seed in map(int, _SEEDS.value):
+                for setting in settings:
+                    key = {"study": study, "dataset": dataset, "seed": seed, "setting": setting}
+                    if any(key.items() <= run.items() for run in log["runs"]):
+                        continue
+                    print(key, flush=True)
+                    result = student(
+                        teacher, images[-_HELD_OUT:], labels[-_HELD_OUT:], seed, count, epochs,
+                        **setting,
+                    )  # fmt: skip
+                    log["runs"].append({**key, **result})
+                    _write(log)
+    _write(log)
+    print(_LOG.with_suffix(".md").read_text())
+
+
+def student(
+    teacher: zskd.Teacher,
+    images: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    count: int,
+    epochs: int,
+    batch_norm_weight: float | None = None,
+    **settings: Any,
+) -> dict[str, float]:
+    """Synthesize with the default recipe but for `settings`, train a student, measure it.
+
+    Args:
+        teacher: The teacher.
+        images: What to measure on.
+        labels: Of the images.
+        seed: Of synthesis, initialization and training.
+        count: Impressions.
+        epochs: Of the training.
+        batch_norm_weight: Weight of `BatchNormStatistics`; default: the library's.
+        **settings: Arguments of `ImpressionGenerator`.
+    """
+    keras.utils.set_random_seed(seed)
+    recipe = best_recipe(zskd.DirichletTargets)
+    if batch_norm_weight is not None:
+        priors = [zskd.TotalVariation(), zskd.BatchNormStatistics(batch_norm_weight)]
+        settings["priors"] = priors
+    generator = zskd.ImpressionGenerator(teacher, **settings)
+    is_lenet = teacher.input_shape[-1] == 1
+    learner = zskd.lenet5_half() if is_lenet else zskd.slim(teacher.original, 0.5)
+    with tempfile.TemporaryDirectory() as directory:
+        begun = time.perf_counter()
+        steps: list[float] = []
+        watch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: steps.append(logs["steps"])
+        )
+        made = generator.generate(count, directory, seed=seed, callbacks=[watch], verbose=0)
+        seconds = time.perf_counter() - begun
+        arrays = made.arrays()
+        distiller = zskd.Distiller(
+            teacher, learner, recipe.temperature, augmentations=recipe.augmentations()
+        )
+        decay = keras.optimizers.schedules.CosineDecay(
+            recipe.learning_rate, epochs * -(-count // recipe.batch_size)
+        )
+        distiller.compile(optimizer=keras.optimizers.Adam(decay))
+        data = made.dataset(recipe.batch_size, seed=seed)
+        distiller.fit(data, epochs=epochs, verbose=0, shuffle=False)
+    is_as_asked = arrays["logits"].argmax(-1) == arrays["target"].argmax(-1)
+    return {
+        "accuracy": _accuracy(learner, images, labels),
+        "gap": round(float(arrays["gap"].mean()), 3),
+        "as_asked": round(float(np.mean(is_as_asked)), 4),
+        "steps": round(float(np.mean(steps)), 2),
+        "synthesis_seconds": round(seconds, 1),
+    }
+
+
+def _training_split(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+    shape = (32, 32, 3) if dataset == "cifar10" else (32, 32, 1)
+    return datasets.load(dataset, "train", shape)
+
+
+def _teacher(
+    dataset: str, images: np.ndarray, labels: np.ndarray, log: dict[str, Any]
+) -> zskd.Teacher:
+    """A teacher that has seen all but the held-out images; trained once."""
+    path = pathlib.Path(_WORK.value) / f"teacher_{dataset}.keras"
+    if not path.exists():
+        keras.utils.set_random_seed(_TEACHER_SEED)
+        is_color = dataset == "cifar10"
+        model = six_convolutions() if is_color else zskd.lenet5()
+        x, y = images[:-_HELD_OUT], labels[:-_HELD_OUT]
+        epochs = 12
+        decay = keras.optimizers.schedules.CosineDecay(2e-3, epochs * -(-len(x) // 128))
+        model.compile(
+            optimizer=keras.optimizers.AdamW(decay, weight_decay=1e-2),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        if is_color:
+            x = np.concatenate([x, x[:, :, ::-1]])
+            y, epochs = np.concatenate([y, y]), epochs // 2
+        model.fit(x, y, batch_size=128, epochs=epochs, verbose=2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
+        log["teachers"][dataset] = {
+            "network": model.name,
+            "seed": _TEACHER_SEED,
+            "accuracy": _accuracy(model, images[-_HELD_OUT:], labels[-_HELD_OUT:]),
+        }
+        _write(log)
+    return zskd.Teacher(str(path), (0.0, 1.0))
+
+
+def _accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
+    answers = model.predict(images, batch_size=1000, verbose=0).argmax(axis=-1)
+    return round(100 * float(np.mean(answers == labels)), 2)
+
+
+def _write(log: dict[str, Any]) -> None:
+    _LOG.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        "# Settings that were chosen by measurement\n",
+        f"`{log['command']}`, {log['hardware']}. Accuracy on the last 10,000 images of the training",
+        "split, which neither teacher nor student has seen; no test split is read. Mean over seeds,",
+        "and the standard deviation where there are several.\n",
+        "| study | data set | teacher | setting | seeds | accuracy | gap (nat) | teacher predicts as "
+        "asked | steps an impression |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in log["runs"]:
+        setting = ", ".join(f"{name}={value}" for name, value in run["setting"].items())
+        teacher = log["teachers"][run["dataset"]]["accuracy"]
+        label = f"| {run['study']} | {run['dataset']} | {teacher} | {setting} |"
+        groups.setdefault(label, []).append(run)
+    for label, runs in groups.items():
+        values = [run["accuracy"] for run in runs]
+        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        gap, asked, steps = (
+            statistics.mean(run[name] for run in runs) for name in ("gap", "as_asked", "steps")
+        )
+        lines.append(
+            f"{label} {len(runs)} | {statistics.mean(values):.2f}{spread} | {gap:.2f} | "
+            f"{asked:.1%} | {steps:.1f} |"
+        )
+    _LOG.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app.run(main, argv=sys.argv)
