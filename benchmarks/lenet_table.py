@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 
+import keras
 from absl import app, flags
 
 import keras_zskd as zskd
@@ -56,6 +57,7 @@ def _run(teacher: pathlib.Path, dataset: str, method: str, seed: int) -> dict[st
     directory = pathlib.Path(_WORK.value) / f"{dataset}_{method}_{seed}"
     shutil.rmtree(directory, ignore_errors=True)  # A timed run starts from nothing.
     begun = time.perf_counter()
+    keras.utils.set_random_seed(seed)  # The student is built here, so here its weights are drawn.
     run = zskd.distill(
         teacher,
         zskd.lenet5_half(),

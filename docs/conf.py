@@ -1,9 +1,17 @@
 """Sphinx configuration; `make docs` builds with warnings as errors."""
 
 import os
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Figures that differ from results/ fail the build; `python docs/generate_figures.py` writes them.
+subprocess.run(
+    [sys.executable, Path(__file__).with_name("generate_figures.py"), "--check"], check=True
+)
 
 project = "keras-zskd"
 author = "The keras-zskd authors"

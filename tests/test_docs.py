@@ -21,14 +21,15 @@ DOCS = ROOT / "docs"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def _load_generator() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_api", DOCS / "generate_api.py")
+def _load(name: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-generate_api = _load_generator()
+generate_api = _load("generate_api")
+generate_figures = _load("generate_figures")
 
 
 def public_names(module: types.ModuleType = keras_zskd) -> list[str]:
@@ -74,6 +75,32 @@ def test_every_public_name_is_in_the_reference(name):
 
 def test_the_reference_is_up_to_date():
     assert generate_api.main(["--check"]) == 0, "run `python docs/generate_api.py`"
+
+
+def test_the_figures_are_those_of_the_results():
+    assert generate_figures.main(["--check"]) == 0, "run `python docs/generate_figures.py`"
+
+
+def test_a_figure_that_was_changed_by_hand_is_found(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "README.md"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "98.82 ± 0.22" in text
+    page.write_text(text.replace("98.82 ± 0.22", "99.82 ± 0.22"), encoding="utf-8")
+    monkeypatch.setattr(generate_figures, "ROOT", tmp_path)
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    monkeypatch.setattr(generate_figures, "FIGURES", {"lenet5": generate_figures.lenet5})
+    page.write_text(
+        re.search(r"<!-- figures: lenet5.*?end of figures -->", page.read_text(), re.S)[0]
+    )
+    assert generate_figures.main(["--check"]) == 1
+    assert "README.md" in capsys.readouterr().err
+    assert generate_figures.main([]) == 0
+    assert "98.82 ± 0.22" in page.read_text(encoding="utf-8")
+
+
+def test_an_unknown_figure_is_refused():
+    with pytest.raises(ValueError, match=r"must be one of .*Received: weather"):
+        generate_figures.filled("<!-- figures: weather -->\n<!-- end of figures -->")
 
 
 @pytest.mark.parametrize("name", public_names())

@@ -1,0 +1,147 @@
+"""Writes the measured figures of README.md and docs/ from results/: `python docs/generate_figures.py`.
+
+A page marks where figures go; what is between the marks is written by the function of that name here:
+
+    <!-- figures: lenet5 -->
+    <!-- end of figures -->
+
+With `--check` nothing is written; the exit code is 1 where a page is not what would be written. The
+documentation does not build then.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+_BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+
+
+def _results(name: str) -> Any:
+    return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
+
+
+def lenet5() -> str:
+    """The README's table of data impressions: results/lenet5.md, less the columns for experts."""
+    table = (ROOT / "results" / "lenet5.md").read_text(encoding="utf-8").splitlines()
+    head = ["data set", "teacher", "student", "int8 student", "minutes, slowest seed", "the paper"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    for dataset, _, teacher, student, int8, _, _, minutes, paper in (
+        row for row in rows if row[1:2] == ["zskd"]
+    ):
+        cells = [teacher, student, int8, minutes.removesuffix(" (slowest)"), paper]
+        lines.append(_line([_TITLES[dataset], *cells]))
+    return "\n".join(lines)
+
+
+def cold_start() -> str:
+    """From the first import to the report in a fresh process: results/bench.json."""
+    rows = {row["what"]: row["ours"] for row in _bench("cold_start")}
+    lines = [
+        "| preset | seconds, median of three seeds | student, mean ± s.d. |",
+        "| --- " * 3 + "|",
+    ]
+    for preset in ("default", "demo"):
+        seconds = rows[f'cold start, preset "{preset}", time']["median"]
+        accuracy = rows[f'cold start, preset "{preset}", accuracy']
+        spread = accuracy["variant"].rsplit(" ", 1)[1]
+        lines.append(_line([preset, f"{seconds:.0f}", f"{accuracy['median']:.2f} ± {spread}"]))
+    return "\n".join(lines)
+
+
+def demo() -> str:
+    """What `make demo` prints last: results/demo.json."""
+    from keras_zskd.tables import results_table
+
+    table = results_table(_results("demo.json"), "demo-run").split("\n\n")[0].strip()
+    return f"```\n{table}\n```"
+
+
+def step_profile() -> str:
+    """How much of a step the matrix products are: results/bench.json."""
+    lines = ["| step | products, ms | whole step, ms | share |", "| --- " * 4 + "|"]
+    for row in _bench("step_profile"):
+        ours, whole = row["ours"]["median"], row["peer"]["median"]
+        what = row["what"].split(":")[0]
+        lines.append(_line([what, f"{ours:,.1f}", f"{whole:,.1f}", f"{ours / whole:.0%}"]))
+    return "\n".join(lines)
+
+
+def distillation() -> str:
+    """Training next to Keras' own means, like for like first: results/bench.json."""
+    lines = ["| ours | compared with | ratio |", "| --- " * 3 + "|"]
+    rows = _bench("distillation")
+    rows.sort(key=lambda row: not row["peer_name"].endswith("fed as ours"))
+    for row in rows:
+        what = row["what"].removeprefix("distillation, ")
+        lines.append(_line([what, row["peer_name"], f"{row['ratio']:.2f}x"]))
+    return "\n".join(lines)
+
+
+def two_workers() -> str:
+    """Several workers on one machine: results/bench.json."""
+    lines = ["| measure | impressions/s |", "| --- " * 2 + "|"]
+    found: dict[str, float] = {}
+    for row in _bench("two_workers"):
+        found |= {"two workers": row["ours"]["median"], row["peer_name"]: row["peer"]["median"]}
+    return "\n".join([*lines, *(_line([name, f"{rate:,.0f}"]) for name, rate in found.items())])
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    figure.__name__: figure
+    for figure in (lenet5, cold_start, demo, step_profile, distillation, two_workers)
+}
+
+
+def _bench(measure: str) -> list[dict[str, Any]]:
+    return list(_results("bench.json")["measures"][measure]["rows"])
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def pages() -> list[Path]:
+    """Every page that may hold figures."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """A page with its figures written anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        if match[2] not in FIGURES:
+            raise ValueError(
+                f"`figures` must be one of {', '.join(FIGURES)}. Received: {match[2]}. Correct the "
+                "name, or add a function to docs/generate_figures.py."
+            )
+        return f"{match[1]}{FIGURES[match[2]]()}\n{match[3]}"
+
+    return _BLOCK.sub(fill, text)
+
+
+def main(argv: list[str]) -> int:
+    """Write the pages, or with `--check` compare them."""
+    stale = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        wanted = filled(text)
+        if wanted != text and "--check" in argv:
+            stale.append(str(page.relative_to(ROOT)))
+        elif wanted != text:
+            page.write_text(wanted, encoding="utf-8")
+    if stale:
+        sys.stderr.write(
+            f"{', '.join(stale)}: figures differ from results/. Run python docs/generate_figures.py"
+            "\n"
+        )
+    return int(bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
