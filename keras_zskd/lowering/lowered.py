@@ -112,7 +112,7 @@ class Lowered:
         maps = given[0]
         if is_2x2_pooling(node):
             maps = maps if maps.block > 1 else maps.reblock(2)
-            is_max = isinstance(layer, keras.layers.MaxPooling2D)
+            is_max = type(layer) is keras.layers.MaxPooling2D
             return max_pool(maps) if is_max else average_pool(maps)
         if is_pointwise(layer) and len(given) == 1:
             maps = maps if maps.activation is None else maps.resolve()

@@ -11,11 +11,17 @@ _MAX_BLOCK = 4
 _FEW_CHANNELS = 16
 # Blocks that multiply by zero more often than this cost more than they save.
 _MAX_WASTE = 3.0
+# Layers and functions are known by what they are, not by a base class or a name: a subclass may
+# compute something else, and so may a user's function that is called `relu`.
 _RISING = {
-    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "sigmoid", "tanh",
-    "hard_sigmoid", "hard_tanh", "log_sigmoid", "softsign",
+    getattr(keras.activations, name)
+    for name in (
+        "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "sigmoid",
+        "tanh", "hard_sigmoid", "hard_tanh", "log_sigmoid", "softsign",
+    )
 }  # fmt: skip
-_POINTWISE = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+_RECTIFIERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+_POINTWISE = (keras.layers.Activation, *_RECTIFIERS)
 # What XLA on a CPU runs at least as fast as TensorFlow does.
 _COMPILES_WELL = (
     *_POINTWISE,
@@ -153,7 +159,7 @@ def compiles_well(model: keras.Model) -> bool:
     return all(
         plan.convolutions.get(id(node)) is not None
         or is_2x2_pooling(node)
-        or isinstance(node.operation, _COMPILES_WELL)
+        or type(node.operation) in _COMPILES_WELL
         for node in plan.nodes
     )
 
@@ -161,7 +167,7 @@ def compiles_well(model: keras.Model) -> bool:
 def is_2x2_pooling(node: Any) -> bool:
     """Whether a node is a 2x2 pooling of stride 2 over an even height and width."""
     layer = node.operation
-    if not isinstance(layer, keras.layers.MaxPooling2D | keras.layers.AveragePooling2D):
+    if type(layer) not in (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D):
         return False
     height, width = node.input_tensors[0].shape[1:3]
     return (
@@ -174,25 +180,25 @@ def is_2x2_pooling(node: Any) -> bool:
 
 def is_channel_norm(layer: Any) -> bool:
     """Whether a layer is a batch normalisation over the last axis of what it gets."""
-    if not isinstance(layer, keras.layers.BatchNormalization):
+    if type(layer) is not keras.layers.BatchNormalization:
         return False
     return layer.axis in (-1, layer.input_spec.ndim - 1)
 
 
 def is_pointwise(layer: Any) -> bool:
-    """Whether a layer is an activation that looks at each value by itself."""
-    name = getattr(getattr(layer, "activation", None), "__name__", "")
-    return isinstance(layer, _POINTWISE) and (
-        name in _RISING or not isinstance(layer, keras.layers.Activation)
+    """Whether a layer is an activation that looks at each value alone."""
+    return type(layer) in _RECTIFIERS or (
+        type(layer) is keras.layers.Activation and is_rising(layer)
     )
 
 
 def is_rising(layer: Any) -> bool:
     """Whether the activation of a layer never falls, so that it may wait until after a maximum."""
-    if isinstance(layer, keras.layers.ReLU | keras.layers.LeakyReLU | keras.layers.ELU):
+    if type(layer) in _RECTIFIERS:
         slopes = (getattr(layer, name, 0) for name in ("negative_slope", "alpha"))
         return not getattr(layer, "threshold", 0) and all(slope >= 0 for slope in slopes)
-    return getattr(getattr(layer, "activation", None), "__name__", "") in _RISING
+    activation = getattr(layer, "activation", None)
+    return any(activation is known for known in _RISING)
 
 
 def _is_plain_convolution(layer: Any) -> bool:

@@ -560,3 +560,58 @@ class TestTraining:
         Lowered(model, compiled=compiled)(_images(model))
         for now, then in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(now, then)
+
+
+def relu(x):
+    """A user's function with the name of a standard one."""
+    return tf.nn.relu(x) - 0.5 * tf.square(x)
+
+
+def tanh(x):
+    return 0.1 * tf.math.sin(3.0 * x)
+
+
+class _OwnNormalization(layers.BatchNormalization):
+    def call(self, x, training=None, mask=None):
+        return 2.0 * super().call(x, training=training, mask=mask) + 1.0
+
+
+class _OwnMaxPooling(layers.MaxPooling2D):
+    def call(self, x):
+        return -super().call(-x)
+
+
+class _OwnAveragePooling(layers.AveragePooling2D):
+    def call(self, x):
+        return 3.0 * super().call(x)
+
+
+class _OwnReLU(layers.ReLU):
+    def call(self, x):
+        return -super().call(x)
+
+
+_OWN = {
+    "batch_normalization": lambda: ["linear", _OwnNormalization(), "relu", layers.MaxPooling2D()],
+    "max_pooling": lambda: ["relu", _OwnMaxPooling()],
+    "average_pooling": lambda: ["relu", _OwnAveragePooling(2)],
+    "relu_layer": lambda: ["linear", _OwnReLU(), layers.MaxPooling2D()],
+    "function_relu": lambda: [relu, layers.MaxPooling2D()],
+    "function_tanh": lambda: [tanh, layers.MaxPooling2D()],
+    "activation_relu": lambda: ["linear", layers.Activation(relu), layers.MaxPooling2D()],
+    "activation_tanh": lambda: ["linear", layers.Activation(tanh), layers.MaxPooling2D()],
+}
+
+
+@pytest.mark.parametrize("kind", _OWN)
+def test_a_layer_or_function_of_ones_own_is_computed_as_it_is(kind, compiled):
+    activation, *behind = _OWN[kind]()
+    pixels = keras.Input((16, 16, 1))
+    x = layers.Conv2D(4, 5, padding="same", activation=activation)(pixels)
+    for layer in behind:
+        x = layers.Activation(layer)(x) if isinstance(layer, str) else layer(x)
+    model = _randomised(keras.Model(pixels, layers.Dense(3)(layers.Flatten()(x))))
+    images = np.random.default_rng(1).random((BATCH, 16, 16, 1)).astype("float32")
+    expected = model(images, training=False).numpy()
+    (found,) = Lowered(model, compiled=compiled)(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
