@@ -33,6 +33,10 @@ _MAX_LOADED = 2_000
 _BATCH_SIZE = 256
 
 
+class FormatError(InputError):
+    """The model has no form in the format that was asked for."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ExportResult:
     """What was written, and what came of executing it.
@@ -86,6 +90,7 @@ def export(
 
     Raises:
         InputError: If model, path, format or calibration cannot be used, or a package is missing.
+        FormatError: If the model has no form in this format; an `InputError` too.
         RuntimeError: If a float32 file answers differently from the Keras model; it is not kept.
 
     Example:
@@ -262,7 +267,7 @@ def _converted(model: keras.Model, calibration: np.ndarray | None) -> bytes:
         except Exception as error:  # The converter raises many kinds for one thing: it cannot.
             flex = re.search(r"(?:TF Select|Custom|Flex) ops: ([\w, ]+)", str(error))
             found = f"needs {flex[1].strip()}" if flex else f"stopped it: {_first_line(error)}"
-            raise InputError(
+            raise FormatError(
                 f"Model {model.name!r} has no LiteRT form of builtin operators only ({found}); "
                 "replace that layer, or export as saved_model."
             ) from error
@@ -275,7 +280,7 @@ def _converted(model: keras.Model, calibration: np.ndarray | None) -> bytes:
             # The converter slips a dequantised operator between two quantised ones without a word,
             # as it does for local response normalisation, which has no integer kernel.
             names = ", ".join(sorted(name for name in floating if name[:4] != "tfl.")) or "a part"
-            raise InputError(
+            raise FormatError(
                 f"Model {model.name!r} has no full-integer form: LiteRT would compute {names} in "
                 "float32; export it as litert, or use a student without that layer."
             )

@@ -6,10 +6,13 @@ nodes come along as Keras itself brings them.
 """
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_zskd.errors import InputError
 
@@ -53,6 +56,31 @@ def inline(
     return _as_model(
         model, lambda x: _replay(model, x, copy_once, lambda layer, *a, **k: layer(*a, **k))
     )
+
+
+def fingerprint(model: keras.Model) -> str:
+    """A short hash of a model's layers and weights, with nested models opened.
+
+    Names are left out: Keras numbers layers by process. Another configuration, another order of the
+    layers or another weight gives another fingerprint.
+    """
+    digest = hashlib.sha256()
+    for layer in inline(model, share_layer).layers:
+        try:
+            config = _without_names(layer.get_config())
+        except NotImplementedError:  # A layer of the user's own that cannot be saved.
+            config = {}
+        line = json.dumps([type(layer).__name__, config], sort_keys=True, default=str)
+        digest.update(line.encode())
+        for value in layer.get_weights():
+            digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _without_names(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {key: _without_names(value) for key, value in config.items() if key != "name"}
+    return [_without_names(value) for value in config] if isinstance(config, list) else config
 
 
 def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:

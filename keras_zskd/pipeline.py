@@ -1,10 +1,9 @@
 """The whole of it: teacher in, deployable student out; every stage resumable."""
 
-import contextlib
+import dataclasses
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -19,7 +18,8 @@ from keras_zskd.evaluation.attention import attention_maps
 from keras_zskd.evaluation.evaluate import evaluate
 from keras_zskd.evaluation.model_card import write_model_card
 from keras_zskd.evaluation.report import write_report
-from keras_zskd.export import export
+from keras_zskd.export import FormatError, export
+from keras_zskd.graph import clone_layer, fingerprint
 from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.litert import LiteRTModel
 from keras_zskd.methods import METHODS, Recipe, get_recipe
@@ -57,7 +57,7 @@ def distill(
 
     Args:
         teacher: A `Teacher`, a Keras classifier, or the path of one.
-        student: A width in (0, 1] for `slim`, a Keras classifier (trained in place), or a path.
+        student: A width in (0, 1] for `slim`, a Keras classifier (a copy of it is trained), or a path.
         method: A name of `METHODS`.
         output_dir: The run directory; new, empty, or of the same call. DESIGN of its files:
             run.json, impressions/, student.keras, student/ (SavedModel), student.tflite,
@@ -105,19 +105,18 @@ def distill(
             "num_impressions": count if recipe.synthesis else 0,
             "epochs": epochs,
             "student": learner.count_params(),
+            "student_fingerprint": fingerprint(learner),
             "teacher": teacher.describe(),
+            "teacher_fingerprint": fingerprint(teacher.model),
             "training_dataset": training_dataset,
         },
     )
-    directory = record.directory
     impressions = None
     if recipe.synthesis is not None:
         impressions = _synthesize(teacher, recipe, count, seed, record, verbose)
-    _train(
-        teacher, learner, recipe, impressions, training_dataset, data_dir, epochs, record, verbose
-    )
-    learner = load_model(directory / "student.keras", unsafe=True)
-    _measure(teacher, learner, impressions, dataset, real, record)
+    inputs = _inputs(teacher, impressions, training_dataset, data_dir)
+    _train(teacher, learner, recipe, inputs, epochs, record, verbose)
+    _measure(teacher, learner, inputs, dataset, real, record)
     _report(teacher, learner, impressions, record)
     return record.run
 
@@ -129,7 +128,50 @@ def _student(teacher: Teacher, student: Any, unsafe: bool) -> keras.Model:
     elif isinstance(student, str | os.PathLike):
         student = load_model(student, unsafe=unsafe)
     check_student(teacher, student)
-    return student
+    # The caller's model stays as it is, and the same call again is for the same student.
+    copy = keras.models.clone_model(student, clone_function=clone_layer)
+    copy.set_weights(student.get_weights())
+    return copy
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """What the student learns from, and what is kept from it.
+
+    Attributes:
+        seen: Arrays for `batches`.
+        held_out: `(N, *input_shape)`, never trained on and not of a test split.
+        calibration: What int8 is calibrated on.
+        kind: "impressions" or "training images".
+    """
+
+    seen: Any
+    held_out: np.ndarray
+    calibration: Any
+    kind: str
+
+
+def _inputs(
+    teacher: Teacher,
+    impressions: TransferSet | None,
+    training_dataset: str | None,
+    data_dir: str | None,
+) -> _Inputs:
+    """The one split into what is seen and what is held out."""
+    if impressions is None:
+        x, y = datasets.load(
+            training_dataset or "", "train", teacher.input_shape, teacher.input_range, data_dir
+        )
+        seen = len(x) - _num_held_out(len(x))
+        return _Inputs((x[:seen], y[:seen]), x[seen:], x[seen:], "training images")
+    total = impressions.num_impressions
+    seen = total - _num_held_out(total)
+    arrays = impressions.part(0, seen, "image", "logits")
+    return _Inputs(arrays, impressions.images(seen, total), impressions, "impressions")
+
+
+def _num_held_out(total: int) -> int:
+    return min(_HELD_OUT, total // 10)
 
 
 def _synthesize(
@@ -152,34 +194,22 @@ def _train(
     teacher: Teacher,
     student: keras.Model,
     recipe: Recipe,
-    impressions: TransferSet | None,
-    training_dataset: str | None,
-    data_dir: str | None,
+    inputs: _Inputs,
     epochs: int,
     record: RunRecord,
     verbose: Any,
 ) -> None:
     path = record.directory / "student.keras"
     if path.exists():
+        # Weights only: the layers are the caller's, and no code is read from the file.
+        student.load_weights(path)
         return
     logs = str(record.directory / "logs" / "distillation")
     watching: list[Any] = [keras.callbacks.TensorBoard(logs), keras.callbacks.TerminateOnNaN()]
-    if impressions is not None:
-        total = impressions.num_impressions
-        held_out = min(_HELD_OUT, total // 10)
-        data = impressions.dataset(
-            recipe.batch_size, seed=record.run["seed"], stop=total - held_out
-        )
-        size = total - held_out
-        if held_out:
-            images = impressions.images(total - held_out, total)
-            watching.insert(0, callbacks.HeldOutAgreement(images, teacher))
-    else:
-        x, y = datasets.load(
-            training_dataset or "", "train", teacher.input_shape, teacher.input_range, data_dir
-        )
-        size = len(x)
-        data = batches((x, y), recipe.batch_size, seed=record.run["seed"])
+    if len(inputs.held_out):
+        watching.insert(0, callbacks.HeldOutAgreement(inputs.held_out, teacher))
+    data = batches(inputs.seen, recipe.batch_size, seed=record.run["seed"])
+    size = len(keras.tree.flatten(inputs.seen)[0])
     # Removed by Keras when the training ends; what an interrupted run goes on from.
     watching.append(keras.callbacks.BackupAndRestore(str(record.directory / ".backup")))
     rate: Any = recipe.learning_rate
@@ -241,86 +271,85 @@ def _training_config(recipe: Recipe, epochs: int) -> dict[str, Any]:
 def _measure(
     teacher: Teacher,
     student: keras.Model,
-    impressions: TransferSet | None,
+    inputs: _Inputs,
     dataset: str | None,
     real: tuple[np.ndarray, np.ndarray] | None,
     record: RunRecord,
 ) -> None:
     """Export the student, then put teacher, student and int8 student side by side."""
     directory = record.directory
-    labels = None
-    if real is not None:
-        images, labels = real
-    elif impressions is not None:
-        total = impressions.num_impressions
-        images = impressions.images(max(0, total - _HELD_OUT), total)
-    else:
-        images = np.zeros((0, *teacher.input_shape), np.float32)
-    calibration: Any = impressions if impressions is not None else images
+    images, labels = (inputs.held_out, None) if real is None else real
     with record.timed("export"):
         files = {
-            name: export(student, directory / file, format, calibration, teacher.input_range)
+            name: _exported(student, directory / file, format, inputs.calibration, teacher)
             for name, file, format in (
                 ("SavedModel", "student", "saved_model"),
                 ("LiteRT float32", "student.tflite", "litert"),
                 ("LiteRT int8", "student_int8.tflite", "litert_int8"),
             )
         }
-    record.update(
-        "export",
-        files={
-            name: {
-                "file": pathlib.Path(result.path).name,
-                "bytes": result.bytes,
-                "agreement": result.agreement,
-                "max_abs_difference": result.max_abs_difference,
-                "num_checked": result.num_checked,
-            }
-            for name, result in files.items()
-        },
-    )
-    float_model = LiteRTModel(directory / "student.tflite")
-    int8_model = LiteRTModel(directory / "student_int8.tflite")
-    parameters = student.count_params()
-    with record.timed("evaluation"), _teacher_file(teacher) as teacher_file:
-        measured = [
-            evaluate(teacher, model, images, labels) if len(images) else {}
-            for model in (teacher, student, int8_model)
-        ]
-        rows = [
-            _row("teacher", measured[0], teacher.num_parameters, teacher_file),
-            _row("student", measured[1], parameters, float_model),
-            _row("student int8", measured[2], parameters, int8_model),
-        ]
+    record.update("export", files=files)
+    with record.timed("evaluation"), tempfile.TemporaryDirectory() as scratch:
+        # The teacher as a LiteRT file, so that sizes and times are of one kind.
+        teacher_file = pathlib.Path(scratch) / "teacher.tflite"
+        rows: list[dict[str, Any]] = []
+        fidelity: dict[str, float] = {}
+        for name, model, path, facts in (
+            (
+                "teacher",
+                teacher,
+                teacher_file,
+                _exported(teacher.model, teacher_file, "litert", None, teacher),
+            ),
+            ("student", student, directory / "student.tflite", files["LiteRT float32"]),
+            ("student int8", None, directory / "student_int8.tflite", files["LiteRT int8"]),
+        ):
+            file = None if "error" in facts else LiteRTModel(path)
+            measurable = file if model is None else model
+            is_measured = measurable is not None and len(images) > 0
+            measured = evaluate(teacher, measurable, images, labels) if is_measured else {}
+            fidelity = measured if name == "student" else fidelity
+            parameters = teacher.num_parameters if name == "teacher" else student.count_params()
+            rows.append(_row(name, measured, parameters, file, facts))
+    kept = f"{len(images)} held-out {inputs.kind}"
     record.update(
         "results",
         rows=rows,
         measured_on=f"{dataset} (test, {len(images)} images)"
         if labels is not None
-        else f"{len(images)} held-out impressions; accuracy is not known without data",
-        fidelity=measured[1],
+        else f"{kept}; accuracy is not known without data",
+        fidelity=fidelity,
     )
 
 
-@contextlib.contextmanager
-def _teacher_file(teacher: Teacher) -> Iterator[LiteRTModel]:
-    """The teacher as a LiteRT file, so that sizes and times are of one kind; gone afterwards."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = os.path.join(scratch, "teacher.tflite")
-        export(teacher.model, path, "litert", None, teacher.input_range)
-        yield LiteRTModel(path)
+def _exported(
+    model: keras.Model, path: pathlib.Path, format: str, calibration: Any, teacher: Teacher
+) -> dict[str, Any]:
+    """What became of a file: facts, or the "error" where the model has no such form."""
+    try:
+        result = export(model, path, format, calibration, teacher.input_range)
+    except FormatError as error:
+        path.unlink(missing_ok=True)  # Of an earlier call, before the student changed.
+        return {"file": path.name, "error": str(error)}
+    facts = dataclasses.asdict(result)
+    return {"file": path.name, **{k: v for k, v in facts.items() if k not in ("path", "format")}}
 
 
 def _row(
-    name: str, measured: dict[str, float], parameters: int, file: LiteRTModel
+    name: str,
+    measured: dict[str, float],
+    parameters: int,
+    file: LiteRTModel | None,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "model": name,
         "accuracy": measured.get("student_accuracy"),
         "agreement": measured.get("agreement"),
         "parameters": parameters,
-        "bytes": os.path.getsize(file.path),
-        "ms_per_image": file.milliseconds_per_image(),
+        "bytes": None if file is None else os.path.getsize(file.path),
+        "ms_per_image": None if file is None else file.milliseconds_per_image(),
+        **{key: value for key, value in facts.items() if key == "error"},
     }
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -19,12 +20,16 @@ def results_table(run: dict[str, Any], output_dir: str) -> str:
         f"{'':<14}{'accuracy':>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}",
     ]
     for row in results["rows"]:
-        accuracy = "unknown" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
-        agreement = "unknown" if row["agreement"] is None else f"{row['agreement']:.2%}"
+        unknown = "-" if "error" in row else "unknown"
+        accuracy = unknown if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        agreement = unknown if row["agreement"] is None else f"{row['agreement']:.2%}"
+        size = "-" if row["bytes"] is None else f"{row['bytes']:,}"
+        speed = "-" if row["ms_per_image"] is None else f"{row['ms_per_image']:.3f}"
         lines.append(
             f"{row['model']:<14}{accuracy:>10}{agreement:>11}{row['parameters']:>12,}"
-            f"{row['bytes']:>10,}{row['ms_per_image']:>10.3f}"
+            f"{size:>10}{speed:>10}"
         )
+    lines += missing_files(results["rows"])
     seconds = sum(stage.get("seconds", 0.0) for stage in run.values() if isinstance(stage, dict))
     where = pathlib.Path(output_dir)
     return "\n".join(
@@ -34,6 +39,11 @@ def results_table(run: dict[str, Any], output_dir: str) -> str:
             f"TensorBoard: tensorboard --logdir {where / 'logs'}",
         ]
     )
+
+
+def missing_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each row of a run's results that has no LiteRT file."""
+    return [f"No LiteRT file of {row['model']}: {row['error']}" for row in rows if "error" in row]
 
 
 def pairs_table(pairs: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import keras_zskd as zskd
-from keras_zskd import pipeline
+from keras_zskd import cli, datasets, pipeline
+from keras_zskd.models.alexnet import LocalResponseNormalization
 
 FILES = {
     "run.json",
@@ -25,7 +26,8 @@ FILES = {
 
 def small_run(teacher, directory, **changes):
     settings = {"num_impressions": 40, "epochs": 2, "input_range": (0.0, 1.0), "verbose": 0}
-    return zskd.distill(teacher, 0.5, "zskd", directory, **{**settings, **changes})
+    settings |= {"student": 0.5, "method": "zskd"}
+    return zskd.distill(teacher, output_dir=directory, **{**settings, **changes})
 
 
 def test_a_run_leaves_every_file_and_a_table(tiny_teacher, tmp_path):
@@ -94,3 +96,172 @@ def test_a_failing_picture_does_not_cost_the_run(tiny_teacher, tmp_path, monkeyp
     monkeypatch.setattr(pipeline, "attention_maps", broken)
     small_run(tiny_teacher, tmp_path / "run")
     assert "no attention today" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.fixture
+def splits(monkeypatch):
+    """Two splits of different brightness, and what is read, trained on and calibrated on."""
+    rng = np.random.default_rng(0)
+    bounds = {"train": (60, 0.0, 0.4), "test": (20, 0.6, 1.0)}
+    pixels = {
+        name: rng.uniform(low, high, (count, 8, 8, 1)).astype("float32")
+        for name, (count, low, high) in bounds.items()
+    }
+    seen = {"read": [], "trained": [], "calibrated": []}
+
+    def load(name, split, *arguments, **settings):
+        seen["read"].append(split)
+        return pixels[split], np.arange(len(pixels[split])) % 4
+
+    batches, export = pipeline.batches, pipeline.export
+
+    def watched_batches(arrays, *arguments, **settings):
+        seen["trained"].append(keras.tree.flatten(arrays)[0])
+        return batches(arrays, *arguments, **settings)
+
+    def watched_export(model, path, format, calibration, *arguments):
+        if format == "litert_int8":
+            seen["calibrated"].append(calibration)
+        return export(model, path, format, calibration, *arguments)
+
+    monkeypatch.setattr(datasets, "load", load)
+    monkeypatch.setattr(pipeline, "batches", watched_batches)
+    monkeypatch.setattr(pipeline, "export", watched_export)
+    return {**seen, **pixels}
+
+
+@pytest.mark.parametrize("dataset", [None, "real"])
+def test_real_data_is_split_once_and_the_test_split_only_measures(
+    tiny_teacher, tmp_path, splits, dataset
+):
+    run = small_run(
+        tiny_teacher,
+        tmp_path / "run",
+        method="hinton",
+        num_impressions=None,
+        training_dataset="real",
+        dataset=dataset,
+    )
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES - {"impressions"}
+    (trained,), (calibrated,) = splits["trained"], splits["calibrated"]
+    np.testing.assert_array_equal(trained, splits["train"][:54])
+    np.testing.assert_array_equal(calibrated, splits["train"][54:])
+    if dataset is None:
+        assert "test" not in splits["read"]
+        assert run["results"]["measured_on"].startswith("6 held-out training images")
+    else:
+        assert sorted(splits["read"]) == ["test", "train"]
+        assert run["results"]["measured_on"] == "real (test, 20 images)"
+
+
+@pytest.mark.parametrize("method", ["zskd", "class_impressions"])
+def test_zero_shot_methods_read_no_data_but_to_measure(tiny_teacher, tmp_path, splits, method):
+    small_run(tiny_teacher, tmp_path / "without", method=method)
+    assert splits["read"] == []
+    small_run(tiny_teacher, tmp_path / "with", method=method, dataset="real")
+    assert splits["read"] == ["test"]
+    assert all(isinstance(used, zskd.TransferSet) for used in splits["calibrated"])
+
+
+def test_what_is_measured_on_was_not_trained_on(tiny_teacher, tmp_path, splits, monkeypatch):
+    measured = []
+    evaluate = pipeline.evaluate
+
+    def watched(teacher, student, images, labels):
+        measured.append(images)
+        return evaluate(teacher, student, images, labels)
+
+    monkeypatch.setattr(pipeline, "evaluate", watched)
+    run = small_run(tiny_teacher, tmp_path / "run")
+    images = zskd.TransferSet(tmp_path / "run" / "impressions").arrays()["image"]
+    (trained,) = splits["trained"]
+    np.testing.assert_array_equal(trained, images[:36])
+    for held_out in measured:
+        np.testing.assert_array_equal(held_out, images[36:])
+    assert run["results"]["measured_on"].startswith("4 held-out impressions")
+
+
+def _student(units, seed=0):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(units)]
+    return keras.Sequential([*layers, keras.layers.Dense(4)])
+
+
+def test_another_student_or_teacher_is_another_run(make_teacher, tmp_path):
+    def run(teacher, student):
+        return zskd.distill(
+            teacher, student, "zskd", tmp_path / "run", num_impressions=40, epochs=1,
+            input_range=(0.0, 1.0), verbose=0,
+        )  # fmt: skip
+
+    teacher, student = make_teacher("logits"), _student(3)
+    before = student.get_weights()
+    first = run(teacher, student)
+    np.testing.assert_array_equal(student.get_weights()[0], before[0])
+    # The same student, and one of the same numbers in a new object: the same run, not trained again.
+    assert run(teacher, _student(3))["distillation"] == first["distillation"]
+    with pytest.raises(zskd.InputError, match="student_fingerprint"):
+        run(teacher, _student(3, seed=1))
+    with pytest.raises(zskd.InputError, match="teacher_fingerprint"):
+        run(make_teacher("logits", seed=1), student)
+
+
+def test_a_finished_student_with_a_lambda_is_read_without_running_code(tiny_teacher, tmp_path):
+    student = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Lambda(lambda x: 2.0 * x),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4),
+        ]
+    )
+    first = small_run(tiny_teacher, tmp_path / "run", student=student)
+    again = small_run(tiny_teacher, tmp_path / "run", student=student)
+    assert again["results"]["fidelity"] == first["results"]["fidelity"]
+
+
+def test_a_format_that_a_student_cannot_have_costs_that_format_only(tiny_teacher, tmp_path, capsys):
+    pixels = keras.Input((8, 8, 1))
+    x = keras.layers.LayerNormalization()(keras.layers.Conv2D(4, 3)(pixels))
+    x = LocalResponseNormalization()(keras.layers.ReLU()(x))
+    student = keras.Model(pixels, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    for name, model in (("teacher", tiny_teacher), ("student", student)):
+        model.save(tmp_path / f"{name}.keras")
+    code = cli.main(
+        [
+            "keras-zskd", "distill", f"--teacher={tmp_path}/teacher.keras",
+            f"--student={tmp_path}/student.keras", "--input_range=0,1", "--num_impressions=40",
+            "--epochs=1", f"--output_dir={tmp_path}/run",
+        ]
+    )  # fmt: skip
+    assert code == 0
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    rows = {row["model"]: row for row in run["results"]["rows"]}
+    sentence = rows["student int8"]["error"]
+    assert "no full-integer form" in sentence
+    assert rows["student int8"]["bytes"] is None
+    assert rows["student"]["agreement"] is not None
+    assert not (tmp_path / "run" / "student_int8.tflite").exists()
+    assert f"No LiteRT file of student int8: {sentence}" in capsys.readouterr().out
+    assert "no full-integer form" in (tmp_path / "run" / "report.html").read_text()
+    assert sentence in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_a_teacher_and_a_student_without_any_litert_form_still_end(
+    tiny_teacher, tmp_path, monkeypatch
+):
+    export = pipeline.export
+
+    def refuse(model, path, format, *arguments):
+        if format == "litert":
+            raise pipeline.FormatError("no form today")
+        return export(model, path, format, *arguments)
+
+    small_run(tiny_teacher, tmp_path / "run")
+    monkeypatch.setattr(pipeline, "export", refuse)
+    run = small_run(tiny_teacher, tmp_path / "run")
+    errors = {row["model"]: row.get("error") for row in run["results"]["rows"]}
+    assert errors == {"teacher": "no form today", "student": "no form today", "student int8": None}
+    assert not (tmp_path / "run" / "student.tflite").exists()  # That of the first call is gone.
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "No LiteRT file of teacher: no form today" in card

@@ -168,7 +168,9 @@ def _record(run: Mapping[str, Any]) -> str:
     }
     times = {stage: duration_text(value) for stage, value in stage_seconds(run).items()}
     files = {
-        name: f"{facts['file']}, {bytes_text(facts['bytes'])}; names the class of the Keras "
+        name: facts["error"]
+        if "error" in facts
+        else f"{facts['file']}, {bytes_text(facts['bytes'])}; names the class of the Keras "
         f"student for {percent_text(facts['agreement'])} of {facts['num_checked']:,} inputs"
         for name, facts in run.get("export", {}).get("files", {}).items()
     }

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from keras_zskd.tables import missing_files
+
 
 def needs_data(run: Mapping[str, Any]) -> bool:
     """Whether the student of this run was trained on real data."""
@@ -32,6 +34,7 @@ def measurement_text(run: Mapping[str, Any]) -> str:
         "Agreement: share of these images on which a model names the teacher's class. Size and "
         "time: of the LiteRT file, one image at a time, one thread. A dash: not measured."
     )
+    said += missing_files(run.get("results", {}).get("rows", []))
     return " ".join(said)
 
 

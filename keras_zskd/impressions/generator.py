@@ -1,8 +1,6 @@
 """`ImpressionGenerator`: targets and priors in, transfer set out."""
 
 import contextlib
-import hashlib
-import json
 import math
 import os
 import time
@@ -14,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.errors import InputError
+from keras_zskd.graph import fingerprint
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.engine import PixelEngine
@@ -253,7 +252,7 @@ class ImpressionGenerator:
         serialize = keras.saving.serialize_keras_object
         engine = self.engine
         return {
-            "teacher": fingerprint(self.teacher),
+            "teacher": fingerprint(self.teacher.model),
             "input_shape": list(self.teacher.input_shape),
             "input_range": list(self.teacher.input_range),
             "num_classes": self.teacher.num_classes,
@@ -289,18 +288,6 @@ class ImpressionGenerator:
                 "(replicas times the group size of the priors)."
             )
         return batch_size
-
-
-def fingerprint(teacher: Teacher) -> str:
-    """A short hash of the teacher's layers and weights: another teacher has other impressions."""
-    digest = hashlib.sha256()
-    for layer in teacher.model.layers:
-        config = {key: value for key, value in layer.get_config().items() if key != "name"}
-        line = json.dumps([type(layer).__name__, config], sort_keys=True, default=str)
-        digest.update(line.encode())
-    for value in teacher.model.get_weights():
-        digest.update(np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _logs(batch: dict[str, np.ndarray]) -> dict[str, float]:

@@ -97,19 +97,19 @@ class TransferSet:
         stop = self.num_impressions if stop is None else stop
         if stop - start < 1:
             raise InputError(f"No impressions between {start} and {stop} in {self.directory!r}.")
-        arrays = self._range(start, stop, "image", "logits")
+        arrays = self.part(start, stop, "image", "logits")
         return batches(arrays, batch_size, seed if shuffle else None)
 
     def images(self, start: int, stop: int) -> np.ndarray:
         """Images of the impressions from `start` to `stop`, `(stop - start, *input_shape)`."""
-        return self._range(start, stop, "image")["image"]
+        return self.part(start, stop, "image")["image"]
 
     def arrays(self, limit: int | None = None) -> dict[str, np.ndarray]:
         """All features of the first `limit` impressions (default: all), as arrays."""
         count = self.num_impressions if limit is None else min(limit, self.num_impressions)
-        return self._range(0, count)
+        return self.part(0, count)
 
-    def _range(self, start: int, stop: int, *names: str) -> dict[str, np.ndarray]:
+    def part(self, start: int, stop: int, *names: str) -> dict[str, np.ndarray]:
         """The named features (default: all) from `start` to `stop`, as arrays."""
         data = self.read(*names).skip(start).take(stop - start).batch(_READ_AT_ONCE)
         held: dict[str, np.ndarray] = {}
