@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The benchmarks are no part of the package that is installed.
 sys.path.append(str(ROOT))
 
-from benchmarks import bench, harness, machine, networks, synthesis_lenet5, table
+from benchmarks import bench, distillation, harness, machine, networks, synthesis_lenet5, table
 
 MACHINE = {
     "hardware": "a processor, 2 cores, no accelerator",
@@ -208,3 +208,32 @@ def test_one_update_is_told_from_another():
     one_image_apart[0] += 1.0
     assert synthesis_lenet5.compare(one_image_apart, ours)["same_update"]
     assert not synthesis_lenet5.compare(ours + 1e-3, ours)["same_update"]
+
+
+def test_distillation_is_compared_like_for_like_first(monkeypatch):
+    names = ("ours augmented", "keras.distillation.Distiller", "ours cached")
+    results = {
+        name: {
+            "rates": {
+                "arrays": [100.0 * number],
+                "tf.data": [110.0 * number],
+                "batches": [120.0 * number],
+                "batches, 8 steps a call": [150.0 * number],
+            }
+        }
+        for number, name in enumerate(names, 1)
+    }
+    results["Model.fit on cached logits"] = {"missing": "not installed"}
+    monkeypatch.setattr(harness, "alternate", lambda *arguments, **settings: results)
+    rows = {
+        (row["what"], row["peer_name"]): row["ratio"]
+        for row in distillation.measure()["rows"]
+        if "keras.distillation" in row["peer_name"]
+    }
+    peer = "keras.distillation.Distiller"
+    assert list(rows.items())[:3] == [
+        (("distillation, augmented", f"{peer}, both one step a call"), 0.5),
+        (("distillation, augmented", f"{peer}, both 8 steps a call"), 0.5),
+        (("distillation, augmented", f"{peer}, as documented"), 150 / 220),
+    ]
+    assert rows["distillation, cached", f"{peer}, both one step a call"] == 1.5
