@@ -57,8 +57,11 @@ def _run(teacher: str, preset: str, seed: int) -> dict[str, Any]:
 
 def distill(teacher: str, directory: str, preset: str, seed: int) -> dict[str, Any]:
     """One run; seconds by stage and what came out."""
+    import keras
+
     import keras_zskd as zskd
 
+    keras.utils.set_random_seed(seed)  # The student is built here, so here its weights are drawn.
     run = zskd.distill(
         teacher,
         zskd.lenet5_half(),

@@ -8,8 +8,8 @@ Like for like comes first: every side at its fastest with one step a call, then 
 its fastest, next to the peer fed as its documentation does.
 
 Ours augmented: `RandomAffine` and `Mixup`, the teacher answers inside the step. Ours cached: the
-teacher's answers come with the images, nothing is augmented. `keras.distillation` has the teacher inside
-the step and no augmentation. The plain `fit` learns from cached answers.
+teacher's answers come with the images, nothing is augmented. `keras.distillation` has the teacher
+inside the step and no augmentation. The plain `fit` learns from cached answers.
 """
 
 from collections.abc import Callable
