@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd import callbacks, datasets, models
-from keras_zskd.batches import batches
+from keras_zskd import callbacks, datasets, models, resumable
+from keras_zskd.batches import steps_of, stream
 from keras_zskd.distillation.distiller import Distiller, check_student
 from keras_zskd.errors import InputError
 from keras_zskd.evaluation.attention import attention_maps
@@ -28,7 +28,6 @@ from keras_zskd.run_record import RunRecord
 from keras_zskd.teacher import Teacher, load_model
 
 _HELD_OUT = 1_000
-_STEPS_AT_ONCE = 8
 _REPORTED = 1_000
 _EXPLAINED = 8
 
@@ -208,40 +207,47 @@ def _train(
     watching: list[Any] = [keras.callbacks.TensorBoard(logs), keras.callbacks.TerminateOnNaN()]
     if len(inputs.held_out):
         watching.insert(0, callbacks.HeldOutAgreement(inputs.held_out, teacher))
-    data = batches(inputs.seen, recipe.batch_size, seed=record.run["seed"])
-    size = len(keras.tree.flatten(inputs.seen)[0])
-    # Removed by Keras when the training ends; what an interrupted run goes on from.
-    watching.append(keras.callbacks.BackupAndRestore(str(record.directory / ".backup")))
+    seed, count = record.run["seed"], len(keras.tree.flatten(inputs.seen)[0])
+    steps, steps_at_once = steps_of(count, recipe.batch_size)
     rate: Any = recipe.learning_rate
     if recipe.decay:
-        steps = epochs * -(-size // recipe.batch_size)
-        rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+        rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, epochs * steps)
     distiller = Distiller(
         teacher,
         student,
         temperature=recipe.temperature,
         hard_label_weight=recipe.hard_label_weight,
         augmentations=recipe.augmentations(),
+        seed=seed,
     )
     # Several steps in one call, which Keras 3.15 cannot under several replicas.
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     distiller.compile(
         optimizer=keras.optimizers.Adam(rate),
         metrics=[TeacherAgreement()],
-        steps_per_execution=_STEPS_AT_ONCE if is_alone else 1,
+        steps_per_execution=steps_at_once if is_alone else 1,
     )
     with record.timed("distillation", config=_training_config(recipe, epochs)):
-        history = distiller.fit(
-            data, epochs=epochs, callbacks=watching, verbose=verbose, shuffle=False
+        state = record.directory / ".training"
+        history = resumable.fit(
+            distiller,
+            lambda step: stream(inputs.seen, recipe.batch_size, seed, step),
+            epochs,
+            steps,
+            state,
+            callbacks=watching,
+            verbose=verbose,
         )
-        losses = history.history["loss"]
+        losses = history["loss"]
         if not np.isfinite(losses[-1:]).all():
+            resumable.remove(state)
             raise InputError(
                 f"The loss of the student became NaN in epoch {len(losses)}; the impressions are "
                 "kept, so lower the learning rate, or check the student's initialisation."
             )
         _save(student, path)
-    record.update("distillation", history=history.history)
+    record.update("distillation", history=history)
+    resumable.remove(state)
 
 
 def _save(student: keras.Model, path: pathlib.Path) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_zskd import datasets, models
-from keras_zskd.batches import batches
+from keras_zskd import datasets, models, resumable
+from keras_zskd.batches import steps_of, stream
 from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.errors import InputError
 
@@ -29,7 +30,8 @@ def train(
 
     AdamW with a cosine to 0 (Loshchilov and Hutter, 2017 and 2019), cross-entropy, and small random
     affine maps: a teacher that has seen its classes shifted and turned answers better for impressions
-    that are.
+    that are. A training that was stopped goes on by the same call, from `OUTPUT.training`, which is
+    removed at the end.
 
     Args:
         architecture: A name of `keras_zskd.models.ARCHITECTURES`.
@@ -68,20 +70,39 @@ def train(
         model = models.ARCHITECTURES[architecture](num_classes=classes)
     test_images, test_labels = datasets.load(dataset, "test", shape, data_dir=data_dir)
     augment = RandomAffine(rotation=0.1, zoom=0.1, translation=0.05)
-    data = batches((images, labels), _BATCH_SIZE, seed, lambda x, y: (augment(x, (0.0, 1.0)), y))
-    steps = epochs * -(-len(images) // _BATCH_SIZE)
+
+    def shown(step: Any, batch: Any) -> Any:
+        return augment(batch[0], (0.0, 1.0), tf.stack([tf.cast(seed, tf.int64), step])), batch[1]
+
+    steps, steps_at_once = steps_of(len(images), _BATCH_SIZE)
     model.compile(
         optimizer=keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps),
+            keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, epochs * steps),
             weight_decay=_WEIGHT_DECAY,
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        steps_per_execution=steps_at_once,
     )
-    model.fit(data, epochs=epochs, verbose=2)
+    state = f"{output}.training"
+    resumable.fit(
+        model,
+        lambda step: stream((images, labels), _BATCH_SIZE, seed, step, shown),
+        epochs,
+        steps,
+        state,
+        settings={
+            "architecture": architecture,
+            "dataset": dataset,
+            "seed": seed,
+            "exclude_demo_digits": exclude_demo_digits,
+        },
+        verbose=2,
+    )
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     model.save(output)
+    resumable.remove(state)
     return {
         "architecture": architecture,
         "dataset": dataset,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.distillation.augmentation import RandomAffine
+from keras_zskd.distillation.augmentation import Augmentation, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.errors import InputError
 from keras_zskd.impressions.canvas import UniformCanvas
@@ -237,16 +237,20 @@ class TestDistillation:
         one, two = (_train(scope, make_teacher, data, None, 8) for scope in scopes)
         _assert_equal(one, two)
 
-    def test_replicas_augment_differently(self, make_teacher, two_replicas):
-        augment = RandomAffine(0.4, 0.2, 0.1)
-        image = tf.tile(tf.random.uniform((1, 8, 8, 1)), (2, 1, 1, 1))
+    def test_replicas_and_steps_augment_differently(self, make_teacher, make_images, two_replicas):
+        seeds = []
 
-        @tf.function
-        def shown():
-            return two_replicas.run(lambda: augment(image, (0.0, 1.0)))
+        class Watch(Augmentation):
+            def __call__(self, images, input_range, seed):
+                tf.py_function(lambda s: seeds.append(tuple(s.numpy())), [seed], [])
+                return images
 
-        first, second = two_replicas.experimental_local_results(shown())
-        assert np.abs(first.numpy() - second.numpy()).max() > 0.01
+        with two_replicas.scope():
+            teacher = Teacher(make_teacher("logits"), (0, 1))
+            distiller = Distiller(teacher, _student(), 3.0, augmentations=[Watch(), Watch()])
+            distiller.compile(optimizer="sgd")
+            distiller.fit(make_images(12), batch_size=4, verbose=0)
+        assert len(seeds) == len(set(seeds)) == 2 * 2 * 3
 
     def test_both_replicas_hold_the_same_student(self, make_teacher, make_images, two_replicas):
         with two_replicas.scope():

@@ -1,5 +1,6 @@
 """`distill`: the files of a run, and what an interruption costs."""
 
+import dataclasses
 import json
 
 import keras
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_zskd as zskd
-from keras_zskd import cli, datasets, pipeline
+from keras_zskd import cli, datasets, pipeline, resumable
 from keras_zskd.models.alexnet import LocalResponseNormalization
 
 FILES = {
@@ -60,22 +61,34 @@ def test_another_request_for_the_same_directory_is_refused(tiny_teacher, tmp_pat
         small_run(tiny_teacher, tmp_path / "run", seed=1)
 
 
-def test_an_interrupted_training_goes_on_from_its_last_epoch(tiny_teacher, tmp_path, monkeypatch):
+@pytest.mark.parametrize("killed_after", [2, 4])
+def test_a_killed_training_goes_on_and_equals_one_that_was_not(
+    tiny_teacher, tmp_path, monkeypatch, killed_after
+):
     class KilledError(Exception):
         pass
 
-    def kill(self, epoch, logs=None):
-        if epoch == 1:
+    steps = iter(range(1, 100))
+
+    def kill(self, batch, logs=None):
+        if next(steps) == killed_after:
             raise KilledError
 
+    monkeypatch.setattr(resumable, "_SECONDS", 0.0)
+    # Twelve steps an epoch, in two calls.
+    recipe = dataclasses.replace(zskd.METHODS["zskd"].presets["default"], batch_size=3)
+    monkeypatch.setitem(zskd.METHODS["zskd"].presets, "default", recipe)
+    whole = small_run(tiny_teacher, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(keras.callbacks.TerminateOnNaN, "on_epoch_end", kill)
+        patch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_end", kill)
         with pytest.raises(KilledError):
-            small_run(tiny_teacher, tmp_path / "run", epochs=4)
+            small_run(tiny_teacher, tmp_path / "run")
     assert not (tmp_path / "run" / "student.keras").exists()
-    run = small_run(tiny_teacher, tmp_path / "run", epochs=4)
-    # The first epoch was backed up before the second one was killed.
-    assert len(run["distillation"]["history"]["loss"]) == 3
+    run = small_run(tiny_teacher, tmp_path / "run")
+    assert run["distillation"]["history"] == whole["distillation"]["history"]
+    for file in ("student.tflite", "student_int8.tflite"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert not list((tmp_path / "run").glob(".training*"))
 
 
 def test_a_training_that_diverges_keeps_the_impressions(tiny_teacher, tmp_path, monkeypatch):
@@ -113,11 +126,11 @@ def splits(monkeypatch):
         seen["read"].append(split)
         return pixels[split], np.arange(len(pixels[split])) % 4
 
-    batches, export = pipeline.batches, pipeline.export
+    stream, export = pipeline.stream, pipeline.export
 
-    def watched_batches(arrays, *arguments, **settings):
+    def watched_stream(arrays, *arguments, **settings):
         seen["trained"].append(keras.tree.flatten(arrays)[0])
-        return batches(arrays, *arguments, **settings)
+        return stream(arrays, *arguments, **settings)
 
     def watched_export(model, path, format, calibration, *arguments):
         if format == "litert_int8":
@@ -125,7 +138,7 @@ def splits(monkeypatch):
         return export(model, path, format, calibration, *arguments)
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(pipeline, "batches", watched_batches)
+    monkeypatch.setattr(pipeline, "stream", watched_stream)
     monkeypatch.setattr(pipeline, "export", watched_export)
     return {**seen, **pixels}
 

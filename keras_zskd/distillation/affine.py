@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_zskd.errors import InputError
 from keras_zskd.lowering.compiled import compiled_on_cpu
 
 
@@ -29,36 +28,34 @@ class Affine(NamedTuple):
 
 
 @compiled_on_cpu
-def warp(images: Any, affine: Affine, fill_mode: str = "REFLECT", fill_value: float = 0.0) -> Any:
-    """Resample `(N, H, W, C)` images bilinearly.
+def warp(images: Any, affine: Affine) -> Any:
+    """Resample `(N, H, W, C)` images bilinearly; what lies outside is mirrored.
 
     The same map as `ImageProjectiveTransformV3`, which XLA does not know: with it no step could be
-    compiled, as Keras does by itself on a GPU.
+    compiled, as Keras does on a GPU.
 
     Args:
         images: float32.
         affine: The maps.
-        fill_mode: "REFLECT" mirrors what lies outside; "CONSTANT" puts `fill_value` there.
-        fill_value: See `fill_mode`.
     """
-    if fill_mode not in ("REFLECT", "CONSTANT"):
-        raise InputError(f'fill_mode={fill_mode!r} was received; expected "REFLECT" or "CONSTANT".')
     images = tf.convert_to_tensor(images)
-    y, x = _looked_at(affine, *images.shape[1:3])
-    if fill_mode == "REFLECT":
-        return _between_pixels(images, _mirrored(y, images.shape[1]), _mirrored(x, images.shape[2]))
-    # From one pixel outside on, everything is the fill value, so a ring of it is enough.
-    ring = tf.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill_value)
-    return _between_pixels(ring, y + 1, x + 1)
+    height, width = images.shape[1:3]
+    row, column = pixels(height, width)
+    y, x = looked_at(affine, row, column, height, width)
+    return between_pixels(images, _mirrored(y, height), _mirrored(x, width))
 
 
-def _looked_at(affine: Affine, height: int, width: int) -> tuple[Any, Any]:
-    """Row and column `(N, H, W)` of the place that each output pixel looks at."""
-    column = tf.range(width, dtype=tf.float32) - (width - 1) / 2
-    row = (tf.range(height, dtype=tf.float32) - (height - 1) / 2)[:, None]
+def pixels(height: int, width: int) -> tuple[Any, Any]:
+    """Row `(H, 1)` and column `(W,)` of each pixel."""
+    return tf.range(height, dtype=tf.float32)[:, None], tf.range(width, dtype=tf.float32)
+
+
+def looked_at(affine: Affine, row: Any, column: Any, height: int, width: int) -> tuple[Any, Any]:
+    """Row and column `(N, H, W)` of the place that each pixel looks at, of its own row and column."""
     angle, zoom, shift_y, shift_x, aspect, shear = (
         tf.reshape(value, (-1, 1, 1)) for value in affine
     )
+    row, column = row - (height - 1) / 2, column - (width - 1) / 2
     x = aspect * zoom * (tf.cos(angle) * column - tf.sin(angle + shear) * row) + shift_x
     y = zoom * (tf.sin(angle) * column + tf.cos(angle + shear) * row) + shift_y
     return y + (height - 1) / 2, x + (width - 1) / 2
@@ -71,18 +68,18 @@ def _mirrored(place: Any, size: int) -> Any:
     return tf.minimum(from_edge, 2 * size - from_edge) - 0.5
 
 
-def _between_pixels(images: Any, y: Any, x: Any) -> Any:
+def between_pixels(images: Any, y: Any, x: Any) -> Any:
     """Interpolate `(N, H', W', C)` images at rows and columns `(N, H, W)`; the edge goes on outside."""
     height, width, channels = images.shape[1:]
     y, x = tf.clip_by_value(y, 0.0, height - 1.0), tf.clip_by_value(x, 0.0, width - 1.0)
     top, left = tf.floor(y), tf.floor(x)
     bottom, right = tf.minimum(top + 1, height - 1.0), tf.minimum(left + 1, width - 1.0)
     # One list of the pixels of all images: a gather with batch dimensions takes twice as long.
-    pixels = tf.reshape(images, (-1, channels))
+    flat = tf.reshape(images, (-1, channels))
     first = tf.reshape(tf.range(tf.shape(images)[0]) * (height * width), (-1, 1, 1))
 
     def pixel(row: Any, column: Any) -> Any:
-        return tf.gather(pixels, first + tf.cast(row * width + column, tf.int32))
+        return tf.gather(flat, first + tf.cast(row * width + column, tf.int32))
 
     def mix(one: Any, other: Any, share: Any) -> Any:
         return one + share[..., None] * (other - one)

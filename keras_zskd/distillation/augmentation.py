@@ -18,12 +18,18 @@ from keras_zskd.lowering.compiled import compiled_on_cpu
 class Augmentation(Configurable):
     """Base class of random transforms of a batch, run by TensorFlow inside `Distiller.train_step`.
 
-    Draws come from TensorFlow's stateful generator, which differs between replicas (Keras' own seed
-    generators give every replica the same draws).
+    All draws are a function of the `seed` of the call, by TensorFlow's stateless random functions:
+    `Distiller` makes it of its own seed, the step and the replica.
     """
 
-    def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
-        """Augment `(N, H, W, C)` images in `input_range`."""
+    def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
+        """Augment a batch.
+
+        Args:
+            images: `(N, H, W, C)`, in `input_range`.
+            input_range: `(low, high)`.
+            seed: `(2,)` integers.
+        """
         raise NotImplementedError
 
 
@@ -55,12 +61,12 @@ class RandomAffine(Augmentation):
         self.rotation, self.zoom, self.translation = rotation, zoom, translation
         self.probability = probability
 
-    def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
+    def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
         """See `Augmentation.__call__`."""
         if len(images.shape) != 4:
             return images
         # One row of draws for each parameter, and the last for who is left alone.
-        draws = tf.random.uniform((7, tf.shape(images)[0]), -1.0, 1.0)
+        draws = tf.random.stateless_uniform((7, tf.shape(images)[0]), seed, -1.0, 1.0)
         limits = (self.rotation, self.zoom, self.translation)
         return _moved(images, draws, *limits, self.probability)
 
@@ -92,9 +98,10 @@ class Mixup(Augmentation):
             )
         self.probability = probability
 
-    def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
+    def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
         """See `Augmentation.__call__`; in a batch of one the image is mixed with itself."""
-        return _mixed(images, tf.random.uniform((2, tf.shape(images)[0])), self.probability)
+        draws = tf.random.stateless_uniform((2, tf.shape(images)[0]), seed)
+        return _mixed(images, draws, self.probability)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -43,6 +43,8 @@ class Distiller(keras.Model):
         augmentations: Applied in turn to what `fit` shows, inside the compiled step.
         feature_losses: `keras.distillation.DistillationLoss` objects, each added with weight 1: a
             `FeatureDistillation` by layer names, or a loss of your own on logits.
+        seed: Of the augmentations, 0 or more: what they draw is a function of the seed, the step
+            and the replica.
 
     Raises:
         InputError: If teacher and student do not fit together.
@@ -64,6 +66,7 @@ class Distiller(keras.Model):
         hard_label_weight: float = 0.0,
         augmentations: Sequence[Augmentation] = (),
         feature_losses: Sequence[Any] = (),
+        seed: int = 0,
         **kwargs: Any,
     ):
         if not temperature > 0:
@@ -85,6 +88,7 @@ class Distiller(keras.Model):
         self.hard_label_weight = float(hard_label_weight)
         self.augmentations = tuple(augmentations)
         self.feature_losses = tuple(feature_losses)
+        self.seed = int(seed)
         view = graph.logits_view(student)
         # XLA makes one piece of a step where both networks are narrow; wide ones gain nothing on a
         # CPU, on a GPU Keras does the same by itself, and several replicas cannot.
@@ -99,6 +103,11 @@ class Distiller(keras.Model):
         self._accuracy = keras.metrics.Mean(name="accuracy")
         self.built = True
 
+    @property
+    def frozen_variables(self) -> list[Any]:
+        """Those of the teacher, which no training changes."""
+        return list(self.teacher_model.variables)
+
     def call(self, x: Any, training: bool | None = None) -> Any:
         """What the student itself returns for images, or for a dict with "image"."""
         return self.student(_images(x), training=training)
@@ -109,11 +118,20 @@ class Distiller(keras.Model):
         images, answers = _images(x), _answers(x)
         if self.augmentations:
             images, answers = tf.cast(images, tf.float32), None
-            for augment in self.augmentations:
-                images = augment(images, self.teacher.input_range)
+            for number, augment in enumerate(self.augmentations):
+                images = augment(images, self.teacher.input_range, self._draw_seed(number))
         is_compiled = self._is_compiled and not self.run_eagerly
         update = self._compiled_update if is_compiled else self._update
         return update(images, answers, labels, weight)
+
+    def _draw_seed(self, number: int) -> Any:
+        """The seed `(2,)` of one augmentation at this step on this replica."""
+        seed = tf.constant([self.seed, number], tf.int64)
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        for fact in (self.optimizer.iterations, replica):
+            seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(fact, tf.int64))
+        return seed
 
     def _update(self, images: Any, answers: Any, labels: Any, weight: Any) -> dict[str, Any]:
         """One update on images as they are, and its logs."""
@@ -196,6 +214,7 @@ class Distiller(keras.Model):
             "hard_label_weight": self.hard_label_weight,
             "augmentations": [serialize(augment) for augment in self.augmentations],
             "feature_losses": [serialize(loss) for loss in self.feature_losses],
+            "seed": self.seed,
         }
 
     @classmethod

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_zskd.distillation.affine import Affine, warp
+from keras_zskd.distillation.affine import Affine, between_pixels, looked_at, pixels
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.lowering.compiled import compiled_on_cpu
 
@@ -24,56 +25,45 @@ _COUNTS = (
     ("zoom_rotate", 30),
     ("pepper_gaussian", 1),
 )
-_NOISY = ("salt_and_pepper", "gaussian", "pepper_gaussian")
 _ZOOMS = (0.9, 0.75, 0.6)
 _ANGLES = tuple(math.radians(-90 + 20 * i) for i in range(10))
 _TRANSLATION = 0.2
-_SALT_SHARE = 0.2 / 1.2
-_NOISY_PIXELS = 0.004
+_SPOTS = 0.004
+_SALT_SHARE = 0.2
+_NOISE_SEED = 777
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class PaperAugmentation(Augmentation):
     """One of the 106 versions of each impression that the released code makes, at random.
 
-    The original; zooms to the central 90, 75 and 60 %; translations by 20 % in four directions with
-    white behind; ten rotations from -90 to 90 degrees; three flips; salt and pepper on 0.4 % of the
-    pixels; Gaussian noise blended 3:1; and the products zoom x translation, translation x rotation,
-    zoom x rotation. The released code writes all 106 to disk; drawing them anew needs no disk and
-    shows the same distribution. Images `(N, H, W, C)` with H = W.
+    The original; zooms to the central 90, 75 and 60 % (bilinear); translations by 20 % of the side,
+    rounded down, in four directions with white behind; ten rotations from -90 to 90 degrees (nearest
+    neighbor, black behind); three flips; salt and pepper; "Gaussian" noise; both; and the products
+    zoom x translation, translation x rotation, zoom x rotation.
+
+    The released code starts its generator of noise at the same seed for every image, so that all
+    images have the same spots and the same noise. Its "Gaussian" noise is uniform: `0.75 x + 0.0625 u`
+    on pixels in [0, 1]. Both are followed here. It writes all 106 versions to disk; drawing them anew
+    needs no disk and shows the same distribution. Images `(N, H, W, C)` with H = W.
     """
 
-    def __call__(self, images: Any, input_range: tuple[float, float]) -> Any:
+    def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
         """See `Augmentation.__call__`."""
-        low, high = input_range
-        count = tf.shape(images)[0]
         # One row each for what is made, and with which zoom, angle, side and flip.
-        draws = tf.random.uniform((5, count))
-        images = _moved(images, draws, high)
-        # Drawing noise costs more than all the rest, and 3 images of 106 need it. It is drawn for
-        # more images than ever come; if more did (one batch in 10^10), some would share theirs.
-        copies = dict(_COUNTS)
-        share = sum(copies[name] for name in _NOISY) / sum(copies.values())
-        num_drawn = tf.minimum(
-            count, 16 + tf.cast(2 * share * tf.cast(count, tf.float32), tf.int32)
-        )
-        shape = (num_drawn, *images.shape[1:])
-        normal, spots = tf.random.normal(shape), tf.random.uniform((*shape[:3], 1))
-        return _flipped_or_noisy(images, draws, normal, spots, low, high)
+        draws = tf.random.stateless_uniform((5, tf.shape(images)[0]), seed)
+        return _noisy(_flipped(_moved(images, draws, *input_range), draws), draws, *input_range)
 
 
-def _chosen(draw: Any) -> dict[str, Any]:
-    """For each way of making a copy, which images it is for: `(N,)`, of draws in [0, 1)."""
-    pick = tf.cast(draw * sum(copies for _, copies in _COUNTS), tf.int32)
-    chosen, first = {}, 0
+def _is_any(draws: Any, *names: str) -> Any:
+    """Which images get one of these versions: `(N,)`."""
+    pick = tf.cast(draws[0] * sum(copies for _, copies in _COUNTS), tf.int32)
+    is_chosen, first = tf.zeros_like(pick, tf.bool), 0
     for name, copies in _COUNTS:
-        chosen[name] = (pick >= first) & (pick < first + copies)
+        if name in names:
+            is_chosen |= (pick >= first) & (pick < first + copies)
         first += copies
-    return chosen
-
-
-def _any_of(chosen: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return tf.reduce_any(tf.stack([chosen[name] for name in names]), axis=0)
+    return is_chosen
 
 
 def _one_of(values: tuple[float, ...], draw: Any) -> Any:
@@ -86,47 +76,71 @@ def _on(values: Any) -> Any:
 
 
 @compiled_on_cpu
-def _moved(images: Any, draws: Any, white: float) -> Any:
-    """Zooms, translations and rotations."""
-    chosen = _chosen(draws[0])
-    step = _TRANSLATION * images.shape[1]
-
-    def where(
-        names: tuple[str, ...], values: tuple[float, ...], draw: Any, otherwise: float
-    ) -> Any:
-        return tf.where(_any_of(chosen, names), _one_of(values, draw), otherwise)
-
-    moves = ("translate", "zoom_translate", "translate_rotate")
-    return warp(
-        images,
-        Affine(
-            angle=where(("rotate", "translate_rotate", "zoom_rotate"), _ANGLES, draws[1], 0.0),
-            zoom=where(("zoom", "zoom_translate", "zoom_rotate"), _ZOOMS, draws[2], 1.0),
-            shift_y=where(moves, (step, -step, 0.0, 0.0), draws[3], 0.0),
-            shift_x=where(moves, (0.0, 0.0, step, -step), draws[3], 0.0),
-        ),
-        fill_mode="CONSTANT",
-        fill_value=white,
+def _moved(images: Any, draws: Any, low: float, high: float) -> Any:
+    """Zoom, then translate, then rotate: the order of the products in the released code."""
+    height, width = images.shape[1:3]
+    angle, zoom, shift_y, shift_x = (
+        tf.where(_is_any(draws, *names), _one_of(values, draw), otherwise)
+        for names, values, draw, otherwise in (
+            (("rotate", "translate_rotate", "zoom_rotate"), _ANGLES, draws[1], 0.0),
+            (("zoom", "zoom_translate", "zoom_rotate"), _ZOOMS, draws[2], 1.0),
+            (
+                ("translate", "zoom_translate", "translate_rotate"),
+                (int(_TRANSLATION * height), -int(_TRANSLATION * height), 0.0, 0.0),
+                draws[3],
+                0.0,
+            ),
+            (
+                ("translate", "zoom_translate", "translate_rotate"),
+                (0.0, 0.0, int(_TRANSLATION * width), -int(_TRANSLATION * width)),
+                draws[3],
+                0.0,
+            ),
+        )
     )
+    none = tf.zeros_like(angle)
+
+    # From the last map back to the first: where does a pixel of the result come from?
+    y, x = looked_at(Affine(angle, none + 1.0, none, none), *pixels(height, width), height, width)
+    y, x = tf.floor(y + 0.5), tf.floor(x + 0.5)
+    is_black = _is_outside(y, x, height, width)
+    y, x = y - shift_y[:, None, None], x - shift_x[:, None, None]
+    is_white = _is_outside(y, x, height, width)
+    y, x = looked_at(Affine(none, zoom, none, none), y, x, height, width)
+    moved = between_pixels(images, y, x)
+    return tf.where(is_black, low, tf.where(is_white, high, moved))
+
+
+def _is_outside(y: Any, x: Any, height: int, width: int) -> Any:
+    return ((y < 0) | (y >= height) | (x < 0) | (x >= width))[..., None]
 
 
 @compiled_on_cpu
-def _flipped_or_noisy(
-    images: Any, draws: Any, normal: Any, spots: Any, low: float, high: float
-) -> Any:
-    """Flips, Gaussian noise, salt and pepper, with noise `(n, H, W, C)` and spots `(n, H, W, 1)`."""
-    chosen = _chosen(draws[0])
-    flip = _on(tf.where(chosen["flip"], tf.cast(draws[4] * 3, tf.int32), -1))
+def _flipped(images: Any, draws: Any) -> Any:
+    flip = _on(tf.where(_is_any(draws, "flip"), tf.cast(draws[4] * 3, tf.int32), -1))
     images = tf.where(flip == 0, images[:, :, ::-1], images)
     images = tf.where(flip == 1, images[:, ::-1], images)
-    images = tf.where(flip == 2, tf.transpose(images, (0, 2, 1, 3)), images)
-    # The k-th noisy image of the batch takes the k-th noise.
-    mine = tf.cumsum(tf.cast(_any_of(chosen, _NOISY), tf.int32), exclusive=True)
-    mine %= tf.shape(normal)[0]
-    normal, spots = tf.gather(normal, mine), tf.gather(spots, mine)
-    noise = math.sqrt(0.1) * (high - low) * normal
-    blended = 0.75 * images + 0.25 * tf.clip_by_value(images + noise, low, high)
-    images = tf.where(_on(_any_of(chosen, ("gaussian", "pepper_gaussian"))), blended, images)
-    is_salt = _on(chosen["salt_and_pepper"]) & (spots < _NOISY_PIXELS * _SALT_SHARE)
-    is_spot = _on(_any_of(chosen, ("salt_and_pepper", "pepper_gaussian"))) & (spots < _NOISY_PIXELS)
-    return tf.where(is_spot, tf.where(is_salt, high, low), images)
+    return tf.where(flip == 2, tf.transpose(images, (0, 2, 1, 3)), images)
+
+
+@compiled_on_cpu
+def _noisy(images: Any, draws: Any, low: float, high: float) -> Any:
+    """Salt and pepper, and on top of it noise: the same for all images."""
+    height, width, channels = images.shape[1:]
+    spots = _SPOTS * height * width * channels
+    is_salt = _spots(height, width, math.ceil(spots * _SALT_SHARE))
+    is_pepper = _spots(height, width, math.ceil(spots * (1 - _SALT_SHARE)))
+    spotted = tf.where(is_pepper, low, tf.where(is_salt, high, images))
+    is_spotted = _is_any(draws, "salt_and_pepper", "pepper_gaussian")
+    images = tf.where(_on(is_spotted), spotted, images)
+    uniform = np.random.RandomState(_NOISE_SEED).uniform(size=(height, width, 1))
+    blended = 0.75 * images + 0.25 * low + 0.0625 * (high - low) * uniform.astype("float32")
+    return tf.where(_on(_is_any(draws, "gaussian", "pepper_gaussian")), blended, images)
+
+
+def _spots(height: int, width: int, count: int) -> np.ndarray:
+    """Mask `(H, W, 1)` of the pixels that the released code draws; never the last row and column."""
+    random = np.random.RandomState(_NOISE_SEED)
+    mask = np.zeros((height, width, 1), bool)
+    mask[random.randint(0, height - 1, count), random.randint(0, width - 1, count)] = True
+    return mask

@@ -53,7 +53,7 @@ def make_distiller(teacher, make_student):
 class Invert(Augmentation):
     """Not random, so what the teacher is shown is known."""
 
-    def __call__(self, images, input_range):
+    def __call__(self, images, input_range, seed):
         low, high = input_range
         return low + high - images
 
@@ -226,7 +226,7 @@ class TestCachedAnswers:
         self, make_teacher, make_student, make_images
     ):
         class Add(Augmentation):
-            def __call__(self, images, input_range):
+            def __call__(self, images, input_range, seed):
                 assert input_range == (-1.0, 2.0)
                 return images + 0.25
 

@@ -1,0 +1,213 @@
+"""A training that is killed and goes on, compared with one that is not."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd import resumable
+from keras_zskd.batches import stream
+from keras_zskd.distillation.augmentation import Mixup, RandomAffine
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.errors import InputError
+from keras_zskd.metrics import TeacherAgreement
+from keras_zskd.teacher import Teacher
+
+EPOCHS, STEPS = 3, 6
+
+
+class KilledError(Exception):
+    """Stands for a signal that cannot be caught."""
+
+
+class Kill(keras.callbacks.Callback):
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise KilledError
+
+
+@pytest.fixture(autouse=True)
+def write_always(monkeypatch):
+    monkeypatch.setattr(resumable, "_SECONDS", 0.0)
+
+
+def a_student():
+    """Everything with a state of its own: dropout, moving statistics, a schedule, moving average."""
+    layers = keras.layers
+    return keras.Sequential([
+        keras.Input((8, 8, 1)), layers.Conv2D(4, 3, use_bias=False), layers.BatchNormalization(),
+        layers.ReLU(), layers.Flatten(), layers.Dropout(0.3), layers.Dense(4),
+    ])  # fmt: skip
+
+
+def adam():
+    rate = keras.optimizers.schedules.CosineDecay(0.01, EPOCHS * STEPS)
+    return keras.optimizers.Adam(rate, use_ema=True, ema_overwrite_frequency=None)
+
+
+def a_classifier(steps_at_once):
+    keras.utils.set_random_seed(1)
+    model = a_student()
+    model.compile(
+        adam(),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=steps_at_once,
+    )
+    return model
+
+
+def another_classifier(steps_at_once):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    model.compile(adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def a_distiller(steps_at_once):
+    keras.utils.set_random_seed(1)
+    teacher = Teacher(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
+                                        keras.layers.Dense(4)]), (0, 1))  # fmt: skip
+    distiller = Distiller(
+        teacher, a_student(), 4.0, augmentations=[RandomAffine(), Mixup(0.5)], seed=3
+    )
+    distiller.compile(adam(), metrics=[TeacherAgreement()], steps_per_execution=steps_at_once)
+    return distiller
+
+
+def data(first_step):
+    rng = np.random.default_rng(0)
+    arrays = (rng.random((36, 8, 8, 1), "float32"), rng.integers(0, 4, 36))
+    return stream(arrays, 6, 0, first_step)
+
+
+def trained(make, path, kill_after=0, steps_at_once=1, **options):
+    model = make(steps_at_once)
+    watching = [Kill(kill_after)] if kill_after else []
+    history = resumable.fit(
+        model, data, EPOCHS, STEPS, path, callbacks=watching, verbose=0, **options
+    )
+    return model, history
+
+
+def state_of(model):
+    return [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
+
+
+def assert_equal(found, expected):
+    assert found[1] == expected[1]
+    for one, other in zip(state_of(found[0]), state_of(expected[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("make", [a_classifier, a_distiller])
+def test_killed_at_any_step_it_equals_the_uninterrupted_one(make, tmp_path):
+    whole = trained(make, tmp_path / "whole")
+    assert len(whole[1]["loss"]) == EPOCHS
+    for step in range(1, EPOCHS * STEPS + 1):
+        path = tmp_path / f"{step}"
+        with pytest.raises(KilledError):
+            trained(make, path, kill_after=step)
+        assert_equal(trained(make, path), whole)
+
+
+def test_killed_again_and_again(tmp_path):
+    whole, kills = trained(a_distiller, tmp_path / "whole", steps_at_once=2), 0
+    # The callback is called after two steps; what is done in the call that is killed is lost.
+    while kills < 20:
+        try:
+            found = trained(a_distiller, tmp_path / "parts", kill_after=2, steps_at_once=2)
+            break
+        except KilledError:
+            kills += 1
+    assert kills >= 5
+    assert_equal(found, whole)
+
+
+def test_a_finished_one_returns_what_it_returned_before(tmp_path):
+    whole = trained(a_distiller, tmp_path / "whole")
+    # One more step would be the first to be killed.
+    assert_equal(trained(a_distiller, tmp_path / "whole", kill_after=1), whole)
+
+
+def test_stopped_by_a_callback_it_is_finished(tmp_path):
+    model = a_classifier(1)
+    stop = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 3)
+    )
+    resumable.fit(model, data, EPOCHS, STEPS, tmp_path / "t", callbacks=[stop], verbose=0)
+    assert int(model.optimizer.iterations) == 4
+    again, history = trained(a_classifier, tmp_path / "t", kill_after=1)
+    assert int(again.optimizer.iterations) == 4
+    assert len(history["loss"]) == 1
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PK" + b])
+def test_a_damaged_file_costs_one_step(tmp_path, damage):
+    whole = trained(a_classifier, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        trained(a_classifier, tmp_path / "t", kill_after=5)
+    (tmp_path / "t").write_bytes(damage((tmp_path / "t").read_bytes()))
+    assert_equal(trained(a_classifier, tmp_path / "t"), whole)
+    with pytest.raises(KilledError):
+        trained(a_classifier, tmp_path / "u", kill_after=5)
+    (tmp_path / "u").write_bytes(damage((tmp_path / "u").read_bytes()))
+    # The file before holds step 3 (the fifth call was killed before it wrote).
+    with np.load(tmp_path / "u.previous") as file:
+        assert json.loads(str(file["facts"]))["step"] == 3
+
+
+def test_other_settings_are_refused(tmp_path):
+    trained(a_classifier, tmp_path / "t", settings={"seed": 1})
+    with pytest.raises(InputError, match="other settings") as caught:
+        trained(a_classifier, tmp_path / "t", settings={"seed": 2})
+    assert "'seed': 1" in str(caught.value)
+    assert "'seed': 2" in str(caught.value)
+
+
+def test_another_model_is_refused(tmp_path):
+    trained(a_classifier, tmp_path / "t")
+    with pytest.raises(InputError, match="must hold the variables of this model"):
+        trained(another_classifier, tmp_path / "t")
+
+
+def test_the_teacher_is_not_in_the_file(tmp_path):
+    model, _ = trained(a_distiller, tmp_path / "t")
+    teacher = model.teacher_model.get_weights()[0]
+    with np.load(tmp_path / "t") as file:
+        assert all(file[name].shape != teacher.shape for name in file.files)
+
+
+def test_nothing_is_left_after_removal(tmp_path):
+    trained(a_classifier, tmp_path / "t")
+    assert len(list(tmp_path.iterdir())) == 2
+    resumable.remove(tmp_path / "t")
+    assert not list(tmp_path.iterdir())
+
+
+def test_writes_no_more_often_than_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable, "_SECONDS", 1000.0)
+    trained(a_classifier, tmp_path / "t")
+    assert not (tmp_path / "t.previous").exists()
+
+
+def test_data_of_tensorflow_is_seen_from_the_step(tmp_path):
+    seen = []
+
+    def watched(first):
+        seen.append(first)
+        return data(first)
+
+    with pytest.raises(KilledError):
+        resumable.fit(a_classifier(1), watched, EPOCHS, STEPS, tmp_path / "t", [Kill(9)], verbose=0)
+    resumable.fit(a_classifier(1), watched, EPOCHS, STEPS, tmp_path / "t", verbose=0)
+    assert seen == [0, 8, 12]
+    assert isinstance(data(0), tf.data.Dataset)
