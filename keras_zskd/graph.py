@@ -7,6 +7,7 @@ nodes come along as Keras itself brings them.
 
 import dataclasses
 import hashlib
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
@@ -234,6 +235,7 @@ _POOLING = (
 )
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 # Operations of keras.ops and layers without an `activation` that are activations all the same.
+# The classes of operations have no public name, so they are told by the one they have inside Keras.
 _ACTIVATIONS = {
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
@@ -269,10 +271,11 @@ def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
             isinstance(layer, _CONVOLUTIONS) and all(size == 1 for size in layer.kernel_size)
         ):
             return softmax, layer
+        kind = _name_in_keras(type(layer))  # A user's subclass may do more.
         is_pooled = is_pooled or isinstance(layer, _POOLING)
         is_passed = (
-            isinstance(layer, (*_RESHAPING, *_POOLING))
-            or type(layer).__name__ == "Cast"
+            (kind is not None and isinstance(layer, (*_RESHAPING, *_POOLING)))
+            or kind == "Cast"
             or (activation is not None and not _has_arithmetic(layer))
         )
         nodes = getattr(layer, "_inbound_nodes", None)
@@ -285,19 +288,46 @@ def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
 
 
 def _activation_name(layer: Operation) -> str | None:
-    """Name of the activation that a layer or operation applies; None where it applies none."""
-    if type(layer).__name__ in _ACTIVATIONS:
-        return _ACTIVATIONS[type(layer).__name__]
+    """Name of the activation that a layer or operation applies; None where it applies none.
+
+    A function that is not of Keras has its module in its name: whatever it is called, it may be
+    another function.
+    """
+    kind = _name_in_keras(type(layer))
+    if kind in _ACTIVATIONS:
+        return _ACTIVATIONS[kind]
     activation = getattr(layer, "activation", None)
-    return getattr(activation, "__name__", None) if activation is not None else None
+    if activation is None:
+        return None
+    named = activation if hasattr(activation, "__name__") else type(activation)
+    name = _name_in_keras(named)
+    if name is None:
+        return f"{getattr(named, '__module__', None)}.{named.__name__}"
+    return _ACTIVATIONS.get(name, name)  # A layer may be the activation of another.
+
+
+def _name_in_keras(thing: Any) -> str | None:
+    """Name of a class or function of Keras; None for any other, whatever it is called."""
+    module = getattr(thing, "__module__", None) or ""
+    return thing.__name__ if module.split(".")[0] == "keras" else None
 
 
 def _has_arithmetic(layer: Operation) -> bool:
-    """Whether a layer does more than apply its activation."""
-    return bool(getattr(layer, "weights", ()))
+    """Whether a layer does, or may do, more than apply its activation."""
+    is_activation = _name_in_keras(type(layer)) in _ACTIVATIONS
+    return not is_activation and type(layer) is not keras.layers.Activation
 
 
 def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
+    # Keras writes a user's function that is called "relu" as "relu", which it reads as its own.
+    own = {
+        name: function
+        for name in config
+        if isinstance(config[name], str)
+        and inspect.isfunction(function := getattr(layer, name, None))
+        and _name_in_keras(function) is None
+    }
+    config = {**config, **own}
     if isinstance(layer, keras.layers.Lambda):
         # Its code is in memory already: whoever loaded it has said that it is safe.
         return layer.__class__.from_config(config, safe_mode=False)

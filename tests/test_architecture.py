@@ -16,8 +16,8 @@ MAX_LINES = 400
 # house; never from above, and never from a neighbour on the same floor. `keras_zskd/__init__.py`
 # and `__main__.py` are the roof: they may import everything, and nothing imports them.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "configurable", "tables", "batches", "resumable"),
-    ("graph",),
+    ("errors", "configurable", "tables", "batches"),
+    ("graph", "resumable"),
     ("teacher", "models", "datasets", "metrics", "litert", "pictures"),
     ("lowering",),
     ("impressions", "distillation"),

@@ -137,6 +137,19 @@ class TestTypedCopy:
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert 1e-5 < error < 0.05
 
+    def test_keeps_a_users_function_that_has_a_name_of_keras(self, make_images):
+        def relu(x):
+            return 3.0 - 2.0 * x
+
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(2, 5, activation=relu)(inputs)
+        x = keras.layers.Activation(relu)(x)
+        model = keras.Model(inputs, _dense()(keras.layers.Flatten()(x)))
+        images = make_images(3)
+        np.testing.assert_allclose(
+            _predict(graph.typed_copy(model), images), _predict(model, images), rtol=1e-5, atol=1e-5
+        )
+
     def test_normalization_keeps_its_statistics(self, make_images):
         adapted = keras.layers.Normalization(axis=-1)
         adapted.adapt(255 * make_images(20))
@@ -184,6 +197,12 @@ SOFTMAX_ENDS = {
     ),
     "below_identity": lambda x: keras.layers.Identity()(_dense(activation="softmax")(x)),
     "below_float32_cast": lambda x: keras.ops.cast(_dense(activation="softmax")(x), "float32"),
+    "layer_as_activation": lambda x: _dense(activation=keras.layers.Softmax())(x),
+    "below_spatial_dropout": lambda x: keras.layers.Flatten()(
+        keras.layers.SpatialDropout1D(0.5)(
+            keras.layers.Reshape((1, 4))(_dense(activation="softmax")(x))
+        )
+    ),
     "above_dropout": lambda x: keras.layers.Softmax()(keras.layers.Dropout(0.5)(_dense()(x))),
 }
 LOGITS_ENDS = {
@@ -304,6 +323,56 @@ class TestLogitsView:
         model = _classifier(lambda x: _dense(activation=activation)(x))
         with pytest.raises(InputError, match=rf"activation '{activation}'.*logits or softmax"):
             graph.logits_view(model)
+
+    @pytest.mark.parametrize("name", ["softmax", "linear"])
+    @pytest.mark.parametrize("is_layer", [False, True], ids=["activation", "layer"])
+    def test_a_users_function_with_a_name_of_keras_is_refused(self, name, is_layer):
+        def double(x):
+            return 2.0 * x
+
+        double.__name__ = name
+        model = _classifier(
+            (lambda x: keras.layers.Activation(double)(_dense()(x)))
+            if is_layer
+            else _dense(activation=double)
+        )
+        with pytest.raises(InputError, match=rf"activation '\S+\.{name}'.*logits or softmax"):
+            graph.logits_view(model)
+
+    def test_a_users_class_with_a_name_of_keras_is_a_layer_like_any_other(self, make_images):
+        class Softmax(keras.layers.Layer):
+            def call(self, x):
+                return 2.0 * x
+
+        model = _classifier(lambda x: Softmax()(_dense()(x)))
+        view = graph.logits_view(model)
+        assert view.ends_in == "logits"
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
+
+    def test_what_a_layer_does_besides_its_softmax_is_kept(self, make_images):
+        class Sharpened(keras.layers.Activation):  # Without weights, but more than its activation.
+            def call(self, x):
+                return self.activation(3.0 * x)
+
+        model = _classifier(lambda x: Sharpened("softmax")(_dense()(x)))
+        view = graph.logits_view(model)
+        assert view.ends_in == "softmax"
+        images = make_images(3)
+        np.testing.assert_allclose(
+            _softmax(_predict(view.model, images)), _predict(model, images), rtol=1e-4, atol=1e-6
+        )
+
+    def test_a_subclass_of_what_passes_scores_on_may_not_pass_them_on(self, make_images):
+        class Squared(keras.layers.Identity):
+            def call(self, x):
+                return x**2
+
+        model = _classifier(lambda x: Squared()(_dense(activation="softmax")(x)))
+        view = graph.logits_view(model)
+        assert view.ends_in == "logits"
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
 
     def test_sigmoid_as_layer_or_operation_is_refused(self):
         for end in (

@@ -162,9 +162,13 @@ class TestCompilesWell:
             _model((9, 9, 1), layers.MaxPooling2D()),
             _model((8, 8, 1), _conv(3, (3, 5))),
             _model((8, 8, 1), layers.PReLU()),
+            _model((4,), type("Own", (layers.Dense,), {})(3)),
         ],
-        ids=["alexnet", "many channels", "depthwise", "pooling 3x3", "odd", "oblong", "unknown"],
-    )
+        ids=[
+            "alexnet", "many channels", "depthwise", "pooling 3x3", "odd", "oblong", "unknown",
+            "subclass",
+        ],
+    )  # fmt: skip
     def test_not_what_xla_is_slow_at(self, model):
         assert not compiles_well(model)
 
