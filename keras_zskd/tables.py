@@ -7,16 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def results_table(run: dict[str, Any], output_dir: str) -> str:
-    """Teacher, student and int8 student side by side.
+def run_summary(run: Mapping[str, Any], output_dir: str) -> str:
+    """The table of a run, how long it took, and where to look.
 
     Args:
         run: What RUN/run.json holds.
         output_dir: The run directory.
     """
-    results = run["results"]
+    seconds = sum(stage.get("seconds", 0.0) for stage in run["stages"].values())
+    where = pathlib.Path(output_dir)
+    return (
+        f"\n{results_table(run['results'])}\n\n"
+        f"{seconds:.0f} s. Pictures and curves: {where / 'report.html'}\n"
+        f"TensorBoard: tensorboard --logdir {where / 'logs'}"
+    )
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+    """Teacher, student and int8 student side by side, of the results of a run."""
     lines = [
-        f"\nMeasured on {results['measured_on']}",
+        f"Measured on {results['measured_on']}",
         f"{'':<14}{'accuracy':>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}",
     ]
     for row in results["rows"]:
@@ -29,16 +39,7 @@ def results_table(run: dict[str, Any], output_dir: str) -> str:
             f"{row['model']:<14}{accuracy:>10}{agreement:>11}{row['parameters']:>12,}"
             f"{size:>10}{speed:>10}"
         )
-    lines += missing_files(results["rows"])
-    seconds = sum(stage.get("seconds", 0.0) for stage in run.values() if isinstance(stage, dict))
-    where = pathlib.Path(output_dir)
-    return "\n".join(
-        [
-            *lines,
-            f"\n{seconds:.0f} s. Pictures and curves: {where / 'report.html'}",
-            f"TensorBoard: tensorboard --logdir {where / 'logs'}",
-        ]
-    )
+    return "\n".join([*lines, *missing_files(results["rows"])])
 
 
 def missing_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -60,6 +60,7 @@ class Teacher:
             model = model.original
         if isinstance(model, str | os.PathLike):
             model = load_model(model, unsafe=unsafe)
+        self.unsafe = unsafe
         check_classifier(model, role="teacher")
         self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
         flat = graph.typed_copy(model, "float32")

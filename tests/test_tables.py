@@ -2,7 +2,7 @@
 
 import json
 
-from keras_zskd.tables import pairs_table, results_table, write_json
+from keras_zskd.tables import pairs_table, run_summary, write_json
 
 ROW = {"agreement": 0.9912, "parameters": 15738, "bytes": 66612, "ms_per_image": 0.0287}
 
@@ -16,11 +16,9 @@ def test_a_run_as_a_table():
                 {"model": "student", "accuracy": None, **ROW},
             ],
         },
-        "synthesis": {"seconds": 40.4},
-        "distillation": {"seconds": 19.9},
-        "seed": 0,
+        "stages": {"impressions": {"seconds": 40.4}, "training": {"seconds": 19.9}},
     }
-    table = results_table(run, "run")
+    table = run_summary(run, "run")
     assert "Measured on digits (test, 5000 images)" in table
     teacher, student = (
         next(line for line in table.splitlines() if line.startswith(name)).split()

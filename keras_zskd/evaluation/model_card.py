@@ -10,8 +10,9 @@ from keras_zskd.evaluation.run_summary import (
     bytes_text,
     duration_text,
     measurement_text,
-    needs_data,
     percent_text,
+    stages,
+    uses_data,
 )
 
 _FILES = {
@@ -93,12 +94,12 @@ def write_model_card(path: str | os.PathLike[str], run: Mapping[str, Any]) -> No
 
 def _front_matter(run: Mapping[str, Any]) -> str:
     tags = ["keras", "knowledge-distillation"]
-    if not needs_data(run):
+    if not uses_data(run):
         tags += ["zero-shot-knowledge-distillation", "data-free", "synthetic-data"]
     rows = run.get("results", {}).get("rows", [])
     metrics = [name for name in ("accuracy", "agreement") if _is_measured(rows, name)]
     lines = ["---", "library_name: keras"]
-    if len(run.get("teacher", {}).get("input_shape", ())) == 3:
+    if len(_teacher(run).get("input_shape", ())) == 3:
         lines.append("pipeline_tag: image-classification")
     lines += ["tags:", *(f"- {tag}" for tag in tags)]
     lines += ["metrics:", *(f"- {name}" for name in metrics)] if metrics else []
@@ -108,12 +109,17 @@ def _front_matter(run: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "---"])
 
 
+def _teacher(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    teacher: Mapping[str, Any] = run.get("request", {}).get("teacher", {})
+    return teacher
+
+
 def _is_measured(rows: Any, name: str) -> bool:
     return any(row.get(name) is not None for row in rows)
 
 
 def _what(run: Mapping[str, Any]) -> str:
-    teacher, student = run.get("teacher", {}), run.get("student", {})
+    teacher, student = _teacher(run), run.get("request", {}).get("student", {})
     text = f"# A student of {_cell(teacher.get('name', 'a teacher'))}\n\n"
     text += "A Keras classifier trained to say what a larger one, its teacher, says"
     sizes = student.get("parameters"), teacher.get("parameters")
@@ -133,21 +139,18 @@ def _what(run: Mapping[str, Any]) -> str:
 
 def _training(run: Mapping[str, Any]) -> str:
     head = "## How the training images were made\n\n"
-    method = f"`{_cell(run.get('method', 'unknown'))}`"
+    request = run.get("request", {})
+    method = f"`{_cell(request.get('method', {}).get('name', 'unknown'))}`"
     tool = f"keras_zskd {run['keras_zskd']}" if run.get("keras_zskd") else "keras_zskd"
-    if needs_data(run):
-        return f"{head}They are real: method {method} of {tool} trains on real data."
-    synthesis, distillation = run.get("synthesis", {}), run.get("distillation", {})
-    count = synthesis.get("num_impressions")
-    lines = [
-        f"They are synthetic. {f'{count:,} impressions' if count else 'Impressions'} were "
-        "optimised, pixel by pixel from noise, until the teacher said of them what it was asked to "
-        f"say; no original data was read. Method: {method} of {tool}, seed "
-        f"{run.get('seed', 'unknown')}. The student learned the teacher's answers on them."
-    ]
-    for stage, what in ((synthesis, "Synthesis"), (distillation, "Training")):
-        if stage.get("seconds") is not None:
-            lines.append(f"{what} took {duration_text(stage['seconds'])}.")
+    lines = [run.get("origin", {}).get("text", "It is not known how.")]
+    lines.append(
+        f"Method: {method} of {tool}, seed {request.get('seed', 'unknown')}. The student learned the "
+        "teacher's answers on them."
+    )
+    for kind, what in (("synthesis", "Synthesis"), ("training", "Training")):
+        seconds = [stage["seconds"] for stage in stages(run, kind).values() if "seconds" in stage]
+        if seconds:
+            lines.append(f"{what} took {duration_text(sum(seconds))}.")
     return head + " ".join(lines) + " The full configuration is in `run.json`."
 
 
@@ -180,8 +183,8 @@ def _use(run: Mapping[str, Any], files: list[str]) -> str:
     if files:
         text += "| file | what it is |\n| --- | --- |\n"
         text += "\n".join(f"| `{name}` | {_FILES[name]} |" for name in files) + "\n\n"
-    shape = run.get("teacher", {}).get("input_shape")
-    low, high = run.get("teacher", {}).get("input_range") or (0, 1)
+    shape = _teacher(run).get("input_shape")
+    low, high = _teacher(run).get("input_range") or (0, 1)
     size = f"(N, {', '.join(str(side) for side in shape)})" if shape else "(N, ...)"
     text += f"`images` is a float32 array {size} with values from {low:g} to {high:g}.\n"
     text += _KERAS if "student.keras" in files else ""
@@ -197,7 +200,7 @@ def _limits(run: Mapping[str, Any]) -> str:
         "- The student repeats its teacher, mistakes and biases included; what is not known of the "
         "teacher's training data is not known of the student either."
     ]
-    if not needs_data(run):
+    if not uses_data(run):
         lines.append(
             "- It was trained on synthetic images. How well it does on real ones can only be told "
             "by measuring on some of your own; agreement on impressions does not say it."
@@ -209,16 +212,17 @@ def _limits(run: Mapping[str, Any]) -> str:
         "student less sure than it is right."
     )
     text = "## Limitations\n\n" + "\n".join(lines) + "\n\n## Privacy\n\n"
-    if needs_data(run):
+    if uses_data(run):
         return text + (
             "The student was trained on real data and can carry over what it saw. Treat it as you "
             "would treat the teacher."
         )
+    inputs = run.get("origin", {}).get("inputs", "impressions")
     return text + (
-        "**Impressions may leak training information.** They are made from the teacher's weights, "
-        "and the weights were made from data. Treat impressions, the pictures of the report and "
-        "the TensorBoard logs as you would treat the teacher itself. That no data was read is no "
-        "claim of anonymity; a student can carry over what its teacher memorised."
+        f"**{inputs.capitalize()} may leak training information.** They are made from the teacher's "
+        f"weights, and the weights were made from data. Treat {inputs}, the pictures of the report "
+        "and the TensorBoard logs as you would treat the teacher itself. That no data was read is no "
+        "claim of anonymity; a student can carry over what its teacher memorized."
     )
 
 

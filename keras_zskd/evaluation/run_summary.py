@@ -7,9 +7,18 @@ from typing import Any
 from keras_zskd.tables import missing_files
 
 
-def needs_data(run: Mapping[str, Any]) -> bool:
+def uses_data(run: Mapping[str, Any]) -> bool:
     """Whether the student of this run was trained on real data."""
-    return bool(run.get("request", {}).get("training_dataset"))
+    return bool(run.get("origin", {}).get("uses_data"))
+
+
+def stages(run: Mapping[str, Any], kind: str | None = None) -> dict[str, Mapping[str, Any]]:
+    """The stages of a run in their order; those of one kind, if it is given."""
+    return {
+        name: facts
+        for name, facts in run.get("stages", {}).items()
+        if kind in (None, facts.get("kind"))
+    }
 
 
 def accuracy_is_known(run: Mapping[str, Any]) -> bool:
@@ -25,7 +34,7 @@ def measurement_text(run: Mapping[str, Any]) -> str:
     if accuracy_is_known(run):
         said.append(
             "Training used real data too, of another split."
-            if needs_data(run)
+            if uses_data(run)
             else "The data set was used to measure only: neither synthesis nor training saw it."
         )
     else:
@@ -36,15 +45,6 @@ def measurement_text(run: Mapping[str, Any]) -> str:
     )
     said += missing_files(run.get("results", {}).get("rows", []))
     return " ".join(said)
-
-
-def stage_seconds(run: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds of every stage that was timed, in the order of the run."""
-    return {
-        stage: float(facts["seconds"])
-        for stage, facts in run.items()
-        if isinstance(facts, Mapping) and facts.get("seconds") is not None
-    }
 
 
 def percent_text(share: float | None) -> str:

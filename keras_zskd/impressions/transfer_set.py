@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from keras_zskd.batches import batches
 from keras_zskd.errors import InputError
+from keras_zskd.inputs.source import Arrays
 
 SPLIT = "train"
 METADATA = "impressions.json"
 
 _READ_AT_ONCE = 1000
+_MOST_HELD_OUT = 1000
 
 
 class TransferSet:
@@ -100,9 +102,18 @@ class TransferSet:
         arrays = self.part(start, stop, "image", "logits")
         return batches(arrays, batch_size, seed if shuffle else None)
 
-    def images(self, start: int, stop: int) -> np.ndarray:
-        """Images of the impressions from `start` to `stop`, `(stop - start, *input_shape)`."""
-        return self.part(start, stop, "image")["image"]
+    def split(self) -> tuple[Arrays, np.ndarray]:
+        """What a student is trained on, and the images of the last tenth, at most 1,000.
+
+        Returns:
+            A source of `{"image", "logits"}`, and images `(N, *input_shape)` that are not in it.
+        """
+        total = self.num_impressions
+        num_seen = total - min(_MOST_HELD_OUT, total // 10)
+        seen = Arrays(self.part(0, num_seen, "image", "logits"))
+        if num_seen == total:
+            return seen, np.empty((0, *self.input_shape), np.float32)
+        return seen, self.part(num_seen, total, "image")["image"]
 
     def arrays(self, limit: int | None = None) -> dict[str, np.ndarray]:
         """All features of the first `limit` impressions (default: all), as arrays."""

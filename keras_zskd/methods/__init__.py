@@ -1,26 +1,46 @@
-"""One file per system of the literature; each reads like its paper."""
+"""Systems of the literature, by name; each file reads like its paper."""
+
+import importlib
+import os
+import sys
 
 from keras_zskd.errors import InputError
-from keras_zskd.methods.class_impressions import CLASS_IMPRESSIONS
-from keras_zskd.methods.hinton import HINTON
-from keras_zskd.methods.method import Method, Recipe
+from keras_zskd.methods.class_impressions import ClassImpressions
+from keras_zskd.methods.hinton import Hinton
+from keras_zskd.methods.method import Method
 from keras_zskd.methods.zskd import ZSKD
 
-METHODS = {method.name: method for method in (ZSKD, CLASS_IMPRESSIONS, HINTON)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (ZSKD, ClassImpressions, Hinton)
+}
 
 
-def get_recipe(name: str, preset: str = "default") -> Recipe:
-    """The recipe of a method.
+def get_method(name: str) -> type[Method]:
+    """The class of a method: a name of `METHODS`, or "package.module:Class" of one's own.
 
     Raises:
-        InputError: If there is no such method or preset.
+        InputError: If there is no such method.
     """
-    if name not in METHODS:
-        raise InputError(f"Method {name!r} was received; expected one of {', '.join(METHODS)}.")
-    presets = METHODS[name].presets
-    if preset not in presets:
-        raise InputError(f"Preset {preset!r} was received; expected one of {', '.join(presets)}.")
-    return presets[preset]
+    if name in METHODS:
+        return METHODS[name]
+    module, _, kind = name.partition(":")
+    if not kind:
+        raise InputError(
+            f"`method` must be one of {', '.join(METHODS)}, or package.module:Class. Received: "
+            f"{name!r}."
+        )
+    # As `python -m` does: what lies in the working directory can be named.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"`method` must name a class that can be imported. Received: {name!r} ({error})."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise InputError(f"`method` must name a subclass of keras_zskd.Method. Received: {name!r}.")
+    return found
 
 
-__all__ = ["METHODS", "Method", "Recipe", "get_recipe"]
+__all__ = ["METHODS", "Method", "get_method"]

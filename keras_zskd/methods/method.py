@@ -1,61 +1,97 @@
-"""What a method of the literature is to this package: what it needs, and its recipe."""
+"""`Method`: a system of the literature, as an object that trains."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+import abc
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
-from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.configurable import Configurable
+from keras_zskd.errors import InputError
+from keras_zskd.runs.needs import Need
+from keras_zskd.runs.resources import Resources
+from keras_zskd.runs.run import Run
+from keras_zskd.runs.trained import Trained
 from keras_zskd.teacher import Teacher
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """The settings of one method: its synthesis and its training.
+class Method(Configurable, abc.ABC):
+    """Base class of methods.
 
-    Attributes:
-        synthesis: From a teacher to the generator of its impressions; None where real data is used.
-        num_impressions: How many to make.
-        temperature: `tau` of the distillation.
-        hard_label_weight: `lambda` of the hard-label term.
-        augmentations: From nothing to the augmentations of the training.
-        batch_size: Of the training.
-        epochs: Of the training.
-        learning_rate: Adam's, at the first step.
-        decay: Whether it falls to 0 along a cosine over all steps (Loshchilov and Hutter, 2017).
-    """
-
-    synthesis: Callable[[Teacher], ImpressionGenerator] | None
-    num_impressions: int
-    temperature: float
-    augmentations: Callable[[], tuple[Any, ...]]
-    batch_size: int
-    epochs: int
-    learning_rate: float
-    decay: bool = True
-    hard_label_weight: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A system of the literature.
+    The constructor's arguments are the symbols of the paper, all with defaults, kept as attributes of
+    the same names. A subclass that is registered with Keras and passed to `distill` needs nothing
+    else to be a method.
 
     Attributes:
         name: As on the command line.
-        needs: What it needs beside the teacher.
-        gives: What comes out, in a phrase.
+        title: What comes out, in a phrase.
         reference: Authors, title, venue.
-        published: Figures that the authors print, with the pair and data set; or "".
-        presets: Recipes by name: "default" is our best, "paper" the authors' own.
+        published: Accuracies in percent that the authors print, by data set and pair.
+        presets: Constructor arguments by name: "default" has none, "paper" are the authors'.
     """
 
-    name: str
-    needs: str
-    gives: str
-    reference: str
-    published: str
-    presets: Mapping[str, Recipe]
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    published: ClassVar[Mapping[str, float]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
 
     @property
-    def needs_data(self) -> bool:
-        """Whether real training data is needed."""
-        return self.presets["default"].synthesis is None
+    def needs(self) -> Sequence[Need]:
+        """What it cannot do without, besides the teacher's logits."""
+        return ()
+
+    @abc.abstractmethod
+    def train(self, run: Run) -> Trained:
+        """Train a student; called again from its first line after every interruption, see `Run`."""
+
+    @classmethod
+    def preset(cls, name: str = "default", **settings: Any) -> Self:
+        """The method with the settings of a preset, and some of one's own.
+
+        Raises:
+            InputError: If there is no such preset or argument.
+        """
+        if name not in cls.presets:
+            raise InputError(
+                f"`preset` must be one of {', '.join(cls.presets)} for method {cls.name!r}. "
+                f"Received: {name!r}."
+            )
+        unknown = sorted(set(settings) - set(cls.arguments()))
+        if unknown:
+            raise InputError(
+                f"The settings of method {cls.name!r} are {', '.join(cls.arguments()) or 'none'}. "
+                f"Received: {', '.join(unknown)}."
+            )
+        return cls(**{**cls.presets[name], **settings})
+
+    @classmethod
+    def arguments(cls) -> dict[str, Any]:
+        """Name and default of each constructor argument, of base classes where they are passed on."""
+        found: dict[str, Any] = {}
+        for kind in cls.__mro__:
+            if "__init__" not in vars(kind):
+                continue
+            parameters = list(inspect.signature(kind).parameters.values())
+            named = [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+            found |= {p.name: p.default for p in named if p.name not in found}
+            if len(named) == len(parameters):
+                break
+        return found
+
+    def missing(self, teacher: Teacher, resources: Resources) -> str | None:
+        """The first thing that is missing, in a sentence; None if it can be trained."""
+        found = (need.missing(teacher, resources) for need in self.needs)
+        return next((sentence for sentence in found if sentence is not None), None)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, as plain JSON types."""
+        return {name: getattr(self, name) for name in self.arguments()}
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse what is not a whole number of 1 or more, by the name of the argument."""
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise InputError(
+                f"`{name}` must be a whole number of 1 or more. Received: {name}={count!r}."
+            )

@@ -8,6 +8,7 @@ import keras
 import pytest
 
 from keras_zskd import callbacks
+from keras_zskd.evaluation.impression_sections import impression_sections
 from keras_zskd.evaluation.report import write_report
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.teacher import Teacher
@@ -57,15 +58,18 @@ def run_directory(tmp_path_factory):
         )  # fmt: skip
         arrays = impressions.arrays()
     run = {
-        "method": "zskd",
-        "teacher": teacher.describe(),
-        "synthesis": {"config": {"temperature": 2.0}, "num_impressions": 12},
-        "distillation": {"history": {"loss": [3.0, 2.0], "held_out_agreement": [0.5, 0.75]}},
+        "request": {"method": {"name": "zskd"}, "teacher": teacher.describe()},
+        "stages": {
+            "training": {
+                "kind": "training",
+                "history": {"loss": [3.0, 2.0], "held_out_agreement": [0.5, 0.75]},
+            }
+        },
         "results": {
             "measured_on": "nothing",
             "rows": [{"model": "teacher", "agreement": 1.0, "parameters": 260, "bytes": 1234}],
         },
     }
-    maps = {"teacher": arrays["image"][:4, :, :, 0]}
-    write_report(directory / "report.html", run, arrays, (0.0, 1.0), maps)
+    sections = impression_sections(arrays, (0.0, 1.0), 2.0, {"teacher": model})
+    write_report(directory / "report.html", run, sections)
     return directory

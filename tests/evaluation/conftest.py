@@ -13,31 +13,38 @@ def run():
         "keras": "3.15.1",
         "python": "3.11.2",
         "machine": "x86_64, 2 cores",
-        "seed": 7,
-        "method": "zskd",
-        "request": {"method": "zskd", "training_dataset": None},
+        "format": 2,
+        "request": {
+            "method": {"name": "zskd", "config": {"scales": [1.0, 0.1]}},
+            "seed": 7,
+            "teacher": {
+                "name": "lenet5", "input_shape": [8, 8, 1], "input_range": [0.0, 1.0],
+                "num_classes": 3, "ends_in": "logits", "parameters": 61706,
+            },
+            "student": {"parameters": 35820},
+        },
         "class_names": ["cat", "dog <b>", "a|b"],
-        "teacher": {
-            "name": "lenet5", "input_shape": [8, 8, 1], "input_range": [0.0, 1.0],
-            "num_classes": 3, "ends_in": "logits", "parameters": 61706,
+        "origin": {
+            "inputs": "impressions", "uses_data": False,
+            "text": "They are synthetic. 24,000 impressions; no original data was read.",
         },
-        "student": {"parameters": 35820},
-        "synthesis": {
-            "config": {"temperature": 2.0, "priors": [
-                {"class_name": "TotalVariation", "config": {"weight": 0.01}}]},
-            "num_impressions": 24000, "seconds": 83.4,
+        "stages": {
+            "impressions": {
+                "kind": "synthesis", "num_impressions": 24000, "seconds": 83.4,
+                "config": {"temperature": 2.0, "priors": [
+                    {"class_name": "TotalVariation", "config": {"weight": 0.01}}]},
+            },
+            "training": {
+                "kind": "training",
+                "config": {"epochs": 3},
+                "history": {"loss": [2.0, 1.0, 0.5], "held_out_agreement": [0.7, 0.8, 0.9],
+                            "learning_rate": [0.1, 0.01, 0.001]},
+                "seconds": 9.0,
+            },
+            "export": {"kind": "export", "seconds": 5.0},
         },
-        "distillation": {
-            "config": {"temperature": 20.0},
-            "history": {"loss": [2.0, 1.0, 0.5], "held_out_agreement": [0.7, 0.8, 0.9],
-                        "learning_rate": [0.1, 0.01, 0.001]},
-            "seconds": 9.0,
-        },
-        "export": {
-            "files": {"LiteRT int8": {"file": "student_int8.tflite", "bytes": 44321,
-                                      "agreement": 0.991, "num_checked": 1000}},
-            "seconds": 5.0,
-        },
+        "files": {"LiteRT int8": {"file": "student_int8.tflite", "bytes": 44321,
+                                  "agreement": 0.991, "num_checked": 1000}},
         "results": {
             "measured_on": "mnist (test, 10000 images, used to measure only)",
             "rows": [

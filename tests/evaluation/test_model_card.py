@@ -56,7 +56,10 @@ def test_sections_say_what_how_and_how_good(card):
 
 
 def test_a_method_that_trains_on_data_does_not_claim_otherwise(card, run):
-    run["request"]["training_dataset"] = "mnist"
+    run["origin"] = {
+        "inputs": "training images", "uses_data": True,
+        "text": "They are real: the training split of mnist.",
+    }  # fmt: skip
     text = card()
     assert "data-free" not in text
     assert "no original data" not in text

@@ -1,9 +1,11 @@
 import html.parser
 import re
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from keras_zskd.evaluation import impression_sections
 from keras_zskd.evaluation.report import write_report
 
 
@@ -36,13 +38,24 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def page(tmp_path, run, impressions):
+def page(tmp_path, run, impressions, monkeypatch):
     """A function that writes a report and reads it back."""
 
-    def write(**changes):
+    def write(run=run, impressions=impressions, attention=None):
         path = tmp_path / "report.html"
-        arguments = {"run": run, "impressions": impressions, **changes}
-        write_report(path, **arguments)
+        sections = []
+        if impressions is not None:
+            if isinstance(attention, Exception):
+                monkeypatch.setattr(
+                    impression_sections, "attention_maps", Mock(side_effect=attention)
+                )
+            else:
+                monkeypatch.setattr(impression_sections, "attention_maps", lambda *_: attention)
+            names, models = run.get("class_names"), attention and {"teacher": None}
+            sections = impression_sections.impression_sections(
+                impressions, (0.0, 1.0), 2.0, models or {}, names
+            )
+        write_report(path, run, sections)
         return Page(path.read_text(encoding="utf-8"))
 
     return write
@@ -83,12 +96,15 @@ def test_without_a_data_set_the_page_says_that_accuracy_is_unknown(page, run):
 
 
 def test_a_method_that_trains_on_data_does_not_claim_otherwise(page, run):
-    run["request"]["training_dataset"] = "mnist"
+    run["origin"] = {
+        "inputs": "training images", "uses_data": True,
+        "text": "They are real: the training split of mnist.",
+    }  # fmt: skip
     text = page(impressions=None).text
-    assert "trained on real training data" in text
+    assert "trained on training images. They are real: the training split of mnist." in text
     assert "Training used real data too" in text
-    assert "This run has none to show." in text
-    assert "synthesised from" not in text
+    assert "Impressions" not in text
+    assert "synthetic" not in text
 
 
 def test_impressions_are_shown_with_what_was_asked_and_reached(page, impressions):
@@ -124,7 +140,7 @@ def test_curves_configuration_and_times(page):
     charts = [value for tag, name, value in found.attributes if name == "aria-label"]
     assert {"Loss", "Agreement and accuracy", "learning_rate", "Histogram of the gap"} < set(charts)
     assert "priors [TotalVariation(weight=0.01)]" in found.text
-    assert "synthesis 1 min 23 s" in found.text
+    assert "impressions 1 min 23 s" in found.text
     assert "export 5.0 s" in found.text
     assert "seed 7" in found.text
     assert "student_int8.tflite, 44.3 kB" in found.text
@@ -139,7 +155,7 @@ def test_names_are_text_and_not_markup(page):
 def test_attention_that_failed_says_why(page):
     assert (
         "could not be made. ImportError: no <tf-keras-vis>"
-        in page(attention="ImportError: no <tf-keras-vis>").text
+        in page(attention=ImportError("no <tf-keras-vis>")).text
     )
     assert "Where they look" not in page().text
 

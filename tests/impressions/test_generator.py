@@ -582,4 +582,4 @@ def test_a_keras_model_will_do(tiny_teacher, tmp_path):
         generator = ImpressionGenerator(tiny_teacher, steps=1)
     made = generator.generate(3, os.fspath(tmp_path / "a"), verbose=0)
     assert made.num_impressions == 3
-    assert tf.is_tensor(generator.teacher(made.images(0, 2)))
+    assert tf.is_tensor(generator.teacher(made.part(0, 2, "image")["image"]))

@@ -65,9 +65,18 @@ print(json.dumps({
         )
         assert len(TransferSet(directory).arrays(limit=100)["image"]) == 12
 
-    def test_images_from_to(self, written):
+    def test_a_part_of_some_features(self, written):
         directory, expected = written
-        np.testing.assert_array_equal(TransferSet(directory).images(4, 9), expected["image"][4:9])
+        part = TransferSet(directory).part(4, 9, "image")
+        assert set(part) == {"image"}
+        np.testing.assert_array_equal(part["image"], expected["image"][4:9])
+
+    def test_a_tenth_is_held_out(self, written):
+        directory, expected = written
+        seen, held_out = TransferSet(directory).split()
+        assert set(seen.arrays) == {"image", "logits"}
+        np.testing.assert_array_equal(seen.images(100), expected["image"][:11])
+        np.testing.assert_array_equal(held_out, expected["image"][11:])
 
     def test_dataset_in_order(self, written):
         directory, expected = written

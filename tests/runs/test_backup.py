@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd import resumable
 from keras_zskd.batches import stream
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.errors import InputError
 from keras_zskd.metrics import TeacherAgreement
+from keras_zskd.runs import backup
 from keras_zskd.teacher import Teacher
 
 EPOCHS, STEPS = 3, 6
@@ -35,7 +35,7 @@ class Kill(keras.callbacks.Callback):
 
 @pytest.fixture(autouse=True)
 def write_always(monkeypatch):
-    monkeypatch.setattr(resumable, "_SECONDS", 0.0)
+    monkeypatch.setattr(backup, "_SECONDS", 0.0)
 
 
 def a_student():
@@ -92,9 +92,7 @@ def data(first_step):
 def trained(make, path, kill_after=0, steps_at_once=1, **options):
     model = make(steps_at_once)
     watching = [Kill(kill_after)] if kill_after else []
-    history = resumable.fit(
-        model, data, EPOCHS, STEPS, path, callbacks=watching, verbose=0, **options
-    )
+    history = backup.fit(model, data, EPOCHS, STEPS, path, callbacks=watching, verbose=0, **options)
     return model, history
 
 
@@ -143,7 +141,7 @@ def test_stopped_by_a_callback_it_is_finished(tmp_path):
     stop = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 3)
     )
-    resumable.fit(model, data, EPOCHS, STEPS, tmp_path / "t", callbacks=[stop], verbose=0)
+    backup.fit(model, data, EPOCHS, STEPS, tmp_path / "t", callbacks=[stop], verbose=0)
     assert int(model.optimizer.iterations) == 4
     again, history = trained(a_classifier, tmp_path / "t", kill_after=1)
     assert int(again.optimizer.iterations) == 4
@@ -189,12 +187,12 @@ def test_the_teacher_is_not_in_the_file(tmp_path):
 def test_nothing_is_left_after_removal(tmp_path):
     trained(a_classifier, tmp_path / "t")
     assert len(list(tmp_path.iterdir())) == 2
-    resumable.remove(tmp_path / "t")
+    backup.remove(tmp_path / "t")
     assert not list(tmp_path.iterdir())
 
 
 def test_writes_no_more_often_than_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(resumable, "_SECONDS", 1000.0)
+    monkeypatch.setattr(backup, "_SECONDS", 1000.0)
     trained(a_classifier, tmp_path / "t")
     assert not (tmp_path / "t.previous").exists()
 
@@ -207,7 +205,7 @@ def test_data_of_tensorflow_is_seen_from_the_step(tmp_path):
         return data(first)
 
     with pytest.raises(KilledError):
-        resumable.fit(a_classifier(1), watched, EPOCHS, STEPS, tmp_path / "t", [Kill(9)], verbose=0)
-    resumable.fit(a_classifier(1), watched, EPOCHS, STEPS, tmp_path / "t", verbose=0)
+        backup.fit(a_classifier(1), watched, EPOCHS, STEPS, tmp_path / "t", [Kill(9)], verbose=0)
+    backup.fit(a_classifier(1), watched, EPOCHS, STEPS, tmp_path / "t", verbose=0)
     assert seen == [0, 8, 12]
     assert isinstance(data(0), tf.data.Dataset)

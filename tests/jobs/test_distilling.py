@@ -1,7 +1,8 @@
 """`distill`: the files of a run, and what an interruption costs."""
 
-import dataclasses
+import importlib
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -9,8 +10,12 @@ import pytest
 import tensorflow as tf
 
 import keras_zskd as zskd
-from keras_zskd import cli, datasets, pipeline, resumable
+from keras_zskd import cli, datasets
+from keras_zskd.evaluation import impression_sections
+from keras_zskd.jobs import distilling
 from keras_zskd.models.alexnet import LocalResponseNormalization
+from keras_zskd.runs import backup
+from keras_zskd.runs.run import Run
 
 FILES = {
     "run.json",
@@ -26,17 +31,30 @@ FILES = {
 
 
 def small_run(teacher, directory, **changes):
-    settings = {"num_impressions": 40, "epochs": 2, "input_range": (0.0, 1.0), "verbose": 0}
-    settings |= {"student": 0.5, "method": "zskd"}
-    return zskd.distill(teacher, output_dir=directory, **{**settings, **changes})
+    if not isinstance(teacher, zskd.Teacher):
+        teacher = zskd.Teacher(teacher, (0.0, 1.0))
+    method = zskd.METHODS[changes.pop("method", "zskd")]
+    settings = {"num_impressions": 40, "epochs": 2, **changes.pop("settings", {})}
+    settings = {name: value for name, value in settings.items() if name in method.arguments()}
+    return zskd.distill(
+        teacher,
+        method=method(**settings),
+        output_dir=directory,
+        **{"student": 0.5, "verbose": 0, **changes},
+    )
+
+
+def history_of(run):
+    return run.record["stages"]["training"]["history"]
 
 
 def test_a_run_leaves_every_file_and_a_table(tiny_teacher, tmp_path):
     before = [value.copy() for value in tiny_teacher.get_weights()]
     run = small_run(tiny_teacher, tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["method"] == "zskd"
-    rows = {row["model"]: row for row in run["results"]["rows"]}
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == run.record
+    assert run.record["request"]["method"]["name"] == "zskd"
+    rows = {row["model"]: row for row in run.results["rows"]}
     assert set(rows) == {"teacher", "student", "student int8"}
     assert rows["teacher"]["agreement"] == 1.0
     assert rows["student"]["accuracy"] is None  # no data, no accuracy
@@ -52,7 +70,9 @@ def test_a_finished_run_is_not_trained_again(tiny_teacher, tmp_path):
     student = (tmp_path / "run" / "student.keras").read_bytes()
     again = small_run(tiny_teacher, tmp_path / "run")
     assert (tmp_path / "run" / "student.keras").read_bytes() == student
-    assert again["distillation"]["history"] == first["distillation"]["history"]
+    assert again.record["stages"]["training"]["history"] == history_of(first)
+    for one, other in zip(again.student.get_weights(), first.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_another_request_for_the_same_directory_is_refused(tiny_teacher, tmp_path):
@@ -74,21 +94,18 @@ def test_a_killed_training_goes_on_and_equals_one_that_was_not(
         if next(steps) == killed_after:
             raise KilledError
 
-    monkeypatch.setattr(resumable, "_SECONDS", 0.0)
-    # Twelve steps an epoch, in two calls.
-    recipe = dataclasses.replace(zskd.METHODS["zskd"].presets["default"], batch_size=3)
-    monkeypatch.setitem(zskd.METHODS["zskd"].presets, "default", recipe)
-    whole = small_run(tiny_teacher, tmp_path / "whole")
+    monkeypatch.setattr(backup, "_SECONDS", 0.0)
+    settings = {"batch_size": 3}  # Twelve steps an epoch, in two calls.
+    whole = small_run(tiny_teacher, tmp_path / "whole", settings=settings)
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_end", kill)
         with pytest.raises(KilledError):
-            small_run(tiny_teacher, tmp_path / "run")
+            small_run(tiny_teacher, tmp_path / "run", settings=settings)
     assert not (tmp_path / "run" / "student.keras").exists()
-    run = small_run(tiny_teacher, tmp_path / "run")
-    assert run["distillation"]["history"] == whole["distillation"]["history"]
+    run = small_run(tiny_teacher, tmp_path / "run", settings=settings)
+    assert history_of(run) == history_of(whole)
     for file in ("student.tflite", "student_int8.tflite"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
-    assert not list((tmp_path / "run").glob(".training*"))
 
 
 def test_a_training_that_diverges_keeps_the_impressions(tiny_teacher, tmp_path, monkeypatch):
@@ -106,7 +123,7 @@ def test_a_failing_picture_does_not_cost_the_run(tiny_teacher, tmp_path, monkeyp
     def broken(*arguments, **settings):
         raise RuntimeError("no attention today")
 
-    monkeypatch.setattr(pipeline, "attention_maps", broken)
+    monkeypatch.setattr(impression_sections, "attention_maps", broken)
     small_run(tiny_teacher, tmp_path / "run")
     assert "no attention today" in (tmp_path / "run" / "report.html").read_text()
 
@@ -126,11 +143,11 @@ def splits(monkeypatch):
         seen["read"].append(split)
         return pixels[split], np.arange(len(pixels[split])) % 4
 
-    stream, export = pipeline.stream, pipeline.export
+    fit, export = Run.fit, distilling.export
 
-    def watched_stream(arrays, *arguments, **settings):
-        seen["trained"].append(keras.tree.flatten(arrays)[0])
-        return stream(arrays, *arguments, **settings)
+    def watched_fit(self, model, source, *arguments, **settings):
+        seen["trained"].append(source.images(10_000))
+        return fit(self, model, source, *arguments, **settings)
 
     def watched_export(model, path, format, calibration, *arguments):
         if format == "litert_int8":
@@ -138,8 +155,8 @@ def splits(monkeypatch):
         return export(model, path, format, calibration, *arguments)
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(pipeline, "stream", watched_stream)
-    monkeypatch.setattr(pipeline, "export", watched_export)
+    monkeypatch.setattr(Run, "fit", watched_fit)
+    monkeypatch.setattr(distilling, "export", watched_export)
     return {**seen, **pixels}
 
 
@@ -151,20 +168,19 @@ def test_real_data_is_split_once_and_the_test_split_only_measures(
         tiny_teacher,
         tmp_path / "run",
         method="hinton",
-        num_impressions=None,
         training_dataset="real",
         dataset=dataset,
     )
     assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES - {"impressions"}
     (trained,), (calibrated,) = splits["trained"], splits["calibrated"]
     np.testing.assert_array_equal(trained, splits["train"][:54])
-    np.testing.assert_array_equal(calibrated, splits["train"][54:])
+    np.testing.assert_array_equal(calibrated, splits["train"][:54])
     if dataset is None:
         assert "test" not in splits["read"]
-        assert run["results"]["measured_on"].startswith("6 held-out training images")
+        assert run.results["measured_on"].startswith("6 held-out training images")
     else:
         assert sorted(splits["read"]) == ["test", "train"]
-        assert run["results"]["measured_on"] == "real (test, 20 images)"
+        assert run.results["measured_on"] == "real (test, 20 images)"
 
 
 @pytest.mark.parametrize("method", ["zskd", "class_impressions"])
@@ -173,25 +189,26 @@ def test_zero_shot_methods_read_no_data_but_to_measure(tiny_teacher, tmp_path, s
     assert splits["read"] == []
     small_run(tiny_teacher, tmp_path / "with", method=method, dataset="real")
     assert splits["read"] == ["test"]
-    assert all(isinstance(used, zskd.TransferSet) for used in splits["calibrated"])
+    images = zskd.TransferSet(tmp_path / "with" / "impressions").arrays()["image"]
+    np.testing.assert_array_equal(splits["calibrated"][-1], images[:36])
 
 
 def test_what_is_measured_on_was_not_trained_on(tiny_teacher, tmp_path, splits, monkeypatch):
     measured = []
-    evaluate = pipeline.evaluate
+    evaluate = distilling.evaluate
 
     def watched(teacher, student, images, labels):
         measured.append(images)
         return evaluate(teacher, student, images, labels)
 
-    monkeypatch.setattr(pipeline, "evaluate", watched)
+    monkeypatch.setattr(distilling, "evaluate", watched)
     run = small_run(tiny_teacher, tmp_path / "run")
     images = zskd.TransferSet(tmp_path / "run" / "impressions").arrays()["image"]
     (trained,) = splits["trained"]
     np.testing.assert_array_equal(trained, images[:36])
     for held_out in measured:
         np.testing.assert_array_equal(held_out, images[36:])
-    assert run["results"]["measured_on"].startswith("4 held-out impressions")
+    assert run.results["measured_on"].startswith("4 held-out impressions")
 
 
 def _student(units, seed=0):
@@ -202,17 +219,14 @@ def _student(units, seed=0):
 
 def test_another_student_or_teacher_is_another_run(make_teacher, tmp_path):
     def run(teacher, student):
-        return zskd.distill(
-            teacher, student, "zskd", tmp_path / "run", num_impressions=40, epochs=1,
-            input_range=(0.0, 1.0), verbose=0,
-        )  # fmt: skip
+        return small_run(teacher, tmp_path / "run", student=student)
 
     teacher, student = make_teacher("logits"), _student(3)
     before = student.get_weights()
     first = run(teacher, student)
     np.testing.assert_array_equal(student.get_weights()[0], before[0])
     # The same student, and one of the same numbers in a new object: the same run, not trained again.
-    assert run(teacher, _student(3))["distillation"] == first["distillation"]
+    assert history_of(run(teacher, _student(3))) == history_of(first)
     with pytest.raises(zskd.InputError, match="student_fingerprint"):
         run(teacher, _student(3, seed=1))
     with pytest.raises(zskd.InputError, match="teacher_fingerprint"):
@@ -230,7 +244,7 @@ def test_a_finished_student_with_a_lambda_is_read_without_running_code(tiny_teac
     )
     first = small_run(tiny_teacher, tmp_path / "run", student=student)
     again = small_run(tiny_teacher, tmp_path / "run", student=student)
-    assert again["results"]["fidelity"] == first["results"]["fidelity"]
+    assert again.results["fidelity"] == first.results["fidelity"]
 
 
 def test_a_format_that_a_student_cannot_have_costs_that_format_only(tiny_teacher, tmp_path, capsys):
@@ -263,18 +277,52 @@ def test_a_format_that_a_student_cannot_have_costs_that_format_only(tiny_teacher
 def test_a_teacher_and_a_student_without_any_litert_form_still_end(
     tiny_teacher, tmp_path, monkeypatch
 ):
-    export = pipeline.export
+    export = distilling.export
 
     def refuse(model, path, format, *arguments):
         if format == "litert":
-            raise pipeline.FormatError("no form today")
+            raise distilling.FormatError("no form today")
         return export(model, path, format, *arguments)
 
     small_run(tiny_teacher, tmp_path / "run")
-    monkeypatch.setattr(pipeline, "export", refuse)
+    monkeypatch.setattr(distilling, "export", refuse)
     run = small_run(tiny_teacher, tmp_path / "run")
-    errors = {row["model"]: row.get("error") for row in run["results"]["rows"]}
+    errors = {row["model"]: row.get("error") for row in run.results["rows"]}
     assert errors == {"teacher": "no form today", "student": "no form today", "student int8": None}
     assert not (tmp_path / "run" / "student.tflite").exists()  # That of the first call is gone.
     card = (tmp_path / "run" / "README.md").read_text()
     assert "No LiteRT file of teacher: no form today" in card
+
+
+def test_a_second_process_is_refused_and_a_dead_owner_leaves_nothing_locked(tiny_teacher, tmp_path):
+    class Second(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            with pytest.raises(zskd.InputError, match="belong to one process"):
+                small_run(tiny_teacher, tmp_path / "run")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small_run(tiny_teacher, tmp_path / "run", callbacks=[Second()])
+    small_run(tiny_teacher, tmp_path / "run")
+
+
+def test_a_method_from_outside_the_package(tiny_teacher, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(pathlib.Path(__file__).parent.parent / "methods")
+    monkeypatch.syspath_prepend(".")
+    own = importlib.import_module("own_method")
+    teacher = zskd.Teacher(tiny_teacher, (0, 1))
+    run = zskd.distill(teacher, 0.5, own.Uniform(epochs=1), tmp_path / "python", verbose=0)
+    assert run.results["measured_on"].startswith("5 held-out noise")
+    assert "They are uniform noise." in (tmp_path / "python" / "README.md").read_text()
+    tiny_teacher.save(tmp_path / "teacher.keras")
+    arguments = [
+        f"--teacher={tmp_path}/teacher.keras", "--input_range=0,1", "--method=own_method:Uniform",
+        f"--output_dir={tmp_path}/shell", "--set=num_images=30", "--epochs=1",
+    ]  # fmt: skip
+    assert cli.main(["keras-zskd", "distill", *arguments]) == 0
+    record = json.loads((tmp_path / "shell" / "run.json").read_text())
+    assert record["request"]["method"] == {
+        "name": "uniform", "config": {"num_images": 30, "epochs": 1}
+    }  # fmt: skip
+    assert cli.main(["keras-zskd", "distill", *arguments, "--set=magic=1"]) == 2
+    assert "num_images, epochs" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keras_zskd import InputError
-from keras_zskd.run_record import RunRecord
+from keras_zskd.runs.record import RunRecord
 
 REQUEST = {"method": "zskd", "seed": 3}
 
@@ -17,23 +17,29 @@ def read(directory):
 def test_what_was_asked_for_is_on_disk_at_once(tmp_path):
     RunRecord(tmp_path / "deep" / "run", REQUEST)
     run = read(tmp_path / "deep" / "run")
-    assert (run["method"], run["seed"]) == ("zskd", 3)
+    assert run["request"] == REQUEST
     assert run["keras"].startswith("3.")
 
 
 def test_times_of_interrupted_stages_add_up(tmp_path):
     record = RunRecord(tmp_path / "run", REQUEST)
-    record.update("synthesis", seconds=10.0)
-    with pytest.raises(KeyboardInterrupt), record.timed("synthesis", num_impressions=5):
-        raise KeyboardInterrupt
-    stage = read(tmp_path / "run")["synthesis"]
-    assert stage["num_impressions"] == 5
+    record.update(stages={"impressions": {"kind": "synthesis", "seconds": 10.0}})
+
+    def interrupted():
+        with record.timed("impressions", "synthesis", num_impressions=5) as found:
+            found["made"] = 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    stage = read(tmp_path / "run")["stages"]["impressions"]
+    assert (stage["kind"], stage["num_impressions"], stage["made"]) == ("synthesis", 5, 3)
     assert 10.0 <= stage["seconds"] < 11.0
 
 
 def test_the_same_request_goes_on_and_another_is_refused(tmp_path):
-    RunRecord(tmp_path / "run", REQUEST).update("export", done=True)
-    assert RunRecord(tmp_path / "run", REQUEST).run["export"] == {"done": True}
+    RunRecord(tmp_path / "run", REQUEST).update(done=True)
+    assert RunRecord(tmp_path / "run", REQUEST).run["done"] is True
     with pytest.raises(InputError, match="seed differ"):
         RunRecord(tmp_path / "run", {**REQUEST, "seed": 4})
 
@@ -51,3 +57,9 @@ def test_a_broken_file_is_said_to_be_broken(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="could not be read"):
         RunRecord(tmp_path, REQUEST)
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"format": 1, "request": {}}')
+    with pytest.raises(InputError, match="must be of format 2"):
+        RunRecord(tmp_path, {})

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd import datasets, models, resumable
+from keras_zskd import datasets, models
 from keras_zskd.batches import steps_of, stream
 from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.errors import InputError
+from keras_zskd.runs import backup
 
 _BATCH_SIZE = 128
 _LEARNING_RATE = 2e-3
@@ -85,7 +86,7 @@ def train(
         steps_per_execution=steps_at_once,
     )
     state = f"{output}.training"
-    resumable.fit(
+    backup.fit(
         model,
         lambda step: stream((images, labels), _BATCH_SIZE, seed, step, shown),
         epochs,
@@ -102,7 +103,7 @@ def train(
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     model.save(output)
-    resumable.remove(state)
+    backup.remove(state)
     return {
         "architecture": architecture,
         "dataset": dataset,

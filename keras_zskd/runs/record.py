@@ -13,6 +13,8 @@ from typing import Any
 from keras_zskd.errors import InputError
 
 _FILE = "run.json"
+# Of the file; a directory with another one is refused.
+_FORMAT = 2
 
 
 class RunRecord:
@@ -35,6 +37,12 @@ class RunRecord:
         request = json.loads(json.dumps(request))
         if (self.directory / _FILE).exists():
             self.run = self._read()
+            if self.run.get("format") != _FORMAT:
+                raise InputError(
+                    f"The run in `output_dir` must be of format {_FORMAT}. Received: "
+                    f"{os.fspath(directory)!r}, of format {self.run.get('format')}. Choose another "
+                    "output directory."
+                )
             asked = self.run.get("request", {})
             changed = sorted(k for k in {*asked, *request} if asked.get(k) != request.get(k))
             if changed:
@@ -51,30 +59,42 @@ class RunRecord:
                 "empty or a new one."
             )
         self.run = {
+            "format": _FORMAT,
             **{name: _version(name) for name in ("keras_zskd", "tensorflow", "keras")},
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "seed": request.get("seed"),
-            "method": request.get("method"),
-            "teacher": request.get("teacher"),
-            "student": {"parameters": request.get("student")},
             "request": request,
+            "stages": {},
         }
         self._write()
 
     @contextlib.contextmanager
-    def timed(self, stage: str, **facts: Any) -> Iterator[None]:
-        """Time a stage; time spent by earlier, interrupted runs of the stage is added up."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = self.run.get(stage, {}).get("seconds", 0.0) + time.perf_counter() - begun
-            self.update(stage, **facts, seconds=round(seconds, 2))
+    def timed(self, stage: str, kind: str, **facts: Any) -> Iterator[dict[str, Any]]:
+        """Time a stage; time spent by earlier, interrupted runs of the stage is added up.
 
-    def update(self, stage: str, **facts: Any) -> None:
-        """Add facts to a stage, on disk at once."""
-        self.run[stage] = {**self.run.get(stage, {}), **facts}
+        Args:
+            stage: Its name, one for each in a run.
+            kind: "synthesis", "training", "data", "export" or "evaluation".
+            **facts: About it.
+
+        Yields:
+            A dict for facts that are known when it is done.
+        """
+        begun = time.perf_counter()
+        found: dict[str, Any] = {}
+        try:
+            yield found
+        finally:
+            held = self.run["stages"].get(stage, {})
+            seconds = held.get("seconds", 0.0) + time.perf_counter() - begun
+            self.run["stages"][stage] = {
+                **held, "kind": kind, **facts, **found, "seconds": round(seconds, 2)
+            }  # fmt: skip
+            self._write()
+
+    def update(self, **facts: Any) -> None:
+        """Add facts about the run, on disk at once."""
+        self.run.update(facts)
         self._write()
 
     def _read(self) -> dict[str, Any]:

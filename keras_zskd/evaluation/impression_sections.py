@@ -8,22 +8,51 @@ import numpy as np
 
 from keras_zskd import pictures
 from keras_zskd.evaluation import charts
-from keras_zskd.evaluation.impression_measures import DUPLICATE_DISTANCE
+from keras_zskd.evaluation.attention import attention_maps
+from keras_zskd.evaluation.impression_measures import DUPLICATE_DISTANCE, measure_impressions
+from keras_zskd.evaluation.page import card, table
 from keras_zskd.evaluation.run_summary import percent_text
+from keras_zskd.evaluation.section import Section
 
 _CLASSES = 20
 _PER_CLASS = 10
 _PICTURE = 64
-_SHORT = 16
+_EXPLAINED = 8
 
 
-def gallery(
+def impression_sections(
+    impressions: Mapping[str, np.ndarray],
+    input_range: tuple[float, float],
+    temperature: float,
+    models: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
+) -> list[Section]:
+    """Pictures, figures and charts of a transfer set, and where models look in it.
+
+    Args:
+        impressions: What `TransferSet.arrays(limit)` gives.
+        input_range: `(low, high)` of the pixels.
+        temperature: `tau` of the synthesis.
+        models: Keras classifiers to explain, by name; the first is the teacher.
+        class_names: In the order of the outputs. Defaults to their numbers.
+    """
+    measures = measure_impressions(impressions, input_range, temperature)
+    names = class_names or [str(number) for number in range(measures["counts"].shape[0])]
+    return [
+        _gallery(impressions, measures, input_range, names, temperature),
+        _honesty(measures),
+        _charts(impressions, measures, names),
+        *_attention(impressions, input_range, models),
+    ]
+
+
+def _gallery(
     impressions: Mapping[str, np.ndarray],
     measures: Mapping[str, Any],
     input_range: tuple[float, float],
     names: Sequence[str],
     temperature: float,
-) -> str:
+) -> Section:
     """Impressions by class, with target and achieved confidence under each."""
     images, asked = np.asarray(impressions["image"]), measures["asked"]
     classes = np.unique(asked)
@@ -48,12 +77,13 @@ def gallery(
             f'<div class="class"><b>{name}</b><div class="strip">{"".join(figures)}</div></div>'
         )
     more = f" The first {_CLASSES} of {len(classes)} classes." if len(classes) > _CLASSES else ""
-    return (
-        "<h2>Impressions</h2><p>Rows: the largest class of the target. First the mean of all, its "
+    return Section(
+        "Impressions",
+        "<p>Rows: the largest class of the target. First the mean of all, its "
         "contrast stretched; then single ones, each with the probability that the target asks for "
         f"→ the one that the teacher gives, both at the temperature of the synthesis, "
         f'{temperature:g}. <span class="miss">In colour</span>: what the teacher names where that '
-        f'is another class.{more}</p><div class="classes">{"".join(rows)}</div>'
+        f'is another class.{more}</p><div class="classes">{"".join(rows)}</div>',
     )
 
 
@@ -64,7 +94,7 @@ def _figure(picture: np.ndarray, what: str, caption: str) -> str:
     )
 
 
-def honesty(measures: Mapping[str, Any]) -> str:
+def _honesty(measures: Mapping[str, Any]) -> Section:
     """How well the teacher is satisfied, and what that does not say."""
     distance = measures["median_nearest_distance"]
     facts = {
@@ -86,13 +116,13 @@ def honesty(measures: Mapping[str, Any]) -> str:
             measures["near_duplicates"]
         ),
     }
-    return (
-        "<h2>How recognisable are they?</h2>"
+    return Section(
+        "How recognizable are they?",
         f"{table(facts)}<p>{' '.join(_verdict(measures))}</p>"
         '<p class="note"><b>Privacy.</b> Impressions are made from the weights alone, but the '
         "weights were made from data, and what the teacher remembers of it can come back in them. "
         "Treat these pictures as you would treat the teacher itself, and read no promise of "
-        "anonymity into them.</p>"
+        "anonymity into them.</p>",
     )
 
 
@@ -138,9 +168,9 @@ def _verdict(measures: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def synthesis_charts(
+def _charts(
     impressions: Mapping[str, np.ndarray], measures: Mapping[str, Any], names: Sequence[str]
-) -> str:
+) -> Section:
     """Class balance, gap and entropy."""
     counts = measures["counts"]
     balance = {
@@ -173,26 +203,30 @@ def synthesis_charts(
             ),
         ),
     ]
-    return f'<h2>Synthesis</h2><div class="charts">{"".join(cards)}</div>'
+    return Section("Synthesis", f'<div class="charts">{"".join(cards)}</div>')
 
 
-def attention_section(
-    impressions: Mapping[str, np.ndarray] | None,
+def _attention(
+    impressions: Mapping[str, np.ndarray],
     input_range: tuple[float, float],
-    attention: Mapping[str, np.ndarray] | str | None,
-) -> str:
+    models: Mapping[str, Any],
+) -> list[Section]:
     """Impressions with the maps of each model below them, or why there are none."""
-    if attention is None or impressions is None:
-        return ""
-    head = "<h2>Where they look</h2>"
-    if isinstance(attention, str):
-        return f"{head}<p>Attention maps could not be made. {html.escape(attention)}</p>"
+    if np.ndim(impressions["image"]) != 4 or not models:
+        return []
+    title = "Where they look"
+    named = impressions["logits"][:_EXPLAINED].argmax(-1)
+    try:
+        attention = attention_maps(models, impressions["image"][:_EXPLAINED], named)
+    except Exception as error:  # A picture that fails must not cost a finished student.
+        reason = html.escape(f"{type(error).__name__}: {error}")
+        return [Section(title, f"<p>Attention maps could not be made. {reason}</p>")]
     count = min(len(maps) for maps in attention.values())
     images = np.asarray(impressions["image"])[:count]
     rows = {"impression": _small(images, input_range)}
     for name, maps in attention.items():
         rows[name] = pictures.resize(pictures.overlay(images, maps[:count], input_range), _PICTURE)
-    body = "".join(
+    rows_html = "".join(
         f'<tr><th scope="row">{html.escape(name)}</th>'
         + "".join(
             f'<td><img src="{pictures.data_uri(picture)}" alt="{html.escape(name)}"></td>'
@@ -201,41 +235,13 @@ def attention_section(
         + "</tr>"
         for name, shown in rows.items()
     )
-    return (
-        f"{head}<p>Orange: the pixels that speak for the class that the teacher names (Grad-CAM++; "
+    body = (
+        "<p>Orange: the pixels that speak for the class that the teacher names (Grad-CAM++; "
         "saliency for a model without convolutions). Each map is stretched over its own range, so "
         "that places can be compared between pictures, strengths cannot.</p>"
-        f'<div class="scroll"><table class="looks">{body}</table></div>'
+        f'<div class="scroll"><table class="looks">{rows_html}</table></div>'
     )
-
-
-def table(entries: Mapping[str, Any]) -> str:
-    """Names and values, one pair a row."""
-    rows = []
-    for name, value in entries.items():
-        text = _plain(value)
-        kind = "short" if len(text) <= _SHORT else "value"
-        rows.append(
-            f'<tr><th scope="row">{html.escape(str(name))}</th>'
-            f'<td class="{kind}">{html.escape(text)}</td></tr>'
-        )
-    return f"<table>{''.join(rows)}</table>"
-
-
-def _plain(value: Any) -> str:
-    """A configuration value in a line; a serialised Keras object as its class and arguments."""
-    if isinstance(value, Mapping):
-        if "class_name" in value and "config" in value:
-            return f"{value['class_name']}({_plain(value['config'])})"
-        return ", ".join(f"{name}={_plain(entry)}" for name, entry in value.items())
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_plain(entry) for entry in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def card(title: str, content: str) -> str:
-    """A chart with its title."""
-    return f'<figure class="card"><h3>{html.escape(title)}</h3>{content}</figure>'
+    return [Section(title, body)]
 
 
 def _small(images: np.ndarray, input_range: tuple[float, float]) -> np.ndarray:

@@ -1,0 +1,213 @@
+"""`distill`: teacher in, deployable student out."""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_zskd import datasets
+from keras_zskd.distillation.distiller import check_student
+from keras_zskd.errors import InputError
+from keras_zskd.evaluation.evaluate import evaluate
+from keras_zskd.evaluation.model_card import write_model_card
+from keras_zskd.evaluation.report import write_report
+from keras_zskd.export import FormatError, export
+from keras_zskd.litert import LiteRTModel
+from keras_zskd.methods import Method, get_method
+from keras_zskd.runs.resources import Resources
+from keras_zskd.runs.run import Run
+from keras_zskd.runs.trained import Trained
+from keras_zskd.teacher import Teacher, load_model
+
+_NUM_CALIBRATION = 2_000
+_FILES = (
+    ("SavedModel", "student", "saved_model"),
+    ("LiteRT float32", "student.tflite", "litert"),
+    ("LiteRT int8", "student_int8.tflite", "litert_int8"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Distilled:
+    """What `distill` returns.
+
+    Attributes:
+        student: The trained student.
+        directory: The run directory.
+        record: What RUN/run.json holds.
+    """
+
+    student: keras.Model
+    directory: pathlib.Path
+    record: dict[str, Any]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Teacher, student and int8 student side by side: "rows", and what they "measured_on"."""
+        results: dict[str, Any] = self.record["results"]
+        return results
+
+
+def distill(
+    teacher: Teacher | keras.Model | str | os.PathLike[str],
+    student: float | keras.Model | str | os.PathLike[str] = 0.5,
+    method: str | Method = "zskd",
+    output_dir: str | os.PathLike[str] = "run",
+    *,
+    seed: int = 0,
+    training_dataset: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+) -> Distilled:
+    """Turn a trained classifier into a smaller one that deploys.
+
+    The method trains the student; then it is exported, measured, and a report is written. The same
+    call on the same directory goes on where an interrupted one stopped.
+
+    Args:
+        teacher: A `Teacher`, a Keras classifier, or the path of one. Input range and safe mode are
+            arguments of `Teacher`.
+        student: A width in (0, 1] for `slim`, a Keras classifier (a copy of it is trained), or a path.
+        method: A name of `METHODS` or "package.module:Class", at its default settings, or a `Method`.
+        output_dir: The run directory; new, empty, or of the same call. Its files: run.json,
+            student.keras, student/ (SavedModel), student.tflite, student_int8.tflite, logs/
+            (TensorBoard), report.html, README.md (model card), and impressions/ where the method
+            keeps any.
+        seed: Of everything random.
+        training_dataset: TFDS name of real, labeled training data, for methods that need it.
+        dataset: TFDS name of a data set to measure on, its test split. Never used for anything else.
+        data_dir: Where TFDS finds its data; default: `TFDS_DATA_DIR`.
+        callbacks: For the training, as in Keras' `fit`.
+        verbose: As in Keras' `fit`.
+
+    Returns:
+        The student, its results, and the directory.
+
+    Raises:
+        InputError: For whatever the caller can put right; finished stages stay on disk.
+    """
+    method = get_method(method)() if isinstance(method, str) else method
+    teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
+    resources = Resources(training_dataset, data_dir)
+    if (missing := method.missing(teacher, resources)) is not None:
+        raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
+    # Read first: a wrong name should not wait for the training.
+    real = None if dataset is None else _test_data(dataset, teacher, data_dir)
+    if isinstance(student, str | os.PathLike):
+        student = load_model(student, unsafe=teacher.unsafe)
+    if isinstance(student, keras.Model):
+        check_student(teacher, student)
+    config = {"name": method.name, "config": method.get_config()}
+    with Run(teacher, student, config, output_dir, seed, resources, callbacks, verbose) as run:
+        trained = method.train(run)
+        run.record.update(origin=trained.origin.as_json())
+        _save(trained.student, run.directory / "student.keras")
+        files = _export_all(trained, run)
+        _measure(trained, files, dataset, real, run)
+        write_report(run.directory / "report.html", run.record.run, trained.sections())
+        write_model_card(run.directory / "README.md", run.record.run)
+        return Distilled(trained.student, run.directory, run.record.run)
+
+
+def _test_data(
+    dataset: str, teacher: Teacher, data_dir: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    return datasets.load(dataset, "test", teacher.input_shape, teacher.input_range, data_dir)
+
+
+def _save(student: keras.Model, path: pathlib.Path) -> None:
+    """Save under a passing name first: a file that is there is a finished file."""
+    if path.exists():
+        return
+    beside = path.with_name(f".{path.name}")
+    try:
+        student.save(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _export_all(trained: Trained, run: Run) -> dict[str, dict[str, Any]]:
+    with run.record.timed("export", "export"):
+        calibration = trained.inputs.images(_NUM_CALIBRATION)
+        files = {
+            name: _exported(trained.student, run.directory / file, format, calibration, run.teacher)
+            for name, file, format in _FILES
+        }
+    run.record.update(files=files)
+    return files
+
+
+def _exported(
+    model: keras.Model, path: pathlib.Path, format: str, calibration: Any, teacher: Teacher
+) -> dict[str, Any]:
+    """What became of a file: facts, or the "error" where the model has no such form."""
+    try:
+        result = export(model, path, format, calibration, teacher.input_range)
+    except FormatError as error:
+        path.unlink(missing_ok=True)  # Of an earlier call, before the student changed.
+        return {"file": path.name, "error": str(error)}
+    facts = dataclasses.asdict(result)
+    return {"file": path.name, **{k: v for k, v in facts.items() if k not in ("path", "format")}}
+
+
+def _measure(
+    trained: Trained,
+    files: dict[str, dict[str, Any]],
+    dataset: str | None,
+    real: tuple[np.ndarray, np.ndarray] | None,
+    run: Run,
+) -> None:
+    """Put teacher, student and int8 student side by side."""
+    images, labels = (trained.held_out, None) if real is None else real
+    teacher, student, directory = run.teacher, trained.student, run.directory
+    with run.record.timed("evaluation", "evaluation"), tempfile.TemporaryDirectory() as scratch:
+        # The teacher as a LiteRT file, so that sizes and times are of one kind.
+        teacher_file = pathlib.Path(scratch) / "teacher.tflite"
+        of_teacher = _exported(teacher.model, teacher_file, "litert", None, teacher)
+        int8_file = directory / "student_int8.tflite"
+        rows: list[dict[str, Any]] = []
+        fidelity: dict[str, float] = {}
+        for name, model, path, facts in (
+            ("teacher", teacher, teacher_file, of_teacher),
+            ("student", student, directory / "student.tflite", files["LiteRT float32"]),
+            ("student int8", None, int8_file, files["LiteRT int8"]),
+        ):
+            file = None if "error" in facts else LiteRTModel(path)
+            measurable = file if model is None else model
+            is_measured = measurable is not None and len(images) > 0
+            measured = evaluate(teacher, measurable, images, labels) if is_measured else {}
+            fidelity = measured if name == "student" else fidelity
+            parameters = teacher.num_parameters if name == "teacher" else student.count_params()
+            rows.append(_row(name, measured, parameters, file, facts))
+    measured_on = (
+        f"{len(images)} held-out {trained.origin.inputs}; accuracy is not known without data"
+    )
+    if labels is not None:
+        measured_on = f"{dataset} (test, {len(images)} images)"
+    run.record.update(results={"rows": rows, "measured_on": measured_on, "fidelity": fidelity})
+
+
+def _row(
+    name: str,
+    measured: dict[str, float],
+    parameters: int,
+    file: LiteRTModel | None,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "model": name,
+        "accuracy": measured.get("student_accuracy"),
+        "agreement": measured.get("agreement"),
+        "parameters": parameters,
+        "bytes": None if file is None else os.path.getsize(file.path),
+        "ms_per_image": None if file is None else file.milliseconds_per_image(),
+        **{key: value for key, value in facts.items() if key == "error"},
+    }

@@ -1,0 +1,1 @@
+"""One run of a method: its directory, its record, and how it goes on after an interruption."""

@@ -1,0 +1,43 @@
+"""What a user has besides the teacher."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_zskd import datasets
+from keras_zskd.teacher import Teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """Data that a method may ask for, by a `Need`.
+
+    Attributes:
+        training_dataset: TFDS name of labeled data; its training split.
+        data_dir: Where TFDS finds it; default: `TFDS_DATA_DIR`.
+    """
+
+    training_dataset: str | None = None
+    data_dir: str | None = None
+
+    def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
+        """The whole training split: images `(N, *input_shape)` in the teacher's range, and labels."""
+        return datasets.load(
+            self.training_dataset or "",
+            "train",
+            teacher.input_shape,
+            teacher.input_range,
+            self.data_dir,
+        )
+
+    def images(self, count: int, teacher: Teacher, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """`count` examples of the training split, as many of each class as can be, and labels."""
+        images, labels = self.training_data(teacher)
+        order = np.random.default_rng(seed).permutation(len(labels))
+        # The number of each example within its class: first one of every class, then another.
+        ranks = np.empty(len(order), int)
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels[order] == label)
+            ranks[members] = np.arange(len(members))
+        chosen = order[np.argsort(ranks, kind="stable")[:count]]
+        return images[chosen], labels[chosen]

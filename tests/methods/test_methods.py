@@ -1,0 +1,120 @@
+"""Every method: its settings are what its docstring says, and it is refused where it cannot work."""
+
+import inspect
+
+import keras
+import pytest
+
+from keras_zskd import (
+    METHODS,
+    DirichletTargets,
+    ImpressionGenerator,
+    InputError,
+    Method,
+    OneHotTargets,
+    Teacher,
+    UniformCanvas,
+)
+from keras_zskd.methods import get_method
+from keras_zskd.runs.resources import Resources
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestEveryMethod:
+    def test_says_what_it_gives_and_where_it_comes_from(self, name):
+        method = METHODS[name]
+        assert method.name == name
+        assert method.title
+        assert any(str(year) in method.reference for year in range(2015, 2025))
+        assert method.presets["default"] == {}
+        assert "paper" in method.presets
+
+    def test_is_what_its_configuration_says(self, name):
+        for preset in METHODS[name].presets:
+            method = METHODS[name].preset(preset)
+            config = keras.saving.serialize_keras_object(method)
+            again = keras.saving.deserialize_keras_object(config)
+            assert type(again) is METHODS[name]
+            assert vars(again) == vars(method)
+
+    def test_documents_every_setting(self, name):
+        documented = "".join(inspect.getdoc(kind) or "" for kind in METHODS[name].__mro__)
+        for setting in METHODS[name].arguments():
+            assert f"\n    {setting}: " in documented, setting
+
+    def test_refuses_unknown_presets_and_settings(self, name):
+        with pytest.raises(InputError, match="'magic'"):
+            METHODS[name].preset("magic")
+        with pytest.raises(InputError, match="magic"):
+            METHODS[name].preset(magic=1)
+
+    def test_says_what_is_missing(self, name, tiny_teacher):
+        teacher = Teacher(tiny_teacher, (0, 1))
+        method = METHODS[name]()
+        if any("data" in need.text or "images" in need.text for need in method.needs):
+            assert "training_dataset" in method.missing(teacher, Resources())
+        assert method.missing(teacher, Resources(training_dataset="mnist")) is None
+
+    @pytest.mark.parametrize("setting", ["epochs", "batch_size", "num_impressions"])
+    def test_refuses_counts_below_one(self, name, setting):
+        if setting in METHODS[name].arguments():
+            with pytest.raises(InputError, match=f"{setting}=0"):
+                METHODS[name](**{setting: 0})
+
+
+def test_a_teacher_without_templates_is_refused_in_a_sentence():
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    teacher = Teacher(keras.Model(inputs, x), (0, 1))
+    assert METHODS["zskd"]().missing(teacher, Resources())
+    assert METHODS["class_impressions"]().missing(teacher, Resources()) is None
+
+
+def test_the_paper_preset_has_the_settings_of_the_released_code(tiny_teacher):
+    method = METHODS["zskd"].preset("paper")
+    engine = method.generator(Teacher(tiny_teacher, (0, 1))).engine
+    assert (engine.temperature, engine.steps, engine.learning_rate) == (20.0, 1500, 1e-3)
+    assert engine.priors == ()
+    assert engine.transforms == ()
+    assert isinstance(engine.canvas, UniformCanvas)
+    assert engine.canvas.constraint == "rescale"
+    assert engine.targets.scales == (1.0, 0.1)
+    assert (method.num_impressions, method.temperature) == (40_000, 20.0)
+    assert (method.batch_size, method.epochs, method.learning_rate) == (64, 500, 1e-3)
+    assert not method.decay
+
+
+@pytest.mark.parametrize("kind", ["logits", "batch_norm"])
+def test_the_default_synthesis_is_that_of_the_generator(make_teacher, kind):
+    teacher = Teacher(make_teacher(kind), (0, 1))
+    ours = METHODS["zskd"]().generator(teacher).get_config()
+    assert ours == ImpressionGenerator(teacher).get_config()
+
+
+def test_methods_differ_in_targets_alone(tiny_teacher):
+    teacher = Teacher(tiny_teacher, (0, 1))
+    ours, theirs = (METHODS[n]().generator(teacher) for n in ("zskd", "class_impressions"))
+    assert isinstance(ours.engine.targets, DirichletTargets)
+    assert isinstance(theirs.engine.targets, OneHotTargets)
+    ours, theirs = ours.get_config(), theirs.get_config()
+    assert {key for key in ours if ours[key] != theirs[key]} == {"targets"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("magic", "'magic'"),
+        ("no_such_module:Method", "can be imported"),
+        ("keras_zskd:NoSuchMethod", "can be imported"),
+        ("keras_zskd:Teacher", "subclass of keras_zskd.Method"),
+    ],
+)
+def test_unknown_methods_are_refused(name, said):
+    with pytest.raises(InputError, match=said):
+        get_method(name)
+
+
+def test_a_method_can_be_named_by_its_module():
+    found = get_method("keras_zskd.methods.zskd:ZSKD")
+    assert found is METHODS["zskd"]
+    assert issubclass(found, Method)
