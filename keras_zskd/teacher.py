@@ -98,6 +98,12 @@ class Teacher:
             kernel = np.asarray(self._view.head.kernel)
         return kernel.reshape(-1, kernel.shape[-1])
 
+    @property
+    def penultimate(self) -> Any:
+        """Symbolic tensor of the features that the class templates multiply."""
+        _ = self.templates  # Says in a sentence where there are none.
+        return self._view.features
+
     def at_precision(self, dtype: str) -> "Teacher":
         """The same teacher with a `model` that computes at another precision.
 

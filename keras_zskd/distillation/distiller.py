@@ -10,6 +10,7 @@ from keras_zskd import graph
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
+from keras_zskd.distillation.replicas import count_everywhere
 from keras_zskd.errors import InputError
 from keras_zskd.lowering.plan import compiles_well
 from keras_zskd.teacher import Teacher, check_classifier
@@ -45,6 +46,9 @@ class Distiller(keras.Model):
             `FeatureDistillation` by layer names, or a loss of your own on logits.
         seed: Of the augmentations, 0 or more: what they draw is a function of the seed, the step
             and the replica.
+
+    Attributes:
+        student_logits: The student as a model that returns logits, whatever it ends in.
 
     Raises:
         InputError: If teacher and student do not fit together.
@@ -90,6 +94,7 @@ class Distiller(keras.Model):
         self.feature_losses = tuple(feature_losses)
         self.seed = int(seed)
         view = graph.logits_view(student)
+        self.student_logits = view.model
         # XLA makes one piece of a step where both networks are narrow; wide ones gain nothing on a
         # CPU, on a GPU Keras does the same by itself, and several replicas cannot.
         self._is_compiled = (
@@ -162,7 +167,7 @@ class Distiller(keras.Model):
         if weight is not None:
             per_example *= tf.reshape(tf.cast(weight, tf.float32), (-1,))
         count = tf.cast(tf.shape(per_example)[0], tf.float32)
-        everywhere, replicas = _count_everywhere(count)
+        everywhere, replicas = count_everywhere(count)
         extra = batch_loss + tf.add_n(
             [tf.cast(v, tf.float32) for v in self.student.losses] or [0.0]
         )
@@ -258,14 +263,3 @@ def _images(x: Any) -> Any:
 
 def _answers(x: Any) -> Any:
     return x.get("logits") if isinstance(x, dict) else None
-
-
-def _count_everywhere(count: Any) -> tuple[Any, float]:
-    """Number of examples over all replicas, and the number of replicas."""
-    context = tf.distribute.get_replica_context()
-    if context is None:
-        return count, 1.0
-    replicas = context.num_replicas_in_sync
-    if replicas == 1:
-        return count, 1.0
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, count), float(replicas)

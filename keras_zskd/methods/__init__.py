@@ -6,12 +6,14 @@ import sys
 
 from keras_zskd.errors import InputError
 from keras_zskd.methods.class_impressions import ClassImpressions
+from keras_zskd.methods.dafl import DAFL
 from keras_zskd.methods.hinton import Hinton
+from keras_zskd.methods.kimura import Kimura
 from keras_zskd.methods.method import Method
 from keras_zskd.methods.zskd import ZSKD
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (ZSKD, ClassImpressions, Hinton)
+    method.name: method for method in (ZSKD, ClassImpressions, Hinton, Kimura, DAFL)
 }
 
 

@@ -35,8 +35,8 @@ def fit(
     the model draws depend on the number of the step only. State of callbacks is not kept.
 
     Args:
-        model: What is trained; variables in `model.frozen_variables`, if it has such an attribute, are
-            not kept.
+        model: What is trained. Of a model that has them, variables in `frozen_variables` are not kept,
+            and those of all `optimizers` are.
         stream: From the number of a step to endless batches that begin there.
         epochs: All of them, also those of earlier calls.
         steps: Of an epoch; a multiple of the model's `steps_per_execution`.
@@ -54,7 +54,8 @@ def fit(
     """
     state = TrainingState(path, steps, {"epochs": epochs, "steps": steps, **(settings or {})})
     with model.distribute_strategy.scope():
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
     while not state.is_finished:
         epoch, done = divmod(state.step, steps)
         data = stream(state.step)
@@ -206,7 +207,9 @@ def _variables(model: keras.Model, metrics: bool = True) -> list[Any]:
     frozen = {id(variable) for variable in getattr(model, "frozen_variables", ())}
     found: dict[int, Any] = {}
     of_metrics = model.metrics_variables if metrics else ()
-    for variable in (*model.variables, *model.optimizer.variables, *of_metrics):
+    optimizers = getattr(model, "optimizers", (model.optimizer,))
+    of_optimizers = [variable for optimizer in optimizers for variable in optimizer.variables]
+    for variable in (*model.variables, *of_optimizers, *of_metrics):
         if id(variable) not in frozen:
             value = variable.value
             for component in getattr(value, "values", None) or (value,):

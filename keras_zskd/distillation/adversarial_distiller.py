@@ -1,0 +1,218 @@
+"""`AdversarialDistiller`: a generator network makes the inputs while the student learns from them."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd import graph
+from keras_zskd.batches import ready
+from keras_zskd.distillation.replicas import count_everywhere
+from keras_zskd.errors import InputError
+from keras_zskd.inputs.source import Noise
+from keras_zskd.teacher import Teacher
+
+
+class Answers(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        logits: `(N, K)` float32.
+        features: `(N, D)`: what enters the teacher's last layer.
+    """
+
+    logits: Any
+    features: Any
+
+
+class AdversarialDistiller(keras.Model):
+    """Trains a generator and a student in turn; the teacher is frozen.
+
+    One step takes noise `z` from the data set, then makes `generator_steps` updates of the generator
+    on `generator_loss`, then `student_steps` updates of the student on `student_loss`. The student
+    sees the images of the generator's last forward pass, from before its update, as in the released
+    codes of DAFL and ZSKT; with `fresh_noise`, new images for each of its steps.
+
+    Losses return one value per example; what a loss says of the batch as a whole is a second value.
+    Both are divided over all replicas, so an update is the same on one replica and on several.
+
+    Args:
+        teacher: With a Dense layer or 1x1 convolution before its logits.
+        student: A classifier with the teacher's inputs and classes. It is trained in place.
+        generator: From noise `(N, ...)` to images `(N, *input_shape)` in the teacher's range.
+        generator_loss: From the teacher's `Answers` and a function without arguments that gives the
+            student's logits to `((N,), scalar)`.
+        student_loss: From the teacher's and the student's logits to `(N,)`.
+        generator_steps: Of one step, 1 or more.
+        student_steps: Of one step, 1 or more.
+        fresh_noise: Whether each step of the student sees images of its own.
+        seed: Of the noise that is not from the data set.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> generator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+        >>> distiller = AdversarialDistiller(
+        ...     Teacher(model, (0, 1)), keras.models.clone_model(model), generator,
+        ...     lambda teacher, student: (-tf.reduce_mean(teacher.features, -1), 0.0),
+        ...     lambda teacher, student: tf.reduce_mean(tf.abs(teacher - student), -1))
+        >>> distiller.compile("adam", generator_optimizer="adam")
+        >>> history = distiller.fit(Noise((2,)).stream(8, 0), steps_per_epoch=2, verbose=0)
+        >>> sorted(history.history)
+        ['generator_loss', 'loss']
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: keras.Model,
+        generator: keras.Model,
+        generator_loss: Callable[[Answers, Callable[[], Any]], tuple[Any, Any]],
+        student_loss: Callable[[Any, Any], Any],
+        generator_steps: int = 1,
+        student_steps: int = 1,
+        fresh_noise: bool = False,
+        seed: int = 0,
+    ):
+        for name, count in (("generator_steps", generator_steps), ("student_steps", student_steps)):
+            if count < 1:
+                raise InputError(f"`{name}` must be 1 or more. Received: {name}={count}.")
+        super().__init__()
+        self.teacher, self.student, self.generator = teacher, student, generator
+        self.generator_loss, self.student_loss = generator_loss, student_loss
+        self.generator_steps, self.student_steps = generator_steps, student_steps
+        self.fresh_noise, self.seed = fresh_noise, seed
+        self.generator_optimizer: Any = None
+        self.teacher_model = teacher.tapped([teacher.model.output, teacher.penultimate])
+        self.teacher_model.trainable = False
+        self._view = graph.logits_view(student).model
+        self._generator_tracker = keras.metrics.Mean(name="generator_loss")
+        self.built = True
+
+    @property
+    def frozen_variables(self) -> list[Any]:
+        """Those of the teacher, which no training changes."""
+        return list(self.teacher_model.variables)
+
+    @property
+    def optimizers(self) -> tuple[Any, ...]:
+        """That of the student and that of the generator."""
+        return self.optimizer, self.generator_optimizer
+
+    def compile(self, optimizer: Any, generator_optimizer: Any, **options: Any) -> None:
+        """As in Keras, with an optimizer for each network; metrics compare the two networks' logits."""
+        super().compile(optimizer=optimizer, **options)
+        self.generator_optimizer = keras.optimizers.get(generator_optimizer)
+        self.optimizer.build(self.student.trainable_variables)
+        self.generator_optimizer.build(self.generator.trainable_variables)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """What the student returns for what the generator makes of noise."""
+        return self.student(self.generator(x, training=training), training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One turn of both networks, on noise `(N, ...)`."""
+        noise = self._noise(data)
+        images = None
+        for _ in range(self.generator_steps):
+            images = self._update_generator(next(noise))
+        for _ in range(self.student_steps):
+            if self.fresh_noise:
+                images = self.generator(next(noise), training=True)
+            logs = self._update_student(images)
+        return logs
+
+    def _noise(self, first: Any) -> Iterator[Any]:
+        """The noise of the data set, then more of its shape, a function of seed, step and replica."""
+        yield first
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        number = 0
+        while True:
+            key = tf.constant([self.seed, number], tf.int64)
+            for fact in (self.optimizer.iterations, replica):
+                key = tf.random.experimental.stateless_fold_in(key, tf.cast(fact, tf.int64))
+            yield tf.random.stateless_normal(tf.shape(first), key)
+            number += 1
+
+    def _update_generator(self, noise: Any) -> Any:
+        """One update of the generator; the images from before it."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            weights = self.generator.trainable_weights
+            tape.watch([weight.value for weight in weights])
+            images = self.generator(noise, training=True)
+            logits, features = self.teacher_model(images, training=False)
+            features = tf.reshape(features, (-1, math.prod(features.shape[1:])))
+            answers = Answers(tf.cast(logits, tf.float32), features)
+            per_example, batch = self.generator_loss(
+                answers, lambda: tf.cast(self._view(images, training=True), tf.float32)
+            )
+            loss, logged = _reduced(per_example, batch)
+        self.generator_optimizer.apply(tape.gradient(loss, [w.value for w in weights]), weights)
+        self._generator_tracker.update_state(logged, sample_weight=tf.shape(per_example)[0])
+        return tf.stop_gradient(images)
+
+    def _update_student(self, images: Any) -> dict[str, Any]:
+        """One update of the student, and its logs."""
+        logits, _ = self.teacher_model(images, training=False)
+        logits = tf.cast(logits, tf.float32)
+        with tf.GradientTape() as tape:
+            answers = tf.cast(self._view(images, training=True), tf.float32)
+            per_example = self.student_loss(logits, answers)
+            loss, logged = _reduced(per_example, 0.0)
+        weights = self.student.trainable_weights
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        self._loss_tracker.update_state(logged, sample_weight=tf.shape(per_example)[0])
+        logs = self.compute_metrics(images, logits, answers, sample_weight=None)
+        return {**logs, "generator_loss": self._generator_tracker.result()}
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Compiled metrics, of the teacher's logits `y` and the student's `y_pred`."""
+        # Keras builds the metrics with what the data set calls y: there is none.
+        return super().compute_metrics(x, y_pred if y is None else y, y_pred, sample_weight)
+
+
+class GeneratedImages:
+    """What a generator network makes of noise, as a `Source` of `{"image": images}`.
+
+    Args:
+        generator: From noise to images.
+        noise: Its inputs.
+    """
+
+    def __init__(self, generator: keras.Model, noise: Noise):
+        self.generator, self.noise = generator, noise
+
+    def stream(self, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+        """See `Source.stream`."""
+        made = self.noise.stream(batch_size, seed, first_step)
+        return ready(made.map(lambda z: {"image": self.generator(z, training=False)}))
+
+    def steps(self, batch_size: int) -> None:
+        """There is no end."""
+        del batch_size
+
+    def images(self, count: int) -> np.ndarray:
+        """`(count, *input_shape)`, of the first noise."""
+        return np.asarray(self.generator.predict(self.noise.images(count), verbose=0))
+
+
+def mean_over_replicas(values: Any) -> Any:
+    """Mean `(K,)` of values `(N, K)` over the batch on all replicas; gradients go through."""
+    count = tf.cast(tf.shape(values)[0], tf.float32)
+    everywhere, replicas = count_everywhere(count)
+    total = tf.reduce_sum(values, axis=0)
+    if replicas > 1:
+        total = tf.distribute.get_replica_context().all_reduce("sum", total)
+    return total / everywhere
+
+
+def _reduced(per_example: Any, batch: Any) -> tuple[Any, Any]:
+    """The loss to differentiate and the loss to log, of one replica."""
+    count = tf.cast(tf.shape(per_example)[0], tf.float32)
+    everywhere, replicas = count_everywhere(count)
+    # Keras' optimizers add up the gradients of the replicas, so each holds its share.
+    total = tf.reduce_sum(per_example)
+    return total / everywhere + batch / replicas, tf.math.divide_no_nan(total, count) + batch

@@ -1,0 +1,63 @@
+"""Networks that make inputs of a teacher from noise."""
+
+import math
+
+import keras
+
+from keras_zskd.teacher import Teacher
+
+
+def image_generator(
+    teacher: Teacher,
+    latent: int = 100,
+    filters: int = 128,
+    epsilon: float = 1e-3,
+    output: str = "tanh",
+    seed: int = 0,
+) -> keras.Model:
+    """The generator of DAFL (Chen et al., ICCV 2019, released code), for any image size.
+
+    Dense to a quarter of the side, two times nearest-neighbor upsampling by 2, 3x3 convolutions with
+    `filters`, `filters / 2` and C filters, batch normalization, leaky ReLU of slope 0.2. For inputs
+    that are no images, two Dense layers.
+
+    Args:
+        teacher: Gives shape and range of the inputs.
+        latent: Size of the noise.
+        filters: Of the first convolution.
+        epsilon: Of the batch normalizations. The released code has 0.8, by a slip in the order of
+            arguments; preset "paper" follows it.
+        output: "tanh" stays in the teacher's range. "standardized" ends in a batch normalization
+            without scale, as the released code does for a teacher that expects standardized pixels;
+            here they are put at the middle of the range with a quarter of it as standard deviation.
+        seed: Of the initial weights.
+    """
+    layers = keras.layers
+    low, high = teacher.input_range
+    keras.utils.set_random_seed(seed)
+    noise = x = keras.Input((latent,), name="noise")
+    if len(teacher.input_shape) != 3:
+        for _ in range(2):
+            x = layers.Dense(4 * filters)(x)
+            x = layers.LeakyReLU(0.2)(layers.BatchNormalization(epsilon=epsilon)(x))
+        x = layers.Dense(math.prod(teacher.input_shape))(x)
+        x = layers.Reshape(teacher.input_shape)(x)
+    else:
+        height, width, channels = teacher.input_shape
+        rows, columns = math.ceil(height / 4), math.ceil(width / 4)
+        x = layers.Reshape((rows, columns, filters))(layers.Dense(rows * columns * filters)(x))
+        x = layers.UpSampling2D()(layers.BatchNormalization(epsilon=epsilon)(x))
+        for size in (filters, filters // 2):
+            x = layers.Conv2D(size, 3, padding="same")(x)
+            x = layers.LeakyReLU(0.2)(layers.BatchNormalization(epsilon=epsilon)(x))
+            x = layers.UpSampling2D()(x) if size == filters else x
+        x = layers.Conv2D(channels, 3, padding="same")(x)
+        x = layers.Cropping2D(((0, 4 * rows - height), (0, 4 * columns - width)))(x)
+    x = layers.Activation("tanh")(x)
+    share = 0.5
+    if output == "standardized":
+        x = layers.BatchNormalization(center=False, scale=False)(x)
+        share = 0.25
+    # From standard units to the teacher's range.
+    images = layers.Rescaling(share * (high - low), offset=(low + high) / 2)(x)
+    return keras.Model(noise, images, name="image_generator")

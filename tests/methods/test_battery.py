@@ -1,0 +1,202 @@
+"""What every method does: learn a small real problem, go on after any interruption, read no test data.
+
+KERAS_ZSKD_MOMENTS says at how many random moments each training is killed; 3 by default.
+"""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_zskd as zskd
+from keras_zskd import datasets
+from keras_zskd.runs import backup
+from keras_zskd.runs.resources import Resources
+from keras_zskd.runs.run import Run
+
+MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "3"))
+# A row for each method: settings of a few steps, and settings that learn the small problem.
+SHORT = {
+    "zskd": {"num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2},
+    "class_impressions": {
+        "num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2,
+    },
+    "hinton": {"epochs": 2, "batch_size": 5},
+    "kimura": {
+        "num_images": 12, "num_pseudo": 10, "trainings": 2, "epochs": 2, "batch_size": 4,
+        "moves": 2,
+    },
+    "dafl": {"latent": 4, "filters": 4, "epochs": 2, "rounds": 11, "batch_size": 4},
+}  # fmt: skip
+LEARNING = {
+    "zskd": {"num_impressions": 1_000, "epochs": 20, "batch_size": 64},
+    "class_impressions": {"num_impressions": 1_000, "epochs": 20, "batch_size": 64},
+    "hinton": {"epochs": 60, "batch_size": 32},
+    "kimura": {"num_images": 40, "num_pseudo": 200, "trainings": 2, "epochs": 20},
+    "dafl": {"latent": 10, "filters": 16, "epochs": 10, "rounds": 32},
+}
+
+
+class KilledError(Exception):
+    """Stands for a signal that cannot be caught."""
+
+
+def stripes(count, seed):
+    """Noisy stripes in four directions: images `(count, 8, 8, 1)` in [0, 1], and labels."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, count)
+    y, x = np.mgrid[:8, :8]
+    angle = labels[:, None, None] * np.pi / 4
+    along = x * np.cos(angle) + y * np.sin(angle)
+    phase = random.uniform(0, 2 * np.pi, (count, 1, 1))
+    images = 0.5 + 0.4 * np.sin(1.6 * along + phase) + random.normal(0, 0.1, (count, 8, 8))
+    return np.clip(images, 0, 1).astype("float32")[..., None], labels
+
+
+@pytest.fixture(scope="module")
+def stripes_teacher():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((8, 8, 1)), layers.Conv2D(12, 3, activation="relu"), layers.MaxPooling2D(),
+        layers.Conv2D(16, 3, activation="relu"), layers.Flatten(), layers.Dense(24, "relu"),
+        layers.Dense(4),
+    ])  # fmt: skip
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss)
+    model.fit(*stripes(1_000, 0), batch_size=64, epochs=15, verbose=0)
+    return zskd.Teacher(model, (0, 1))
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The splits that were read of the data set of stripes."""
+    found = []
+
+    def load(name, split, *arguments, **settings):
+        found.append(split)
+        return stripes(300, 1) if split == "train" else stripes(300, 2)
+
+    monkeypatch.setattr(datasets, "load", load)
+    return found
+
+
+def small_student():
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    return keras.Sequential([
+        keras.Input((8, 8, 1)), layers.Conv2D(6, 3, activation="relu"), layers.MaxPooling2D(),
+        layers.Flatten(), layers.Dropout(0.1), layers.Dense(12, "relu"), layers.Dense(4),
+    ])  # fmt: skip
+
+
+def trained(teacher, name, directory, callbacks=(), settings=SHORT):
+    method = zskd.METHODS[name](**settings[name])
+    config = {"name": name, "config": method.get_config()}
+    resources = Resources(training_dataset="stripes")
+    with Run(
+        teacher, small_student(), config, directory, 3, resources, callbacks, verbose=0
+    ) as run:
+        result = method.train(run)
+        stages = run.record.run["stages"]
+        histories = {key: stages[key]["history"] for key in stages if "history" in stages[key]}
+        return result, histories
+
+
+def assert_equal(found, expected):
+    assert found[1] == expected[1]
+    for one, other in zip(
+        found[0].student.get_weights(), expected[0].student.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(found[0].held_out, expected[0].held_out)
+    np.testing.assert_array_equal(found[0].inputs.images(20), expected[0].inputs.images(20))
+
+
+class Kill(keras.callbacks.Callback):
+    """Kills after a number of calls."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left <= 0:
+            raise KilledError
+
+
+@pytest.mark.parametrize("name", zskd.METHODS)
+class TestEveryMethod:
+    def test_killed_after_each_verb_it_equals_the_uninterrupted_run_and_reads_no_test_split(
+        self, name, stripes_teacher, read, tmp_path, monkeypatch
+    ):
+        whole = trained(stripes_teacher, name, tmp_path / "whole")
+        calls = {"left": 0}
+
+        def killing(verb):
+            def run_and_die(*arguments, **settings):
+                result = verb(*arguments, **settings)
+                calls["left"] -= 1
+                if calls["left"] == 0:
+                    raise KilledError
+                return result
+
+            return run_and_die
+
+        for verb in ("synthesize", "fit", "keep"):
+            monkeypatch.setattr(Run, verb, killing(getattr(Run, verb)))
+        kills, again = 0, None
+        while again is None:
+            calls["left"] = kills + 1
+            try:
+                again = trained(stripes_teacher, name, tmp_path / "run")
+            except KilledError:
+                kills += 1
+        assert kills >= 1
+        assert_equal(again, whole)
+        # A test split is read to measure only, and a training split where the method says so.
+        assert set(read) <= {"train"}
+        needs = zskd.METHODS[name]().needs
+        assert bool(read) == any("training" in need.text for need in needs)
+
+    def test_killed_at_random_moments_it_equals_the_uninterrupted_run(
+        self, name, stripes_teacher, read, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(backup, "_SECONDS", 0.0)
+        monkeypatch.setattr("keras_zskd.runs.run._STEPS_AT_ONCE", 1)
+        whole = trained(stripes_teacher, name, tmp_path / "whole")
+        random, kills = np.random.default_rng(0), 0
+        for number in range(MOMENTS):
+            directory = tmp_path / f"{number // 3}"
+            try:
+                trained(stripes_teacher, name, directory, [Kill(random.integers(1, 9))])
+            except KilledError:
+                kills += 1
+        assert kills >= MOMENTS // 2
+        for number in range(-(-MOMENTS // 3)):
+            assert_equal(trained(stripes_teacher, name, tmp_path / f"{number}"), whole)
+
+    def test_learns_a_small_real_problem_better_than_from_noise(
+        self, name, stripes_teacher, stripes_noise_accuracy, read, tmp_path
+    ):
+        result, _ = trained(stripes_teacher, name, tmp_path / "run", settings=LEARNING)
+        accuracy = accuracy_of(result.student)
+        assert accuracy > stripes_noise_accuracy + 0.1, (accuracy, stripes_noise_accuracy)
+
+
+def accuracy_of(model):
+    images, labels = stripes(500, 3)
+    return float(np.mean(np.argmax(model.predict(images, verbose=0), -1) == labels))
+
+
+@pytest.fixture(scope="module")
+def stripes_noise_accuracy(stripes_teacher):
+    """Of a student trained on uniform noise; and what it is trained against is a good teacher."""
+    assert accuracy_of(stripes_teacher.model) > 0.95
+    images = np.random.default_rng(0).random((1_000, 8, 8, 1), "float32")
+    distiller = zskd.Distiller(stripes_teacher, small_student())
+    distiller.compile("adam")
+    distiller.fit(images, batch_size=64, epochs=20, verbose=0)
+    return accuracy_of(distiller.student)
