@@ -74,7 +74,8 @@ def main(argv: list[str]) -> int:
     except (flags.Error, InputError) as error:
         return _refuse(str(error))
     except OSError as error:
-        return _refuse(f"{error}; check the path, and the room on the disk.")
+        names = [repr(name) for name in (error.filename, error.filename2) if name is not None]
+        return _refuse(": ".join([*names, error.strerror or str(error)]) + ".")
     return 0
 
 

@@ -1,6 +1,8 @@
 """The command line as a user meets it: what it prints, what it refuses, and how."""
 
+import errno
 import json
+import os
 
 import keras
 import numpy as np
@@ -75,6 +77,49 @@ def test_unknown_command_and_flag_and_stray_word(refused, saved_teacher):
     assert "'destil'" in refused("destil")
     assert "nonsense" in refused("distill", "--nonsense=1")
     assert "'stray'" in refused("methods", "stray")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOSPC])
+def test_a_file_that_fails_is_named_with_what_the_system_says(refused, monkeypatch, number):
+    def fail(path, result):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(cli, "write_json", fail)
+    sentence = refused("methods", "--json=results/out.json")
+    assert sentence == f"keras-zskd: 'results/out.json': {os.strerror(number)}."
+
+
+def test_a_path_that_cannot_be_is_not_blamed_on_the_disk(refused, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    sentence = refused("methods", f"--json={tmp_path / 'file' / 'out.json'}")
+    assert sentence in (
+        f"keras-zskd: {str(tmp_path / 'file')!r}: {os.strerror(number)}."
+        for number in (errno.EEXIST, errno.ENOTDIR)
+    )
+
+
+def test_both_names_of_a_file_that_cannot_be_renamed_are_said(refused, monkeypatch):
+    def fail(path, result):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), "part", None, path)
+
+    monkeypatch.setattr(cli, "write_json", fail)
+    sentence = refused("methods", "--json=out.json")
+    assert sentence == f"keras-zskd: 'part': 'out.json': {os.strerror(errno.EXDEV)}."
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("Can't synchronously write data"), "Can't synchronously write data"),
+    ],
+)
+def test_an_error_that_names_no_file_is_said_in_its_own_words(refused, monkeypatch, error, said):
+    def fail(path, result):
+        raise error
+
+    monkeypatch.setattr(cli, "write_json", fail)
+    assert refused("methods", "--json=out.json") == f"keras-zskd: {said}."
 
 
 def test_flags_without_values(refused, saved_teacher, tmp_path):

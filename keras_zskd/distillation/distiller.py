@@ -15,6 +15,9 @@ from keras_zskd.errors import InputError
 from keras_zskd.lowering.plan import compiles_well
 from keras_zskd.teacher import Teacher, check_classifier
 
+# How Keras lets the accuracy against the labels be asked for.
+_ACCURACY = ("accuracy", "acc")
+
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class Distiller(keras.Model):
@@ -31,9 +34,12 @@ class Distiller(keras.Model):
       are used as long as nothing is augmented, else the teacher answers for what it is shown;
     * `(x, labels)` or `(x, labels, sample_weight)`, with integer labels.
 
-    Metrics given to `compile` compare `(teacher_logits, student_logits)`. `accuracy` is logged where
-    labels are given. The loss is divided by the number of examples over all replicas, so the update
-    and what is logged are the same on one replica and on several, also for a last, smaller batch.
+    Metrics given to `compile`, "mse" too, compare `(teacher_logits, student_logits)`. `accuracy`, that
+    of the student against the labels, weighted by `sample_weight`, is logged wherever labels are given;
+    `metrics=["accuracy"]` demands that they are.
+
+    The loss is divided by the number of examples over all replicas, so the update and what is logged
+    are the same on one replica and on several, also for a last, smaller batch.
 
     Args:
         teacher: A `Teacher`, or a Keras classifier.
@@ -106,7 +112,67 @@ class Distiller(keras.Model):
         self._match = FeatureMatch(teacher, view, self.feature_losses, self._is_compiled)
         self._compiled_update = tf.function(self._update, jit_compile=True, autograph=False)
         self._accuracy = keras.metrics.Mean(name="accuracy")
+        self._needs_labels = False
         self.built = True
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: None = None,
+        loss_weights: None = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
+        """As in Keras, for the loss that the Distiller has.
+
+        Args:
+            optimizer: Of the student.
+            loss: None, as `loss_weights`: a loss of your own is one of `feature_losses`.
+            loss_weights: None.
+            metrics: Metrics of `(teacher_logits, student_logits)`; "accuracy" or "acc" is that against
+                the labels.
+            weighted_metrics: The same, weighted by `sample_weight`.
+            **options: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`.
+
+        Raises:
+            InputError: If a loss is given, or a metric object has the name "accuracy". `fit` and
+                `evaluate` raise it if "accuracy" was asked for and a batch has no labels.
+        """
+        for name, value in (("loss", loss), ("loss_weights", loss_weights)):
+            if value is not None:
+                raise InputError(
+                    f"`{name}` must be left out, as a Distiller has its own loss. Received: "
+                    f"{name}={value!r}. Pass a loss of your own to `Distiller(feature_losses=[...])`, "
+                    "and for the cross-entropy with labels set `hard_label_weight`."
+                )
+        given = [keras.tree.flatten(part or []) for part in (metrics, weighted_metrics)]
+        if any(getattr(metric, "name", None) == "accuracy" for part in given for metric in part):
+            raise InputError(
+                "`metrics` must not hold an object named 'accuracy', the name of the accuracy against "
+                f"the labels. Received: metrics={metrics}, weighted_metrics={weighted_metrics}. Give "
+                "it another name, or pass the string 'accuracy' for that against the labels."
+            )
+        kept = [[metric for metric in part if metric not in _ACCURACY] for part in given]
+        self._needs_labels = kept != given
+        super().compile(
+            optimizer,
+            metrics=kept[0] or None,
+            weighted_metrics=kept[1] or None,
+            **options,
+        )
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Arguments of `compile`, as plain JSON types."""
+        config = dict(super().get_compile_config())
+        if self._needs_labels:
+            config["metrics"] = [*(config["metrics"] or []), "accuracy"]
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as `get_compile_config` says; Keras does not where `compile` is overridden."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     @property
     def frozen_variables(self) -> list[Any]:
@@ -119,7 +185,7 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update of the student; see the class for what `data` may be."""
-        x, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, labels, weight = self._unpack(data)
         images, answers = _images(x), _answers(x)
         if self.augmentations:
             images, answers = tf.cast(images, tf.float32), None
@@ -128,6 +194,17 @@ class Distiller(keras.Model):
         is_compiled = self._is_compiled and not self.run_eagerly
         update = self._compiled_update if is_compiled else self._update
         return update(images, answers, labels, weight)
+
+    def _unpack(self, data: Any) -> tuple[Any, Any, Any]:
+        """Inputs, labels and weights of a batch; labels must be there if they were asked for."""
+        x, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if labels is None and self._needs_labels:
+            raise InputError(
+                "`metrics` must not hold 'accuracy' where there are no labels, as with impressions. "
+                "Received: a batch without labels. Compile with keras_zskd.metrics.TeacherAgreement() "
+                "instead, or pass labels; wherever there are any, accuracy is logged unasked."
+            )
+        return x, labels, weight
 
     def _draw_seed(self, number: int) -> Any:
         """The seed `(2,)` of one augmentation at this step on this replica."""
@@ -151,7 +228,7 @@ class Distiller(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and metrics of one batch; nothing moves, augmentations are left out."""
-        x, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, labels, weight = self._unpack(data)
         images = _images(x)
         _, logged, outputs = self._batch_losses(images, _answers(x), labels, weight, training=False)
         return self._log(images, labels, weight, logged, outputs)

@@ -4,12 +4,13 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from keras_zskd.errors import InputError
 from keras_zskd.graph import fingerprint
@@ -166,37 +167,32 @@ class ImpressionGenerator:
             The transfer set.
 
         Raises:
-            InputError: If a count is off, the directory holds something else, the disk is full, or
-                the loss became NaN; what was finished stays on disk.
+            InputError: If a count is off, the directory holds something else or cannot be written, a
+                batch does not fit the memory, or the loss became NaN; what was finished stays on
+                disk. What a callback raises is raised as it is.
         """
         if num_impressions < 1:
             raise InputError(f"num_impressions={num_impressions} was received; expected 1 or more.")
         if not 0 <= seed < 2**31:
             raise InputError(f"seed={seed} was received; expected an integer in [0, 2^31).")
         size = self._batch_size(batch_size, num_impressions)
-        writer = TransferSetWriter(
-            directory,
-            {**self.get_config(), "seed": seed},
-            self._shard_size(num_impressions) if batch_size is None else size,
-            self._replicas.worker,
-            self._replicas.num_workers,
-        )
+        with _writing(directory):
+            writer = TransferSetWriter(
+                directory,
+                {**self.get_config(), "seed": seed},
+                self._shard_size(num_impressions) if batch_size is None else size,
+                self._replicas.worker,
+                self._replicas.num_workers,
+            )
+            num_finished = writer.num_finished
         watchers = keras.callbacks.CallbackList(
             list(callbacks), model=self, epochs=math.ceil(num_impressions / size), verbose=0
         )
         self.stop_training = False
-        bar = _Progress(num_impressions, writer.num_finished, verbose)
+        bar = _Progress(num_impressions, num_finished, verbose)
         watchers.on_train_begin()
-        try:
+        with _at_the_end(watchers.on_train_end):  # What a callback holds open is closed.
             self._fill(writer, num_impressions, size, seed, watchers, bar)
-        except (OSError, tf.errors.OpError) as error:
-            raise InputError(
-                f"Impressions could not be written to {writer.directory!r} ({error}); expected room "
-                f"on the disk. The first {TransferSet(directory).num_impressions} are kept: free "
-                "some space and run the same command again."
-            ) from error
-        finally:  # What a callback holds open is closed, whatever happened.
-            watchers.on_train_end()
         return TransferSet(directory)
 
     def _fill(
@@ -216,11 +212,12 @@ class ImpressionGenerator:
             )
         batch = self._batches[size]
         assembly = ShardAssembly(writer, num_impressions, size, group)
+        writing = _writing(writer.directory)  # As a decorator: good for any number of calls.
+        add, close = writing(assembly.add), writing(assembly.close)
+        pieces = _pieces(assembly, writer.directory)
+        run = _formed(batch.run(pieces, seed), size, unit=group * self._replicas.count)
         epoch = step = 0
-        with (
-            contextlib.closing(assembly),
-            contextlib.closing(batch.run(assembly.pieces(), seed)) as run,
-        ):
+        with _at_the_end(close), contextlib.closing(run):
             for finished in run:
                 if not step:
                     watchers.on_epoch_begin(epoch)
@@ -231,9 +228,9 @@ class ImpressionGenerator:
                     continue
                 self._latest, self._look = finished, None
                 if not np.isfinite(finished["gap"]).all():
-                    assembly.close()
+                    close()
                     raise self._diverged(writer)
-                assembly.add(finished)
+                add(finished)
                 bar.add(finished["index"], _logs(finished))
                 watchers.on_epoch_end(epoch, _logs(finished))
                 epoch, step = epoch + 1, 0
@@ -288,6 +285,55 @@ class ImpressionGenerator:
                 "(replicas times the group size of the priors)."
             )
         return batch_size
+
+
+@contextlib.contextmanager
+def _writing(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the system says of the directory into a sentence."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise InputError(
+            "`directory` must be a directory that can be written. Received: directory="
+            f"{os.fspath(directory)!r}, of which the system says: {error}. What is finished is kept: "
+            "remove the cause and make the same call again."
+        ) from error
+
+
+def _pieces(assembly: ShardAssembly, directory: str) -> Iterator[np.ndarray]:
+    """The pieces of the assembly, which claims shards on the disk while others form."""
+    with _writing(directory):
+        yield from assembly.pieces()
+
+
+def _formed(
+    run: Generator[dict[str, np.ndarray] | None, None, None], size: int, unit: int
+) -> Generator[dict[str, np.ndarray] | None, None, None]:
+    """What `run` yields; only here is running out of memory the fault of the batch."""
+    try:
+        yield from run
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        if size <= unit:  # There is no smaller batch.
+            raise
+        raise InputError(
+            f"`batch_size` must be small enough for the memory. Received: batch_size={size}, for "
+            f"which it ran out. Pass a smaller multiple of {unit}: what is finished is kept, and the "
+            "impressions do not depend on `batch_size`."
+        ) from error
+
+
+@contextlib.contextmanager
+def _at_the_end(close: Callable[[], None]) -> Iterator[None]:
+    """Call `close` at the end, whatever happens; its errors never replace an earlier one."""
+    try:
+        yield
+    except BaseException:
+        try:
+            close()
+        except Exception as later:
+            logging.error("%s", later)
+        raise
+    close()
 
 
 def _logs(batch: dict[str, np.ndarray]) -> dict[str, float]:

@@ -387,6 +387,95 @@ class TestMetrics:
             assert values == pytest.approx([values[0]] * 3, rel=1e-5)
 
 
+class TestAccuracy:
+    @pytest.mark.parametrize("eagerly", [False, True])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"metrics": ["accuracy"]},
+            {"metrics": ["acc", TeacherAgreement(), "mse"]},
+            {"metrics": {"student": ["accuracy"]}},
+            {"weighted_metrics": ["accuracy"]},
+            {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]},
+        ],
+    )
+    def test_is_that_against_the_labels(
+        self, make_distiller, make_student, teacher, make_images, options, eagerly
+    ):
+        images, labels = make_images(12), np.arange(12) % 4
+        student = make_student()
+        names = np.asarray(student(images)).argmax(1)
+        # Hit with 7 of 12; the teacher is hit with another number.
+        labels = np.where(np.arange(12) < 7, names, (names + 1) % 4)
+        assert (np.asarray(teacher(images)).argmax(1) == names).sum() != 7
+        distiller = make_distiller(
+            student,
+            keras.optimizers.SGD(0.0),
+            compile_options={**options, "run_eagerly": eagerly},
+        )
+        fit = {"batch_size": 5, "verbose": 0}
+        history = distiller.fit(
+            images, labels, validation_data=(images[:7], labels[:7]), **fit
+        ).history
+        assert history["accuracy"] == pytest.approx([7 / 12])
+        assert history["val_accuracy"] == pytest.approx([1.0])
+        assert not {"acc", "weighted_accuracy", "student_accuracy"} & set(history)
+
+    def test_leaves_other_metrics_as_they_are(
+        self, make_distiller, make_student, teacher, make_images
+    ):
+        images, labels = make_images(8), np.arange(8) % 4
+        student = make_student()
+        distiller = make_distiller(student, compile_options={"metrics": ["accuracy", "mse"]})
+        logs = distiller.evaluate(images, labels, verbose=0, return_dict=True)
+        expected = np.mean((np.asarray(teacher(images)) - np.asarray(student(images))) ** 2)
+        assert logs["mse"] == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            lambda distiller, images, labels: distiller.fit(images, verbose=0),
+            lambda distiller, images, labels: distiller.evaluate({"image": images}, verbose=0),
+            lambda distiller, images, labels: distiller.fit(
+                images, labels, validation_data=(images,), verbose=0
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("eagerly", [False, True])
+    def test_without_labels_is_refused(self, make_distiller, make_images, run, eagerly):
+        options = {"metrics": ["accuracy"], "run_eagerly": eagerly}
+        distiller = make_distiller(compile_options=options)
+        with pytest.raises(InputError, match=r"'accuracy'.*no labels.*TeacherAgreement"):
+            run(distiller, make_images(8), np.arange(8) % 4)
+
+    def test_compiled_again_without_it_no_labels_are_needed(self, make_distiller, make_images):
+        distiller = make_distiller(compile_options={"metrics": ["accuracy"]})
+        distiller.compile(metrics=[TeacherAgreement()])
+        history = distiller.fit(make_images(8), verbose=0).history
+        assert sorted(history) == ["loss", "teacher_agreement"]
+
+    def test_an_object_of_that_name_is_refused(self, make_distiller):
+        metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
+        for options in ({"metrics": metrics}, {"weighted_metrics": metrics}):
+            with pytest.raises(InputError, match=r"named 'accuracy'.*another name"):
+                make_distiller(compile_options=options)
+
+    @pytest.mark.parametrize("others", [[], ["mse", TeacherAgreement()]])
+    def test_is_asked_for_after_loading_too(self, make_distiller, make_images, tmp_path, others):
+        images, labels = make_images(8), np.arange(8) % 4
+        distiller = make_distiller(compile_options={"metrics": ["accuracy", *others]})
+        distiller.fit(images, labels, verbose=0)
+        distiller.save(tmp_path / "distiller.keras")
+        loaded = keras.saving.load_model(tmp_path / "distiller.keras")
+        logs = [
+            model.evaluate(images, labels, verbose=0, return_dict=True)
+            for model in (distiller, loaded)
+        ]
+        assert logs[1] == pytest.approx(logs[0], rel=1e-4)
+        with pytest.raises(InputError, match="no labels"):
+            loaded.fit(images, verbose=0)
+
+
 class TestSaving:
     def test_a_loaded_distiller_goes_on_where_it_stopped(
         self, make_distiller, make_student, make_images, tmp_path
@@ -457,6 +546,15 @@ class TestSaving:
 
 
 class TestRefusals:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("loss", "mse"), ("loss", keras.losses.Huber()), ("loss_weights", [1.0])],
+    )
+    def test_a_loss_given_to_compile(self, make_distiller, name, value):
+        with pytest.raises(InputError, match=rf"`{name}` must be left out.*feature_losses=\[") as e:
+            make_distiller(compile_options={name: value})
+        assert f"{name}={value!r}" in str(e.value)
+
     @pytest.mark.parametrize("temperature", [0, -2.0, float("nan")])
     def test_temperature(self, teacher, make_student, temperature):
         with pytest.raises(InputError, match=rf"temperature={temperature} was received"):

@@ -1,11 +1,14 @@
 import csv
+import errno
 import json
 import os
+import threading
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import logging
 
 from keras_zskd.errors import InputError
 from keras_zskd.graph import fingerprint
@@ -14,7 +17,7 @@ from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
-from keras_zskd.impressions.targets import OneHotTargets
+from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
 from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.impressions.transfer_set_writer import TransferSetWriter
 from keras_zskd.teacher import Teacher
@@ -324,18 +327,99 @@ class TestDirectory:
         with pytest.raises(InputError, match="file"):
             make_generator().generate(4, tmp_path / "file", verbose=0)
 
-    def test_full_disk_keeps_what_was_finished(self, make_generator, tmp_path, monkeypatch):
+    def test_that_cannot_be_made_is_refused_with_the_cause(self, make_generator, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(InputError, match=r"`directory` must be.*Not a directory") as caught:
+            make_generator().generate(4, tmp_path / "file" / "a", verbose=0)
+        assert isinstance(caught.value.__cause__, NotADirectoryError)
+
+    @pytest.mark.parametrize(
+        "cause",
+        [
+            OSError(errno.ENOSPC, "No space left on device"),
+            PermissionError(errno.EACCES, "Permission denied"),
+            # How TensorFlow reports a full disk.
+            tf.errors.ResourceExhaustedError(None, None, "No space left on device"),
+            tf.errors.UnknownError(None, None, "Input/output error"),
+        ],
+    )
+    def test_that_can_no_longer_be_written(self, make_generator, tmp_path, monkeypatch, cause):
         write = TransferSetWriter.write
 
-        def write_until_full(self, shard, impressions):
+        def write_two(self, shard, impressions):
             if self.num_finished >= 8:
-                raise OSError(28, "No space left on device")
+                raise cause
             write(self, shard, impressions)
 
-        monkeypatch.setattr(TransferSetWriter, "write", write_until_full)
-        with pytest.raises(InputError, match=r"No space left on device.*first 8 are kept"):
+        monkeypatch.setattr(TransferSetWriter, "write", write_two)
+        with pytest.raises(InputError, match="`directory` must be") as caught:
             make_generator(steps=1).generate(20, tmp_path / "a", batch_size=4, verbose=0)
+        said = str(caught.value)
+        assert str(cause) in said
+        assert repr(str(tmp_path / "a")) in said
+        assert "free" not in said
+        assert caught.value.__cause__ is cause
         assert TransferSet(tmp_path / "a").num_impressions == 8
+
+    def test_in_which_no_shard_can_be_claimed(self, make_generator, tmp_path, monkeypatch):
+        cause = tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        claim = TransferSetWriter.claim
+
+        def claim_two(self, num_impressions):
+            for shard in claim(self, num_impressions):
+                if shard.number == 2:
+                    raise cause
+                yield shard
+
+        monkeypatch.setattr(TransferSetWriter, "claim", claim_two)
+        with pytest.raises(InputError, match=r"`directory` must be.*No space left") as caught:
+            make_generator(steps=1).generate(20, tmp_path / "a", batch_size=4, verbose=0)
+        assert caught.value.__cause__ is cause
+
+
+class _OutOfMemory(DirichletTargets):
+    """Targets that ask for 4 PiB from impression 4 on."""
+
+    def __init__(self, allocate):
+        super().__init__()
+        self.allocate = allocate
+
+    def draw(self, prepared, labels, indices, seed, num_classes):
+        if indices.max() >= 4:
+            self.allocate([2**50])
+        return super().draw(prepared, labels, indices, seed, num_classes)
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("allocate", "kind"),
+    [
+        (lambda shape: np.empty(shape, np.float32), MemoryError),
+        (lambda shape: tf.fill(shape, 0.5), tf.errors.ResourceExhaustedError),
+    ],
+)
+class TestMemory:
+    def test_a_batch_too_big_for_it(self, make_generator, tmp_path, allocate, kind):
+        generator = make_generator(
+            "batch_norm",
+            steps=1,
+            targets=_OutOfMemory(allocate),
+            priors=[BatchNormStatistics(group_size=2)],
+        )
+        with pytest.raises(InputError, match=r"`batch_size` must be small.*batch_size=4") as caught:
+            generator.generate(20, tmp_path / "a", batch_size=4, verbose=0)
+        assert "a smaller multiple of 2" in str(caught.value)
+        assert isinstance(caught.value.__cause__, kind)
+        assert TransferSet(tmp_path / "a").num_impressions == 4
+
+    def test_of_one_impression_nothing_smaller_is_advised(
+        self, make_generator, tmp_path, allocate, kind
+    ):
+        generator = make_generator(steps=1, targets=_OutOfMemory(allocate))
+        with pytest.raises(kind):
+            generator.generate(20, tmp_path / "a", batch_size=1, verbose=0)
 
 
 class TestRefusals:
@@ -480,6 +564,55 @@ class TestCallbacks:
         made = make_generator().generate(40, tmp_path / "a", 0, 4, [stop], verbose=0)
         assert 4 <= made.num_impressions < 40
         assert made.num_impressions % 4 == 0
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(errno.ENOSPC, "No space left on device"),
+            tf.errors.ResourceExhaustedError(None, None, "out of memory"),
+            MemoryError("out of memory"),
+            KeyError("gap"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "moment",
+        ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end"],
+    )
+    def test_what_one_raises_is_raised_as_it_is(self, make_generator, tmp_path, error, moment):
+        def fail(*args, **kwargs):
+            raise error
+
+        watch = keras.callbacks.Callback()
+        setattr(watch, moment, fail)
+        with pytest.raises(type(error)) as caught:
+            make_generator(steps=1).generate(8, tmp_path / "a", 0, 4, [watch], verbose=0)
+        assert caught.value is error
+
+    def test_what_one_raises_is_not_hidden_by_later_errors(
+        self, make_generator, tmp_path, monkeypatch
+    ):
+        def fail_to_write(self, shard, impressions):
+            may_fail.wait(30)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        class Fail(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                may_fail.set()
+                raise first
+
+            def on_train_end(self, logs=None):
+                ends.append(1)
+                raise RuntimeError("closed twice")
+
+        first, may_fail, ends, logged = ValueError("mine"), threading.Event(), [], []
+        monkeypatch.setattr(TransferSetWriter, "write", fail_to_write)
+        monkeypatch.setattr(logging, "error", lambda text, error: logged.append(str(error)))
+        with pytest.raises(ValueError, match="mine") as caught:
+            make_generator(steps=1).generate(8, tmp_path / "a", 0, 4, [Fail()], verbose=0)
+        assert caught.value is first
+        assert ends == [1]
+        assert "No space left on device" in logged[0]  # Not lost either.
+        assert logged[1:] == ["closed twice"]
 
     def test_what_nobody_looks_at_is_not_worked_out(self, make_generator, tmp_path, monkeypatch):
         looks = []
