@@ -33,16 +33,24 @@ class LiteRTModel:
 
     def __init__(self, path: str | os.PathLike[str], num_threads: int = 1):
         try:
-            from ai_edge_litert.interpreter import Interpreter
+            from ai_edge_litert.interpreter import Interpreter, OpResolverType
         except ImportError as error:
             raise InputError(
                 "LiteRT files are executed with the package ai-edge-litert, which could not be "
                 f"imported ({error}); install it with `pip install ai-edge-litert`."
             ) from error
         self.path = os.fspath(path)
+        arguments: dict[str, Any] = {"model_path": self.path, "num_threads": num_threads}
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            self._interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
-            self._interpreter.allocate_tensors()
+            self._interpreter = Interpreter(**arguments)
+            try:
+                self._interpreter.allocate_tensors()
+            except RuntimeError:
+                # XNNPACK, the default, refuses the scales of an int8 layer that answers nothing but
+                # zero, such as dead ReLUs. LiteRT's own kernels compute it.
+                self._interpreter = Interpreter(**arguments, experimental_op_resolver_type=plain)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.path!r} could not be executed as a LiteRT model; expected a .tflite file "

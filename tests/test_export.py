@@ -241,6 +241,20 @@ def test_time_is_measured(tmp_path, make_teacher, make_images):
         file.milliseconds_per_image(repeats=0)
 
 
+def test_a_layer_of_dead_units_is_executed(tmp_path, make_images):
+    """XNNPACK refuses the tiny scale that an output of zeros gets."""
+    model = classifier(
+        lambda x: layers.Dense(8, activation="relu", name="dead")(layers.Flatten()(x))
+    )
+    model.get_layer("dead").bias.assign(np.full(8, -100.0))
+    result = export(model, tmp_path / "s_int8.tflite", calibration=make_images(20), num_checks=20)
+    assert result.agreement == 1.0
+    expected = np.broadcast_to(model.get_layer("head").bias, (3, 4))
+    np.testing.assert_allclose(
+        LiteRTModel(result.path).predict(make_images(3)), expected, atol=0.01
+    )
+
+
 def test_local_response_normalisation_is_float_only(tmp_path, make_images):
     def body(x):
         return LocalResponse(name="lrn")(layers.Conv2D(4, 3, activation="relu")(x))
