@@ -278,7 +278,7 @@ def _converted(model: keras.Model, calibration: np.ndarray | None) -> bytes:
         floating = LiteRTModel(probe).float_tensors
         if floating:
             # The converter slips a dequantised operator between two quantised ones without a word,
-            # as it does for local response normalisation, which has no integer kernel.
+            # as it does for tf.nn.local_response_normalization, which has no integer kernel.
             names = ", ".join(sorted(name for name in floating if name[:4] != "tfl.")) or "a part"
             raise FormatError(
                 f"Model {model.name!r} has no full-integer form: LiteRT would compute {names} in "
