@@ -117,7 +117,7 @@ def export(
             "No calibration images were received; expected some for int8, whose ranges are "
             "measured on them, so pass calibration=impressions (on the command line --calibration)."
         )
-    reference = _in_float32(model)
+    reference = _for_inference(_in_float32(model))
     checks = _fill_up(images, num_checks, shape, input_range)
     expected = _in_batches(lambda x: reference(x, training=False), checks)
     if not np.isfinite(expected).all():
@@ -152,6 +152,12 @@ def _in_float32(model: keras.Model) -> keras.Model:
     dtypes = {x.compute_dtype for x in layers if not isinstance(x, keras.layers.InputLayer)}
     is_float32 = dtypes <= {"float32"} and plain.inputs[0].dtype == "float32"
     return plain if is_float32 else typed_copy(plain)
+
+
+def _for_inference(model: keras.Model) -> keras.Model:
+    """The model, which must be told: random layers of images are in training by default."""
+    pixels = keras.Input(model.inputs[0].shape[1:])
+    return keras.Model(pixels, model(pixels, training=False), name=model.name)
 
 
 def _find_format(target: pathlib.Path, format: str | None) -> str:
