@@ -23,7 +23,7 @@ from absl import logging
 
 from keras_zskd.errors import InputError
 from keras_zskd.graph import inline, share_layer, typed_copy
-from keras_zskd.litert import LiteRTModel
+from keras_zskd.litert import LiteRTModel, float_tensors
 from keras_zskd.teacher import check_classifier
 
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
@@ -117,7 +117,7 @@ def export(
             "No calibration images were received; expected some for int8, whose ranges are "
             "measured on them, so pass calibration=impressions (on the command line --calibration)."
         )
-    reference = _in_float32(model)
+    reference = _for_inference(_in_float32(model))
     checks = _fill_up(images, num_checks, shape, input_range)
     expected = _in_batches(lambda x: reference(x, training=False), checks)
     if not np.isfinite(expected).all():
@@ -152,6 +152,12 @@ def _in_float32(model: keras.Model) -> keras.Model:
     dtypes = {x.compute_dtype for x in layers if not isinstance(x, keras.layers.InputLayer)}
     is_float32 = dtypes <= {"float32"} and plain.inputs[0].dtype == "float32"
     return plain if is_float32 else typed_copy(plain)
+
+
+def _for_inference(model: keras.Model) -> keras.Model:
+    """The model, which must be told: random layers of images are in training by default."""
+    pixels = keras.Input(model.inputs[0].shape[1:])
+    return keras.Model(pixels, model(pixels, training=False), name=model.name)
 
 
 def _find_format(target: pathlib.Path, format: str | None) -> str:
@@ -249,6 +255,12 @@ def _write_onnx(model: keras.Model, path: pathlib.Path) -> Callable[[np.ndarray]
 
 def _converted(model: keras.Model, calibration: np.ndarray | None) -> bytes:
     """The bytes of a LiteRT file; int8 if there are calibration images."""
+    if calibration is not None and _has_loop(model):
+        # Its calibration reads memory that is not there, and the process ends.
+        raise FormatError(
+            f"Model {model.name!r} has no full-integer form: LiteRT cannot measure ranges inside of a "
+            "loop, as recurrent layers have; export it as litert, or use a student without that layer."
+        )
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # The converter warns of what it does by itself for int8.
         _write_saved_model(model, pathlib.Path(directory) / "model", batch=1)
@@ -273,18 +285,27 @@ def _converted(model: keras.Model, calibration: np.ndarray | None) -> bytes:
             ) from error
         if calibration is None:
             return content
-        probe = pathlib.Path(directory) / "probe.tflite"
-        probe.write_bytes(content)
-        floating = LiteRTModel(probe).float_tensors
+        floating = float_tensors(content)
         if floating:
             # The converter slips a dequantised operator between two quantised ones without a word,
-            # as it does for local response normalisation, which has no integer kernel.
-            names = ", ".join(sorted(name for name in floating if name[:4] != "tfl.")) or "a part"
+            # as it does for tf.nn.local_response_normalization, which has no integer kernel. Such a
+            # file is not even prepared for execution, which ends the process where a scale is NaN.
+            named = sorted(name for name in floating if name and not name.startswith("tfl."))
             raise FormatError(
-                f"Model {model.name!r} has no full-integer form: LiteRT would compute {names} in "
-                "float32; export it as litert, or use a student without that layer."
+                f"Model {model.name!r} has no full-integer form: LiteRT would compute "
+                f"{', '.join(named) or 'a part'} in float32; export it as litert, or use a student "
+                "without that layer."
             )
         return content
+
+
+def _has_loop(model: keras.Model) -> bool:
+    """Whether the graph of the model has a `while`, of a recurrent layer or of any other."""
+    call = tf.function(lambda x: model(x, training=False))
+    spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32)
+    graph = call.get_concrete_function(spec).graph.as_graph_def()
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    return any(node.op in ("While", "StatelessWhile") for body in bodies for node in body)
 
 
 def _load_calibration(

@@ -32,17 +32,21 @@ class LiteRTModel:
     """
 
     def __init__(self, path: str | os.PathLike[str], num_threads: int = 1):
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise InputError(
-                "LiteRT files are executed with the package ai-edge-litert, which could not be "
-                f"imported ({error}); install it with `pip install ai-edge-litert`."
-            ) from error
+        litert = _litert()
         self.path = os.fspath(path)
+        arguments: dict[str, Any] = {"model_path": self.path, "num_threads": num_threads}
+        plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            self._interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
-            self._interpreter.allocate_tensors()
+            self._interpreter = litert.Interpreter(**arguments)
+            try:
+                self._interpreter.allocate_tensors()
+            except RuntimeError:
+                # XNNPACK, the default, refuses the scales of an int8 layer that answers nothing but
+                # zero, such as dead ReLUs. LiteRT's own kernels compute it.
+                self._interpreter = litert.Interpreter(
+                    **arguments, experimental_op_resolver_type=plain
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.path!r} could not be executed as a LiteRT model; expected a .tflite file "
@@ -59,12 +63,7 @@ class LiteRTModel:
         self._takes_batches = int(self._input["shape_signature"][0]) == -1
         self.input_shape: tuple[int, ...] = tuple(int(size) for size in self._input["shape"][1:])
         self.num_classes = int(self._output["shape"][-1])
-        self.float_tensors = [
-            details["name"]
-            for details in self._interpreter.get_tensor_details()
-            if np.issubdtype(details["dtype"], np.floating)
-        ]
-        self.is_integer = not self.float_tensors
+        self.is_integer = not _float_tensors(self._interpreter)
 
     def predict(self, images: Any) -> np.ndarray:
         """Outputs `(N, K)` float32, dequantised, of images `(N, H, W, C)` in the model's range.
@@ -133,3 +132,28 @@ class LiteRTModel:
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output["index"])
+
+
+def float_tensors(content: bytes) -> list[str]:
+    """Names of what is floating-point in a LiteRT file; the file is read and not executed."""
+    return _float_tensors(_litert().Interpreter(model_content=content))
+
+
+def _float_tensors(interpreter: Any) -> list[str]:
+    return [
+        details["name"]
+        for details in interpreter.get_tensor_details()
+        if np.issubdtype(details["dtype"], np.floating)
+    ]
+
+
+def _litert() -> Any:
+    """LiteRT's module of interpreters, slow to import."""
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError as error:
+        raise InputError(
+            "LiteRT files are executed with the package ai-edge-litert, which could not be "
+            f"imported ({error}); install it with `pip install ai-edge-litert`."
+        ) from error
+    return interpreter

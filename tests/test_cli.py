@@ -237,6 +237,10 @@ def test_inspect_says_what_can_be_done(capsys, saved_teacher, tmp_path):
     assert found["num_classes"] == 4
     assert found["method zskd"] == "yes"
     assert "training data" in found["method hinton"]
+    assert {name: said for name, said in found.items() if name.startswith("format l")} == {
+        "format litert": "yes",
+        "format litert_int8": "yes",
+    }
 
 
 def test_synthesize_evaluate_and_export(capsys, saved_teacher, tmp_path):

@@ -11,6 +11,7 @@ from keras_zskd.errors import InputError
 from keras_zskd.evaluation import evaluate
 from keras_zskd.export import ExportResult, export
 from keras_zskd.litert import LiteRTModel
+from keras_zskd.models import LocalResponseNormalization, alexnet_half
 
 layers = keras.layers
 # `keras_zskd.export` is the function; its module goes by its full name.
@@ -241,7 +242,46 @@ def test_time_is_measured(tmp_path, make_teacher, make_images):
         file.milliseconds_per_image(repeats=0)
 
 
-def test_local_response_normalisation_is_float_only(tmp_path, make_images):
+def test_a_layer_of_dead_units_is_executed(tmp_path, make_images):
+    """XNNPACK refuses the tiny scale that an output of zeros gets."""
+    model = classifier(
+        lambda x: layers.Dense(8, activation="relu", name="dead")(layers.Flatten()(x))
+    )
+    model.get_layer("dead").bias.assign(np.full(8, -100.0))
+    result = export(model, tmp_path / "s_int8.tflite", calibration=make_images(20), num_checks=20)
+    assert result.agreement == 1.0
+    expected = np.broadcast_to(model.get_layer("head").bias, (3, 4))
+    np.testing.assert_allclose(
+        LiteRTModel(result.path).predict(make_images(3)), expected, atol=0.01
+    )
+
+
+def test_local_response_normalization_has_an_integer_form(tmp_path, make_images):
+    def body(x, alpha=1.0):
+        x = layers.Conv2D(6, 3, activation="relu", name="conv")(x)
+        return LocalResponseNormalization(depth_radius=1, alpha=alpha)(x)
+
+    model, without = classifier(body), classifier(lambda x: body(x, alpha=0.0))
+    without.set_weights(model.get_weights())
+    images = make_images(300)
+    result = export(model, tmp_path / "s_int8.tflite", calibration=images, num_checks=300)
+    file = LiteRTModel(result.path)
+    assert file.is_integer
+    assert result.agreement > 0.95
+    expected = np.asarray(model(images))
+    spread = np.ptp(expected)
+    np.testing.assert_allclose(file.predict(images), expected, atol=0.03 * spread)
+    # The layer is no bystander in this network.
+    assert np.abs(without(images) - expected).max() > 0.2 * spread
+
+
+def test_alexnet_half_becomes_int8(tmp_path):
+    images = np.random.default_rng(0).uniform(size=(20, 32, 32, 3))
+    result = export(alexnet_half(), tmp_path / "s.tflite", "litert_int8", images, num_checks=20)
+    assert LiteRTModel(result.path).is_integer
+
+
+def test_tensorflows_local_response_normalization_is_float_only(tmp_path, make_images):
     def body(x):
         return LocalResponse(name="lrn")(layers.Conv2D(4, 3, activation="relu")(x))
 

@@ -2,17 +2,20 @@
 
 from typing import Any
 
+from keras_zskd.jobs.formats import possible_formats
 from keras_zskd.methods import METHODS
 from keras_zskd.runs.resources import Resources
 from keras_zskd.teacher import Teacher
 
 
 def inspect(teacher: Teacher) -> dict[str, Any]:
-    """What the teacher is, and for each method "yes", or "no" and what is missing."""
+    """What the teacher is, and for each method and each format "yes", or "no" and why not."""
     found = teacher.describe()
     for name, method in METHODS.items():
         missing = method().missing(teacher, Resources())
         found[f"method {name}"] = "yes" if missing is None else f"no: {missing}"
+    for name, said in possible_formats(teacher).items():
+        found[f"format {name}"] = said
     return found
 
 

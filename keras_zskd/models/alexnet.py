@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -44,12 +45,15 @@ class LocalResponseNormalization(layers.Layer):
         self.beta = beta
 
     def call(self, inputs: Any) -> Any:
-        """Normalise feature maps `(N, H, W, C)`; the shape stays."""
-        # In float32 whatever the policy: TensorFlow has it in no other precision on a CPU.
-        normalised = tf.nn.local_response_normalization(
-            tf.cast(inputs, tf.float32), self.depth_radius, self.bias, self.alpha, self.beta
-        )
-        return tf.cast(normalised, inputs.dtype)
+        """Normalize feature maps `(N, H, W, C)`; the shape stays."""
+        # Not tf.nn.local_response_normalization, which LiteRT cannot compute in integers, and whose
+        # gradient takes several times as long on a CPU; nor tf.square or tf.pow, floats in LiteRT, too.
+        x = tf.cast(inputs, tf.float32)  # Whatever the policy: squares overflow float16.
+        # 1 where two channels are neighbors: the sum over the window is a 1x1 convolution.
+        below = np.tri(x.shape[-1], k=self.depth_radius)
+        kernel = self.alpha * below * below.T
+        energy = tf.nn.conv2d(x * x, kernel[np.newaxis, np.newaxis], 1, "VALID") + self.bias
+        return tf.cast(x * tf.exp(-self.beta * tf.math.log(energy)), inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the input."""

@@ -274,6 +274,37 @@ def test_a_format_that_a_student_cannot_have_costs_that_format_only(tiny_teacher
     assert sentence in (tmp_path / "run" / "README.md").read_text()
 
 
+def test_augmentation_in_front_of_a_teacher_is_in_no_file(tmp_path):
+    """As in Keras' own guides; random layers of images are in training unless told otherwise."""
+    keras.utils.set_random_seed(0)
+    teacher = keras.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            keras.layers.RandomFlip("horizontal"),
+            keras.layers.RandomRotation(0.2),
+            keras.layers.Resizing(16, 16),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(6, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4),
+        ]
+    )
+    run = small_run(teacher, tmp_path / "run", input_range=(0.0, 255.0))
+    assert [row.get("error") for row in run["results"]["rows"]] == [None, None, None]
+    student = keras.saving.load_model(tmp_path / "run" / "student.keras")
+    images = np.random.default_rng(1).uniform(0.0, 255.0, (30, 12, 12, 3)).astype("float32")
+    expected = student.predict(images, verbose=0)
+    spread = np.ptp(expected)
+    saved = tf.saved_model.load(tmp_path / "run" / "student")
+    np.testing.assert_allclose(saved.serve(images), expected, atol=1e-5 * spread)
+    for name, share in (("student.tflite", 1e-5), ("student_int8.tflite", 0.05)):
+        actual = zskd.LiteRTModel(tmp_path / "run" / name).predict(images)
+        np.testing.assert_allclose(actual, expected, atol=share * spread)
+    # What the files would answer otherwise is nowhere near.
+    assert np.abs(student(images, training=True) - expected).max() > 0.1 * spread
+
+
 def test_a_teacher_and_a_student_without_any_litert_form_still_end(
     tiny_teacher, tmp_path, monkeypatch
 ):
