@@ -105,7 +105,10 @@ def _teacher_flags(values: flags.FlagValues) -> None:
         "input_range", None, "low,high of the teacher's pixels, e.g. 0,1", flag_values=values
     )
     flags.DEFINE_bool(
-        "unsafe", False, "load Lambda layers, that is code inside model files", flag_values=values
+        "safe_mode",
+        True,
+        "refuse Lambda layers, that is code inside model files",
+        flag_values=values,
     )
 
 
@@ -167,7 +170,7 @@ def _range(values: Any) -> tuple[float, float] | None:
 def _teacher(values: Any) -> Any:
     from keras_zskd.teacher import Teacher
 
-    return Teacher(_required(values, "teacher"), _range(values), values.unsafe)
+    return Teacher(_required(values, "teacher"), _range(values), values.safe_mode)
 
 
 # The commands.
@@ -277,7 +280,9 @@ def _evaluate(values: Any) -> Any:
     teacher = _teacher(values)
     path = _required(values, "student")
     student: Any = (
-        LiteRTModel(path) if path.endswith(".tflite") else load_model(path, unsafe=values.unsafe)
+        LiteRTModel(path)
+        if path.endswith(".tflite")
+        else load_model(path, safe_mode=values.safe_mode)
     )
     labels = None
     if values.dataset:
@@ -299,7 +304,7 @@ def _define_export(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("output", None, "where to write", flag_values=values)
     flags.DEFINE_string("calibration", None, "impressions, for litert_int8", flag_values=values)
-    flags.DEFINE_bool("unsafe", False, "load Lambda layers", flag_values=values)
+    flags.DEFINE_bool("safe_mode", True, "refuse Lambda layers", flag_values=values)
 
 
 def _export(values: Any) -> Any:
@@ -308,7 +313,7 @@ def _export(values: Any) -> Any:
     from keras_zskd.teacher import load_model
 
     calibration = TransferSet(values.calibration) if values.calibration else None
-    model = load_model(_required(values, "model"), unsafe=values.unsafe)
+    model = load_model(_required(values, "model"), safe_mode=values.safe_mode)
     result = export(model, _required(values, "output"), values.format, calibration)
     pairs = dataclasses.asdict(result)
     print(pairs_table(pairs))

@@ -28,7 +28,8 @@ class Teacher:
             file that holds one; or a `Teacher`, which is copied by reference.
         input_range: `(low, high)` of the pixels that the model was trained on. By default it is read
             from a Rescaling or Normalization layer of the model, else `(0, 1)` with a warning.
-        unsafe: Whether a file may hold Lambda layers, that is, code that runs when it is loaded.
+        safe_mode: As in Keras: refuse a file with Lambda layers, that is, with code that would run when
+            it is loaded.
 
     Attributes:
         original: The caller's model, as it was handed over.
@@ -53,14 +54,14 @@ class Teacher:
         self,
         model: "keras.Model | str | os.PathLike[str] | Teacher",
         input_range: tuple[float, float] | None = None,
-        unsafe: bool = False,
+        safe_mode: bool = True,
     ):
         if isinstance(model, Teacher):
             input_range = input_range or model.input_range
             model = model.original
         if isinstance(model, str | os.PathLike):
-            model = load_model(model, unsafe=unsafe)
-        self.unsafe = unsafe
+            model = load_model(model, safe_mode)
+        self.safe_mode = safe_mode
         check_classifier(model, role="teacher")
         self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
         flat = graph.typed_copy(model, "float32")
@@ -150,12 +151,12 @@ class Teacher:
                     )
 
 
-def load_model(path: str | os.PathLike[str], unsafe: bool = False) -> keras.Model:
+def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Model:
     """Load a Keras model, or say in one sentence why not.
 
     Args:
         path: A `.keras` or legacy `.h5` file.
-        unsafe: Whether Lambda layers, that is code inside the file, may be loaded and run.
+        safe_mode: As in Keras: refuse Lambda layers, that is, code inside the file.
 
     Raises:
         InputError: If there is no such file, it holds no Keras model, or it is unsafe to load.
@@ -168,15 +169,15 @@ def load_model(path: str | os.PathLike[str], unsafe: bool = False) -> keras.Mode
             warnings.simplefilter("ignore")
             try:
                 # Compiled, because its loss tells a regressor.
-                return keras.saving.load_model(path, safe_mode=not unsafe)
+                return keras.saving.load_model(path, safe_mode=safe_mode)
             except Exception:  # Custom losses, or an optimizer of another version.
-                return keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
+                return keras.saving.load_model(path, compile=False, safe_mode=safe_mode)
     except Exception as error:  # Keras raises many kinds for what is, to the user, one thing.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "lambda" in str(error).lower():
             raise InputError(
                 f"Model {path!r} holds a Lambda layer, that is Python code that would run here; if "
-                "you trust its author, pass --unsafe (in Python: unsafe=True)."
+                "you trust its author, pass --nosafe_mode (in Python: safe_mode=False)."
             ) from error
         raise InputError(
             f"{path!r} could not be read as a Keras model; expected a .keras or .h5 file written by "

@@ -113,9 +113,9 @@ LOGITS = keras.distillation.LogitsDistillation
 CASES = {
     "impressions": {},
     "hard_labels": {"hard_label_weight": 0.5},
-    "features": {"feature_losses": [("mse", "hidden")]},
-    "feature_loss_object": {"feature_losses": [(keras.losses.MeanSquaredError(), "hidden")]},
-    "kl_divergence": {"feature_losses": [(keras.losses.KLDivergence(), None)]},
+    "features": {"distillation_losses": [("mse", "hidden")]},
+    "feature_loss_object": {"distillation_losses": [(keras.losses.MeanSquaredError(), "hidden")]},
+    "kl_divergence": {"distillation_losses": [(keras.losses.KLDivergence(), None)]},
 }
 
 
@@ -132,7 +132,7 @@ def _dense_student():
 
 def _train(scope, make_teacher, images, labels, batch_size, weights=None, student=_student, **case):
     """Weights after one epoch of gradient descent, and what was logged."""
-    case = {**case, "feature_losses": _losses(case.get("feature_losses", ()))}
+    case = {**case, "distillation_losses": _losses(case.get("distillation_losses", ()))}
     with scope():
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         distiller = Distiller(teacher, student(), 3.0, **case)
@@ -225,7 +225,7 @@ class TestDistillation:
         # On 8 = 4 + 4 examples the mean of the replicas' means is the mean.
         images = make_images(8)
         one, two = (
-            _train(scope, make_teacher, images, None, 8, feature_losses=[(loss, None)])
+            _train(scope, make_teacher, images, None, 8, distillation_losses=[(loss, None)])
             for scope in scopes
         )
         _assert_equal(one, two)

@@ -415,8 +415,8 @@ class TestLoadModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.save(path)
-        with pytest.raises(InputError, match=r"Lambda layer.*--unsafe"):
+        with pytest.raises(InputError, match=r"Lambda layer.*--nosafe_mode"):
             Teacher(path, (0, 1))
-        teacher = Teacher(path, (0, 1), unsafe=True)
+        teacher = Teacher(path, (0, 1), safe_mode=False)
         images = make_images(2)
         np.testing.assert_allclose(teacher(images), model(images), rtol=1e-5, atol=1e-6)

@@ -48,8 +48,9 @@ class Distiller(keras.Model):
         temperature: `tau` of the distillation, positive. Defaults to 20, the paper's.
         hard_label_weight: `lambda` of the hard-label term, 0 or more. Defaults to 0.
         augmentations: Applied in turn to what `fit` shows, inside the compiled step.
-        feature_losses: `keras.distillation.DistillationLoss` objects, each added with weight 1: a
+        distillation_losses: `keras.distillation.DistillationLoss` objects that are added: a
             `FeatureDistillation` by layer names, or a loss of your own on logits.
+        distillation_loss_weights: Of each of them. Defaults to 1.
         seed: Of the augmentations, 0 or more: what they draw is a function of the seed, the step
             and the replica.
 
@@ -75,7 +76,8 @@ class Distiller(keras.Model):
         temperature: float = 20.0,
         hard_label_weight: float = 0.0,
         augmentations: Sequence[Augmentation] = (),
-        feature_losses: Sequence[Any] = (),
+        distillation_losses: Sequence[Any] = (),
+        distillation_loss_weights: Sequence[float] | None = None,
         seed: int = 0,
         **kwargs: Any,
     ):
@@ -97,7 +99,15 @@ class Distiller(keras.Model):
         self.temperature = float(temperature)
         self.hard_label_weight = float(hard_label_weight)
         self.augmentations = tuple(augmentations)
-        self.feature_losses = tuple(feature_losses)
+        self.distillation_losses = tuple(distillation_losses)
+        weights = distillation_loss_weights
+        weights = (1.0,) * len(distillation_losses) if weights is None else tuple(weights)
+        if len(weights) != len(self.distillation_losses):
+            raise InputError(
+                "`distillation_loss_weights` must be one number for each of `distillation_losses`. "
+                f"Received: {len(weights)} weights of {len(self.distillation_losses)} losses."
+            )
+        self.distillation_loss_weights = tuple(float(weight) for weight in weights)
         self.seed = int(seed)
         view = graph.logits_view(student)
         self.student_logits = view.model
@@ -109,7 +119,10 @@ class Distiller(keras.Model):
             and tf.distribute.get_strategy().num_replicas_in_sync == 1
             and not tf.config.list_logical_devices("GPU")
         )
-        self._match = FeatureMatch(teacher, view, self.feature_losses, self._is_compiled)
+        self._match = FeatureMatch(
+            teacher, view, self.distillation_losses, self.distillation_loss_weights,
+            self._is_compiled,
+        )  # fmt: skip
         self._compiled_update = tf.function(self._update, jit_compile=True, autograph=False)
         self._accuracy = keras.metrics.Mean(name="accuracy")
         self._needs_labels = False
@@ -128,7 +141,7 @@ class Distiller(keras.Model):
 
         Args:
             optimizer: Of the student.
-            loss: None, as `loss_weights`: a loss of your own is one of `feature_losses`.
+            loss: None, as `loss_weights`: a loss of your own is one of `distillation_losses`.
             loss_weights: None.
             metrics: Metrics of `(teacher_logits, student_logits)`; "accuracy" or "acc" is that against
                 the labels.
@@ -143,8 +156,9 @@ class Distiller(keras.Model):
             if value is not None:
                 raise InputError(
                     f"`{name}` must be left out, as a Distiller has its own loss. Received: "
-                    f"{name}={value!r}. Pass a loss of your own to `Distiller(feature_losses=[...])`, "
-                    "and for the cross-entropy with labels set `hard_label_weight`."
+                    f"{name}={value!r}. Pass a loss of your own to "
+                    "`Distiller(distillation_losses=[...])`, and for the cross-entropy with labels "
+                    "set `hard_label_weight`."
                 )
         given = [keras.tree.flatten(part or []) for part in (metrics, weighted_metrics)]
         if any(getattr(metric, "name", None) == "accuracy" for part in given for metric in part):
@@ -295,7 +309,8 @@ class Distiller(keras.Model):
             "temperature": self.temperature,
             "hard_label_weight": self.hard_label_weight,
             "augmentations": [serialize(augment) for augment in self.augmentations],
-            "feature_losses": [serialize(loss) for loss in self.feature_losses],
+            "distillation_losses": [serialize(loss) for loss in self.distillation_losses],
+            "distillation_loss_weights": list(self.distillation_loss_weights),
             "seed": self.seed,
         }
 
@@ -307,7 +322,7 @@ class Distiller(keras.Model):
         teacher = Teacher(
             deserialize(config.pop("teacher"), custom_objects), tuple(config.pop("input_range"))
         )
-        for name in ("augmentations", "feature_losses"):
+        for name in ("augmentations", "distillation_losses"):
             config[name] = [deserialize(item, custom_objects) for item in config[name]]
         config["student"] = deserialize(config["student"], custom_objects)
         return cls(teacher=teacher, **config)

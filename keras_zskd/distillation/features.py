@@ -25,6 +25,7 @@ class FeatureMatch:
         teacher: The teacher.
         student: The student, seen from its logits.
         losses: `keras.distillation.DistillationLoss` objects.
+        weights: Of the losses.
         compiled: Whether the step runs under XLA, see `Lowered`.
 
     Raises:
@@ -32,9 +33,14 @@ class FeatureMatch:
     """
 
     def __init__(
-        self, teacher: Teacher, student: LogitsView, losses: Sequence[Any], compiled: bool = False
+        self,
+        teacher: Teacher,
+        student: LogitsView,
+        losses: Sequence[Any],
+        weights: Sequence[float],
+        compiled: bool = False,
     ):
-        self._losses = tuple(losses)
+        self._losses = tuple(zip(losses, weights, strict=True))
         named = [
             loss for loss in losses if isinstance(loss, keras.distillation.FeatureDistillation)
         ]
@@ -68,19 +74,20 @@ class FeatureMatch:
         per_example = tf.zeros((tf.shape(student_logits)[0],))
         whole = tf.zeros(())
         pairs = iter(zip(teacher_features, student_features, strict=True))
-        for loss in self._losses:
+        for loss, weight in self._losses:
             if isinstance(loss, keras.distillation.FeatureDistillation):
-                per_example += _per_example(loss.loss, *next(pairs))
+                per_example += weight * _per_example(loss.loss, *next(pairs))
             elif isinstance(loss, keras.distillation.LogitsDistillation):
                 tau = loss.temperature
                 # The default string becomes a function there and is applied to raw logits; what its
                 # documentation describes is the divergence of softened answers.
                 if _is_divergence(loss.loss):
-                    per_example += distillation_loss(answers, student_logits, tau)
+                    per_example += weight * distillation_loss(answers, student_logits, tau)
                 else:
-                    per_example += _per_example(loss.loss, answers / tau, student_logits / tau)
+                    value = _per_example(loss.loss, answers / tau, student_logits / tau)
+                    per_example += weight * value
             else:
-                whole += tf.cast(loss.compute_loss(answers, student_logits), tf.float32)
+                whole += weight * tf.cast(loss.compute_loss(answers, student_logits), tf.float32)
         return answers, student_logits, per_example, whole
 
 

@@ -101,7 +101,7 @@ def distill(
     # Read first: a wrong name should not wait for the training.
     real = None if dataset is None else _test_data(dataset, teacher, data_dir)
     if isinstance(student, str | os.PathLike):
-        student = load_model(student, unsafe=teacher.unsafe)
+        student = load_model(student, teacher.safe_mode)
     if isinstance(student, keras.Model):
         check_student(teacher, student)
     config = {"name": method.name, "config": method.get_config()}

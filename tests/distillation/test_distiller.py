@@ -245,7 +245,7 @@ class TestWhatMoves:
         student = make_student(batch_norm=True)
         distiller = make_distiller(
             student,
-            feature_losses=[keras.distillation.FeatureDistillation("mse", "hidden", "hidden")],
+            distillation_losses=[keras.distillation.FeatureDistillation("mse", "hidden", "hidden")],
         )
         before = [w.copy() for w in distiller.get_weights()]
         distiller.evaluate(3 + make_images(8), verbose=0)
@@ -261,13 +261,26 @@ class TestWhatMoves:
         batch_mean = np.asarray(conv(images)).mean((0, 1, 2))
         before = teacher.model.get_weights()
         loss = keras.distillation.FeatureDistillation("mse", "hidden", "hidden")
-        make_distiller(student, feature_losses=[loss]).fit(images, batch_size=8, verbose=0)
+        make_distiller(student, distillation_losses=[loss]).fit(images, batch_size=8, verbose=0)
         # momentum 0.5, from zero, one step
         np.testing.assert_allclose(
             student.get_layer("bn").moving_mean, 0.5 * batch_mean, rtol=1e-4, atol=1e-6
         )
         for now, then in zip(teacher.model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(now, then)
+
+    def test_losses_have_weights(self, make_distiller, make_student, make_images):
+        images, loss = make_images(8), keras.distillation.FeatureDistillation("mse", None, None)
+        plain, once, thrice = (
+            make_distiller(
+                distillation_losses=[loss] * len(weights), distillation_loss_weights=weights
+            ).evaluate(images, verbose=0)
+            for weights in ((), (1.0,), (2.0, 1.0))
+        )
+        assert once > plain + 1e-3
+        assert thrice - plain == pytest.approx(3 * (once - plain), rel=1e-4)
+        with pytest.raises(InputError, match="2 weights of 1 losses"):
+            make_distiller(distillation_losses=[loss], distillation_loss_weights=[1.0, 2.0])
 
     def test_only_the_student_is_trainable(self, make_distiller, make_student):
         student = make_student(batch_norm=True)
@@ -487,7 +500,7 @@ class TestSaving:
             optimizer=keras.optimizers.Adam(0.01),
             hard_label_weight=0.2,
             augmentations=[Invert()],
-            feature_losses=[keras.distillation.FeatureDistillation("mse", "hidden", "hidden")],
+            distillation_losses=[keras.distillation.FeatureDistillation("mse", "hidden", "hidden")],
             compile_options={"metrics": [TeacherAgreement()]},
         )
         distiller.fit(images, labels, epochs=3, **fit)
@@ -527,13 +540,13 @@ class TestSaving:
             temperature=7.0,
             hard_label_weight=0.5,
             augmentations=[RandomAffine(0.1), Mixup(0.2)],
-            feature_losses=[keras.distillation.LogitsDistillation(2.0)],
+            distillation_losses=[keras.distillation.LogitsDistillation(2.0)],
         )
         again = Distiller.from_config(distiller.get_config())
         assert (again.temperature, again.hard_label_weight) == (7.0, 0.5)
         assert [type(a) for a in again.augmentations] == [RandomAffine, Mixup]
         assert again.augmentations[1].probability == 0.2
-        assert again.feature_losses[0].temperature == 2.0
+        assert again.distillation_losses[0].temperature == 2.0
         assert again.teacher.input_range == distiller.teacher.input_range
         assert [w.shape for w in again.weights] == [w.shape for w in distiller.weights]
 
@@ -551,7 +564,9 @@ class TestRefusals:
         [("loss", "mse"), ("loss", keras.losses.Huber()), ("loss_weights", [1.0])],
     )
     def test_a_loss_given_to_compile(self, make_distiller, name, value):
-        with pytest.raises(InputError, match=rf"`{name}` must be left out.*feature_losses=\[") as e:
+        with pytest.raises(
+            InputError, match=rf"`{name}` must be left out.*distillation_losses=\["
+        ) as e:
             make_distiller(compile_options={name: value})
         assert f"{name}={value!r}" in str(e.value)
 
