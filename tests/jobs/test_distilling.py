@@ -290,8 +290,8 @@ def test_augmentation_in_front_of_a_teacher_is_in_no_file(tmp_path):
             keras.layers.Dense(4),
         ]
     )
-    run = small_run(teacher, tmp_path / "run", input_range=(0.0, 255.0))
-    assert [row.get("error") for row in run["results"]["rows"]] == [None, None, None]
+    run = small_run(zskd.Teacher(teacher, (0.0, 255.0)), tmp_path / "run")
+    assert [row.get("error") for row in run.results["rows"]] == [None, None, None]
     student = keras.saving.load_model(tmp_path / "run" / "student.keras")
     images = np.random.default_rng(1).uniform(0.0, 255.0, (30, 12, 12, 3)).astype("float32")
     expected = student.predict(images, verbose=0)
