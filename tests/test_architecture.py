@@ -16,7 +16,7 @@ MAX_LINES = 400
 # house; never from above, and never from a neighbour on the same floor. `keras_zskd/__init__.py`
 # and `__main__.py` are the roof: they may import everything, and nothing imports them.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "configurable", "tables", "batches"),
+    ("errors", "configurable", "tables", "batches", "progress"),
     ("graph", "inputs"),
     ("teacher", "models", "datasets", "metrics", "litert", "pictures"),
     ("lowering",),

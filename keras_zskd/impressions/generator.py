@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from keras_zskd import progress
 from keras_zskd.errors import InputError
 from keras_zskd.graph import fingerprint
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
@@ -161,7 +162,8 @@ class ImpressionGenerator:
                 has, a step is a few steps of the loop; the logs of an epoch are `gap`,
                 `cross_entropy`, `confidence` and `steps`; `callback.model` is this generator, with
                 the pictures in `latest`.
-            verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line per batch.
+            verbose: 0 for silence, 1 for a progress bar, 2 for a line per tenth of the impressions;
+                "auto" is 1 in a terminal or a notebook, else 2.
 
         Returns:
             The transfer set.
@@ -342,10 +344,10 @@ def _logs(batch: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 class _Progress:
-    """Keras' own progress bar, counting impressions."""
+    """Keras' own progress bar, or a line per tenth, counting impressions."""
 
     def __init__(self, total: int, done: int, verbose: int | str):
-        self._verbose = 1 if verbose == "auto" else int(verbose)
+        self._verbose = progress.resolved(verbose)
         self._first = self._done = done
         self._begun = time.perf_counter()
         names = ("gap", "cross_entropy", "confidence", "steps", "per_second")
@@ -355,9 +357,13 @@ class _Progress:
 
     def add(self, indices: np.ndarray, logs: dict[str, float]) -> None:
         """Count finished impressions; those beyond the total only fill up a group."""
+        before = min(self._done, self._bar.target)
         self._done += int(np.sum(indices < self._bar.target))
         done = min(self._done, self._bar.target)
-        rate = (done - self._first) / max(time.perf_counter() - self._begun, 1e-9)
-        self._bar.update(
-            done, [*logs.items(), ("per_second", rate)], finalize=done >= self._bar.target
-        )
+        seconds = time.perf_counter() - self._begun
+        rate = (done - self._first) / max(seconds, 1e-9)
+        values = {**logs, "per_second": rate}
+        if self._verbose != 2:
+            self._bar.update(done, [*values.items()], finalize=done >= self._bar.target)
+        elif 10 * done // self._bar.target > 10 * before // self._bar.target:
+            progress.show(f"impression {done}/{self._bar.target}", seconds, values)

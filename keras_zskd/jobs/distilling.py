@@ -85,7 +85,8 @@ def distill(
         dataset: TFDS name of a data set to measure on, its test split. Never used for anything else.
         data_dir: Where TFDS finds its data; default: `TFDS_DATA_DIR`.
         callbacks: For the training, as in Keras' `fit`.
-        verbose: As in Keras' `fit`.
+        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch and per tenth of the
+            impressions; "auto" is 1 in a terminal or a notebook, else 2.
 
     Returns:
         The student, its results, and the directory.

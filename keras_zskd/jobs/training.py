@@ -98,7 +98,6 @@ def train(
             "seed": seed,
             "exclude_demo_digits": exclude_demo_digits,
         },
-        verbose=2,
     )
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd import progress
 from keras_zskd.errors import InputError
 
 # Least time between two files.
@@ -26,7 +27,7 @@ def fit(
     path: str | os.PathLike[str],
     callbacks: Sequence[keras.callbacks.Callback] = (),
     settings: Mapping[str, Any] | None = None,
-    verbose: Any = 1,
+    verbose: int | str = "auto",
 ) -> dict[str, list[float]]:
     """Train a compiled model; the same call again goes on from what `path` holds.
 
@@ -44,7 +45,8 @@ def fit(
             ended. The caller removes it.
         callbacks: As in Keras' `fit`.
         settings: What must be the same for a training to go on, as plain JSON types.
-        verbose: As in Keras' `fit`.
+        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch; "auto" is 1 in a terminal
+            or a notebook, else 2.
 
     Returns:
         The history of all epochs, as Keras' `History` has it.
@@ -56,6 +58,8 @@ def fit(
     with model.distribute_strategy.scope():
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
+    verbose = progress.resolved(verbose)
+    lines = [progress.EpochLines(epochs)] if verbose == 2 else []
     while not state.is_finished:
         epoch, done = divmod(state.step, steps)
         data = stream(state.step)
@@ -69,8 +73,8 @@ def fit(
             initial_epoch=epoch,
             epochs=epoch + 1 if done else epochs,
             steps_per_epoch=steps - done,
-            callbacks=[*callbacks, state],
-            verbose=verbose,
+            callbacks=[*callbacks, *lines, state],
+            verbose=0 if lines else verbose,
             shuffle=False,
         )
         if state.step == epochs * steps or model.stop_training:

@@ -44,7 +44,8 @@ class Run:
         seed: Of everything random.
         resources: What the user has besides the teacher.
         callbacks: For every training.
-        verbose: As in Keras' `fit`.
+        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch and per tenth of the
+            impressions; "auto" is 1 in a terminal or a notebook, else 2.
 
     Raises:
         InputError: If the directory is of another run, or another process works in it.
@@ -59,7 +60,7 @@ class Run:
         seed: int = 0,
         resources: Resources | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        verbose: Any = "auto",
+        verbose: int | str = "auto",
     ):
         self.teacher, self.seed = teacher, seed
         self.resources = resources or Resources()

@@ -2,6 +2,7 @@ import csv
 import errno
 import json
 import os
+import sys
 import threading
 
 import keras
@@ -660,16 +661,31 @@ class TestProgress:
         for expected in ("4/8", "8/8", "gap:", "per_second:", "impression"):
             assert expected in printed
 
-    def test_auto_shows_it_and_zero_is_silent(self, make_generator, tmp_path, capsys):
+    def test_zero_is_silent(self, make_generator, tmp_path, capsys):
         make_generator().generate(4, tmp_path / "a", verbose=0)
         assert capsys.readouterr().out == ""
-        make_generator().generate(4, tmp_path / "b")
-        assert "4/4" in capsys.readouterr().out
 
-    def test_a_line_per_batch(self, make_generator, tmp_path, capsys):
-        make_generator().generate(8, tmp_path / "a", batch_size=4, verbose=2)
-        lines = [line for line in capsys.readouterr().out.splitlines() if "gap:" in line]
-        assert len(lines) >= 1
+    def test_auto_is_a_bar_in_a_terminal(self, make_generator, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        make_generator().generate(4, tmp_path / "a")
+        assert "━" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("verbose", ["auto", 2])
+    def test_a_line_per_tenth(self, make_generator, tmp_path, capsys, verbose):
+        make_generator(steps=1).generate(48, tmp_path / "a", batch_size=2, verbose=verbose)
+        printed = capsys.readouterr().out
+        assert "\r" not in printed
+        # The first even numbers at or above each tenth of 48.
+        counts = [6, 10, 16, 20, 24, 30, 34, 40, 44, 48]
+        lines = printed.splitlines()
+        assert [line.split(" - ")[0] for line in lines] == [f"impression {n}/48" for n in counts]
+        assert all("gap: " in line and "per_second: " in line for line in lines)
+
+    def test_lines_go_on_where_an_earlier_call_stopped(self, make_generator, tmp_path, capsys):
+        make_generator(steps=1).generate(8, tmp_path / "a", batch_size=4, verbose=0)
+        make_generator(steps=1).generate(16, tmp_path / "a", batch_size=4)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(" - ")[0] for line in lines] == ["impression 12/16", "impression 16/16"]
 
 
 class TestConfig:
