@@ -2,15 +2,17 @@
 
 Each command defines its flags on a `FlagValues` of its own, so importing this module claims no flag
 name in the process. Exit codes: 0 done; 2 unusable arguments or input, one sentence on standard error;
-anything else is a bug.
+130 and 143 stopped by Ctrl-C or SIGTERM, one line that says what is kept; anything else is a bug.
 """
 
 import ast
 import contextlib
 import dataclasses
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import flags, logging
@@ -68,7 +70,8 @@ def main(argv: list[str]) -> int:
             return 0
         if len(rest) > 1:
             raise InputError(f"{rest[1]!r} was received; expected flags only, like --name=value.")
-        result = command.run(values)
+        with _ending_on_sigterm():
+            result = command.run(values)
         if values.json:
             write_json(values.json, result)
     except (flags.Error, InputError) as error:
@@ -76,7 +79,42 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         names = [repr(name) for name in (error.filename, error.filename2) if name is not None]
         return _refuse(": ".join([*names, error.strerror or str(error)]) + ".")
+    except KeyboardInterrupt:
+        return _stopped(values, 130)
+    except _TerminatedError:
+        return _stopped(values, 143)
     return 0
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM, as an exception: what is open is closed on the way out."""
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(values: Any, code: int) -> int:
+    """Say what is kept and how to go on."""
+    kept = getattr(values, "output_dir", None) or getattr(values, "output", None)
+    said = "stopped."
+    if kept:
+        said = (
+            f"stopped. What is finished is kept at {kept!r}; the same command goes on from there."
+        )
+    print(f"keras-zskd: {said}", file=sys.stderr)
+    return code
 
 
 def _warn(message: Any, *args: Any, **kwargs: Any) -> None:

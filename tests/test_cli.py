@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 
 import keras
 import numpy as np
@@ -270,3 +271,27 @@ def test_evaluate_wants_one_thing_to_measure_on(refused, saved_teacher):
     flags = [f"--teacher={saved_teacher}", f"--student={saved_teacher}", "--input_range=0,1"]
     assert "neither" in refused("evaluate", *flags)
     assert "both" in refused("evaluate", *flags, "--dataset=mnist", "--impressions=x")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
+)
+def test_a_stopped_command_says_what_is_kept_and_goes_on(
+    capsys, saved_teacher, tmp_path, monkeypatch, number, code
+):
+    arguments = [
+        "distill", f"--teacher={saved_teacher}", "--input_range=0,1", "--num_impressions=20",
+        "--epochs=2", f"--output_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            keras.callbacks.TerminateOnNaN,
+            "on_train_batch_end",
+            lambda self, batch, logs=None: signal.raise_signal(number),
+        )
+        assert run(*arguments) == code
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("keras-zskd: stopped. What is finished is kept at ")
+    assert "the same command goes on" in said[0]
+    assert run(*arguments) == 0
