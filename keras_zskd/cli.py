@@ -37,7 +37,7 @@ class Command:
 
 
 def launch() -> None:
-    """The console script."""
+    """What the console script runs."""
     warnings.showwarning = _warn
     logging.set_verbosity(logging.ERROR)  # TFDS' remarks would tear the progress bars.
     sys.exit(main(sys.argv))

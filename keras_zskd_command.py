@@ -1,0 +1,63 @@
+"""The console script `keras-zskd`: the command line, without the remarks of the libraries below it.
+
+TensorFlow and LiteRT write about the machine that they find straight to file descriptor 2. Two
+libraries of TensorFlow 2.21 do so while they are loaded, before `TF_CPP_MIN_LOG_LEVEL` counts, and
+LiteRT never reads it. Importing `keras_zskd` imports TensorFlow, so this module is outside of the
+package.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import sys
+
+_REMARK = re.compile(
+    rb"I\d{4} [\d:.]+ "  # An information of TensorFlow. The next two lines come with some of them.
+    rb"|WARNING: All log messages before absl::InitializeLog\(\) is called"
+    rb"|To enable the following instructions: "
+    rb"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU\."
+    rb"|fully_quantize: \d+, inference_type: "  # The converter of LiteRT.
+)
+
+
+def launch() -> None:
+    """Run the command line; `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows every remark."""
+    is_wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
+    if not is_wanted and sys.stderr is not None:  # It is None where file descriptor 2 is closed.
+        _drop_remarks()
+    from keras_zskd import cli
+
+    cli.launch()
+
+
+def _drop_remarks() -> None:
+    """Let a second process pass on what is written to file descriptor 2, line by line.
+
+    A process, so that the last words of a library that aborts are not lost. What Python writes to
+    `sys.stderr` does not take this way.
+    """
+    stderr = os.dup(2)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            _pass_on(reading, {0, 1, stderr, writing} - {reading})
+        finally:
+            os._exit(0)
+    os.dup2(writing, 2)
+    os.close(writing)
+    os.close(reading)
+    encoding = sys.stderr.encoding
+    sys.stderr = open(stderr, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def _pass_on(reading: int, others: set[int]) -> None:
+    """Until nobody can write any more: every line that is no remark, to file descriptor 2."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Control-C is for the command.
+    for descriptor in others:  # Nobody waits for the end of these because of this process.
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    with open(reading, "rb") as lines:
+        for line in lines:
+            if not _REMARK.match(line):
+                os.write(2, line)

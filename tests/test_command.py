@@ -1,0 +1,125 @@
+"""The console script as a process: what reaches standard output and standard error, and what not."""
+
+import configparser
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REMARK = b"I0000 00:00:1795612592.822426   14688 port.cc:153] oneDNN custom operations are on.\n"
+ERROR = b"F0000 00:00:1795612592.822426   14688 cpu.cc:1] This processor has no AVX.\n"
+
+
+def start(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run code in a new process, as from a shell that says nothing about TensorFlow."""
+    inherited = {name: value for name, value in os.environ.items() if "TF_CPP" not in name}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT, env=inherited | environment, capture_output=True, timeout=600,
+    )  # fmt: skip
+
+
+def console_script() -> str:
+    """What an installer writes into `bin/keras-zskd`."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    name, entry = setup["options.entry_points"]["console_scripts"].strip().split(" = ")
+    assert name == "keras-zskd"
+    module, function = entry.split(":")
+    assert module in setup["options"]["py_modules"]
+    return f"from {module} import {function}; {function}()"
+
+
+def command(*arguments: str, **environment: str) -> tuple[int, list[str], str]:
+    """Exit code, lines of standard output, standard error."""
+    done = start(console_script(), *arguments, **environment)
+    return done.returncode, done.stdout.decode().split("\n"), done.stderr.decode()
+
+
+def test_inspect_writes_what_it_found_and_nothing_else(saved_teacher):
+    code, lines, errors = command("inspect", f"--teacher={saved_teacher}", "--input_range=0,1")
+    assert (code, errors) == (0, "")
+    assert any(line.startswith("num_classes") for line in lines)
+
+
+def test_a_distillation_in_a_file_is_a_line_per_epoch(saved_teacher, tmp_path):
+    code, lines, errors = command(
+        "distill", f"--teacher={saved_teacher}", "--input_range=0,1",
+        "--num_impressions=40", "--epochs=3", f"--output_dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert (code, errors) == (0, "")
+    assert not [line for line in lines if re.search(r"[\r\b\x1b]", line)]
+    first, *epochs, rest = lines[:5]
+    assert first.startswith("impression 40/40 - ")
+    assert [line[:9] for line in epochs] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert rest == ""
+    assert not any("loss" in line for line in lines[5:])
+
+
+def test_a_refusal_is_all_there_is(tmp_path):
+    code, lines, errors = command("inspect", f"--teacher={tmp_path / 'none.keras'}")
+    assert (code, lines) == (2, [""])
+    assert re.fullmatch(r"keras-zskd: .*none\.keras.*\n", errors)
+
+
+def test_who_asks_for_the_remarks_gets_them(saved_teacher):
+    code, _, errors = command("methods", TF_CPP_MIN_LOG_LEVEL="0")
+    assert code == 0
+    assert "oneDNN" in errors
+
+
+def test_last_words_are_not_lost():
+    """As of a library that aborts in the middle of an import."""
+    done = start(
+        "import os, signal, keras_zskd_command\n"
+        "keras_zskd_command._drop_remarks()\n"
+        f"os.write(2, {REMARK + ERROR!r})\n"
+        "os.write(2, b'no end of line')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stderr == ERROR + b"no end of line"
+
+
+def test_what_python_writes_comes_as_it_is():
+    done = start(
+        "import sys, keras_zskd_command\n"
+        "keras_zskd_command._drop_remarks()\n"
+        f"print({REMARK.decode()!r}, end='', file=sys.stderr)\n"
+        "raise ValueError('wrong')"
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(REMARK + b"Traceback")
+    assert done.stderr.endswith(b"ValueError: wrong\n")
+
+
+@pytest.mark.parametrize("closed", [(0, 1), (2,)])
+def test_closed_descriptors_are_no_reason_to_fail(closed, tmp_path):
+    written = tmp_path / "written"
+    done = start(
+        "import os, subprocess, sys\n"
+        f"code = {console_script()!r}\n"
+        f"close = lambda: [os.close(n) for n in {closed}]\n"
+        "arguments = [sys.executable, '-c', code, 'methods', '--json=' + sys.argv[1]]\n"
+        "sys.exit(subprocess.run(arguments, preexec_fn=close).returncode)",
+        str(written),
+    )
+    assert done.returncode == 0, done.stderr
+    assert written.exists()
+    assert done.stderr == b""
+
+
+def test_a_failed_import_is_told(tmp_path):
+    (tmp_path / "keras.py").write_text(
+        f"import os\nos.write(2, {REMARK + ERROR!r})\nraise ImportError('no such library')"
+    )
+    code, _, errors = command("help", PYTHONPATH=str(tmp_path))
+    assert code == 1
+    assert ERROR.decode() in errors
+    assert "Traceback" in errors
+    assert "ImportError: no such library" in errors
