@@ -85,7 +85,7 @@ def test_a_file_that_fails_is_named_with_what_the_system_says(refused, monkeypat
     def fail(path, result):
         raise OSError(number, os.strerror(number), path)
 
-    monkeypatch.setattr(cli, "write_json", fail)
+    monkeypatch.setattr("keras_zskd.cli.command_line.write_json", fail)
     sentence = refused("methods", "--json=results/out.json")
     assert sentence == f"keras-zskd: 'results/out.json': {os.strerror(number)}."
 
@@ -103,7 +103,7 @@ def test_both_names_of_a_file_that_cannot_be_renamed_are_said(refused, monkeypat
     def fail(path, result):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), "part", None, path)
 
-    monkeypatch.setattr(cli, "write_json", fail)
+    monkeypatch.setattr("keras_zskd.cli.command_line.write_json", fail)
     sentence = refused("methods", "--json=out.json")
     assert sentence == f"keras-zskd: 'part': 'out.json': {os.strerror(errno.EXDEV)}."
 
@@ -119,13 +119,15 @@ def test_an_error_that_names_no_file_is_said_in_its_own_words(refused, monkeypat
     def fail(path, result):
         raise error
 
-    monkeypatch.setattr(cli, "write_json", fail)
+    monkeypatch.setattr("keras_zskd.cli.command_line.write_json", fail)
     assert refused("methods", "--json=out.json") == f"keras-zskd: {said}."
 
 
 def test_flags_without_values(refused, saved_teacher, tmp_path):
     assert "--teacher" in refused("distill", f"--output_dir={tmp_path / 'run'}")
-    assert "--output_dir" in refused("distill", f"--teacher={saved_teacher}", "--input_range=0,1")
+    assert "--output_dir" in refused(
+        "synthesize", f"--teacher={saved_teacher}", "--input_range=0,1"
+    )
     assert "expected two numbers" in refused(
         "inspect", f"--teacher={saved_teacher}", "--input_range=0"
     )

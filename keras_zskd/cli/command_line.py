@@ -1,0 +1,122 @@
+"""From the words of a command line to an exit code.
+
+Exit codes: 0 done; 2 unusable arguments or input, one sentence on standard error; 130 and 143 stopped
+by Ctrl-C or SIGTERM, one line that says what is kept; anything else is a bug.
+"""
+
+import contextlib
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from absl import flags, logging
+
+from keras_zskd.cli.commands import COMMANDS
+from keras_zskd.cli.job_flags import arguments, define
+from keras_zskd.errors import InputError
+from keras_zskd.tables import write_json
+
+
+def launch() -> None:
+    """The console script."""
+    warnings.showwarning = _warn
+    logging.set_verbosity(logging.ERROR)  # TFDS' remarks would tear the progress bars.
+    sys.exit(main(sys.argv))
+
+
+def main(argv: list[str]) -> int:
+    """Run a command line.
+
+    Args:
+        argv: The program's name, the command, its flags.
+
+    Returns:
+        The exit code.
+    """
+    name = argv[1] if len(argv) > 1 else "help"
+    if name in ("help", "--help", "-h"):
+        print(_usage())
+        return 0
+    if name not in COMMANDS:
+        return _refuse(f"Command {name!r} was received; expected one of {', '.join(COMMANDS)}.")
+    command = COMMANDS[name]
+    # Flags of its own for each command, so importing this module claims no name in the process.
+    values = flags.FlagValues()
+    define(command.job, values)
+    flags.DEFINE_bool("help", False, "show the flags of this command", flag_values=values)
+    flags.DEFINE_string("json", None, "also write the results to this file", flag_values=values)
+    try:
+        rest = values([f"{argv[0]} {name}", *argv[2:]])
+        if values.help:
+            print(f"{command.summary}\n\n{values.main_module_help() or values.get_help()}")
+            return 0
+        if len(rest) > 1:
+            raise InputError(f"{rest[1]!r} was received; expected flags only, like --name=value.")
+        if command.note:
+            print(command.note)
+        with _ending_on_sigterm():
+            result = command.job(**arguments(command.job, values))
+        print(command.show(result))
+        if values.json:
+            write_json(values.json, command.as_json(result))
+    except (flags.Error, InputError) as error:
+        return _refuse(str(error))
+    except OSError as error:
+        names = [repr(name) for name in (error.filename, error.filename2) if name is not None]
+        return _refuse(": ".join([*names, error.strerror or str(error)]) + ".")
+    except KeyboardInterrupt:
+        return _stopped(values, 130)
+    except _TerminatedError:
+        return _stopped(values, 143)
+    return 0
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM, as an exception: what is open is closed on the way out."""
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(values: Any, code: int) -> int:
+    """Say what is kept and how to go on."""
+    kept = getattr(values, "output_dir", None) or getattr(values, "output", None)
+    said = "stopped."
+    if kept:
+        said = (
+            f"stopped. What is finished is kept at {kept!r}; the same command goes on from there."
+        )
+    print(f"keras-zskd: {said}", file=sys.stderr)
+    return code
+
+
+def _warn(message: Any, *args: Any, **kwargs: Any) -> None:
+    """A warning as a sentence, like a refusal; where in the code it came from helps no user."""
+    del args, kwargs
+    print(f"keras-zskd: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _refuse(sentence: str) -> int:
+    print(f"keras-zskd: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2
+
+
+def _usage() -> str:
+    lines = ["keras-zskd <command> [--flag=value ...]", ""]
+    lines += [f"  {name:<11} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", "keras-zskd <command> --help shows a command's flags."])

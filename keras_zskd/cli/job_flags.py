@@ -1,0 +1,141 @@
+"""Flags from the signature of a job, and the job's arguments from the flags.
+
+A parameter of a plain type is a flag of its name, with its default and the text of the docstring. A few
+parameters are objects, which take flags of their own: `teacher`, `student`, `method`.
+"""
+
+import ast
+import contextlib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from absl import flags
+
+from keras_zskd.errors import InputError
+from keras_zskd.methods import get_method
+from keras_zskd.teacher import Teacher
+
+# What a command line cannot say.
+_PYTHON_ONLY = ("callbacks", "verbose")
+_DEFINE: dict[type, Any] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
+    """Define the flags of a job."""
+    texts = _texts(job)
+    for name, default, kind in _parameters(job):
+        if name == "teacher":
+            flags.DEFINE_string(
+                "teacher", None, "the trained model, .keras or .h5", flag_values=values
+            )
+            flags.DEFINE_list(
+                "input_range",
+                None,
+                "low,high of the teacher's pixels, e.g. 0,1",
+                flag_values=values,
+            )
+            _define_safe_mode(values)
+        elif name == "method":
+            flags.DEFINE_string(
+                "method", "zskd", "see `keras-zskd methods`, or package.module:Class",
+                flag_values=values,
+            )  # fmt: skip
+            flags.DEFINE_string("preset", "default", "default or paper", flag_values=values)
+            flags.DEFINE_multi_string(
+                "set",
+                [],
+                "NAME=VALUE, a setting of the method; may be repeated",
+                flag_values=values,
+            )
+            for short in ("num_impressions", "epochs"):
+                flags.DEFINE_integer(short, None, f"--set={short}=N", flag_values=values)
+        elif name == "safe_mode":
+            _define_safe_mode(values)
+        else:
+            default = None if default is inspect.Parameter.empty else default
+            default = str(default) if kind is str and default is not None else default
+            _DEFINE[kind](name, default, texts[name], flag_values=values)
+
+
+def arguments(job: Callable[..., Any], values: Any) -> dict[str, Any]:
+    """The arguments of a job, of parsed flags.
+
+    Raises:
+        InputError: If a flag is missing or has no sense.
+    """
+    found: dict[str, Any] = {}
+    for name, default, _ in _parameters(job):
+        value = getattr(values, name)
+        if default is inspect.Parameter.empty and value in (None, ""):
+            raise InputError(f"No --{name} was received; expected --{name}=VALUE.")
+        if name == "teacher":
+            value = Teacher(value, _range(values.input_range), values.safe_mode)
+        elif name == "method":
+            value = _method(values)
+        elif name == "student" and default is not inspect.Parameter.empty:
+            with contextlib.suppress(ValueError):  # A path, then.
+                value = float(value)
+        found[name] = value
+    return found
+
+
+def _parameters(job: Callable[..., Any]) -> Iterator[tuple[str, Any, type]]:
+    """Name, default and plain type of each parameter that is a flag."""
+    hints = typing.get_type_hints(job)
+    for name, parameter in inspect.signature(job).parameters.items():
+        if name in _PYTHON_ONLY:
+            continue
+        hint = hints[name]
+        kinds = [kind for kind in (bool, int, float, str) if kind in (hint, *typing.get_args(hint))]
+        # A width or the path of a model is text at first.
+        kind = str if str in kinds else kinds[0] if kinds else str
+        yield name, parameter.default, kind
+
+
+def _texts(job: Callable[..., Any]) -> dict[str, str]:
+    """What the docstring says of each parameter."""
+    text = (inspect.getdoc(job) or "").partition("\nArgs:\n")[2]
+    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(said.split()) for name, said in found}
+
+
+def _define_safe_mode(values: flags.FlagValues) -> None:
+    flags.DEFINE_bool(
+        "safe_mode", True, "refuse Lambda layers, that is code inside model files",
+        flag_values=values,
+    )  # fmt: skip
+
+
+def _range(given: list[str] | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    try:
+        low, high = (float(value) for value in given)
+    except ValueError as error:
+        raise InputError(
+            f"--input_range={','.join(given)} was received; expected two numbers, such as 0,1."
+        ) from error
+    return low, high
+
+
+def _method(values: Any) -> Any:
+    """The method that the flags describe."""
+    short = {name: getattr(values, name) for name in ("num_impressions", "epochs")}
+    settings: dict[str, Any] = {name: value for name, value in short.items() if value is not None}
+    for setting in values.set:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"`--set` must be --set=NAME=VALUE. Received: --set={setting}.")
+        try:
+            settings[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[name] = {"true": True, "false": False}.get(text.lower(), text)
+    return get_method(values.method).preset(values.preset, **settings)

@@ -1,0 +1,45 @@
+"""`measure`: a student next to its teacher, on real data or on impressions."""
+
+from keras_zskd import datasets
+from keras_zskd.errors import InputError
+from keras_zskd.evaluation.evaluate import evaluate
+from keras_zskd.impressions.transfer_set import TransferSet
+from keras_zskd.litert import LiteRTModel
+from keras_zskd.teacher import Teacher, load_model
+
+
+def measure(
+    teacher: Teacher,
+    student: str,
+    dataset: str | None = None,
+    impressions: str | None = None,
+    data_dir: str | None = None,
+) -> dict[str, float]:
+    """Measure a student against its teacher.
+
+    Args:
+        teacher: The teacher.
+        student: A file: .keras, .h5 or .tflite.
+        dataset: TFDS name; its test split is used to measure, and for nothing else.
+        impressions: A transfer set to measure on instead.
+        data_dir: Where TFDS finds its data; default: TFDS_DATA_DIR.
+
+    Returns:
+        See `evaluate`.
+
+    Raises:
+        InputError: If not one of `dataset` and `impressions` is given.
+    """
+    if bool(dataset) == bool(impressions):
+        raise InputError(
+            "One of `dataset` and `impressions` must be given, to measure on. Received: "
+            + ("both." if dataset else "neither.")
+        )
+    is_file = student.endswith(".tflite")
+    model = LiteRTModel(student) if is_file else load_model(student, teacher.safe_mode)
+    if impressions:
+        return evaluate(teacher, model, TransferSet(impressions).arrays()["image"], None)
+    images, labels = datasets.load(
+        str(dataset), "test", teacher.input_shape, teacher.input_range, data_dir
+    )
+    return evaluate(teacher, model, images, labels)

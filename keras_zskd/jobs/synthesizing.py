@@ -1,0 +1,46 @@
+"""`synthesize`: impressions without a student."""
+
+from typing import Any
+
+from keras_zskd.errors import InputError
+from keras_zskd.methods import Method, get_method
+from keras_zskd.methods.synthesis_method import SynthesisMethod
+from keras_zskd.teacher import Teacher
+
+
+def synthesize(
+    teacher: Teacher,
+    output_dir: str,
+    method: str | Method = "zskd",
+    seed: int = 0,
+    verbose: int | str = "auto",
+) -> dict[str, Any]:
+    """Make the impressions of a method.
+
+    Args:
+        teacher: The teacher.
+        output_dir: Where the impressions go; new, empty, or of the same call.
+        method: One that stores impressions.
+        seed: Of everything random.
+        verbose: As in `ImpressionGenerator.generate`.
+
+    Returns:
+        What was made.
+
+    Raises:
+        InputError: If the method stores no impressions.
+    """
+    method = get_method(method)() if isinstance(method, str) else method
+    if not isinstance(method, SynthesisMethod):
+        raise InputError(
+            f"`method` must be one that stores impressions. Received: {method.name!r}."
+        )
+    made = method.generator(teacher).generate(
+        method.num_impressions, output_dir, seed=seed, verbose=verbose
+    )
+    return {
+        "impressions": made.num_impressions,
+        "directory": made.directory,
+        "method": method.name,
+        "seed": seed,
+    }
