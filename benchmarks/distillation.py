@@ -2,7 +2,7 @@
 
 All sides see the same 20,000 random images in batches of 256, with Adam and no callbacks; one epoch
 warms up, the next two are timed. Every side is fed from arrays and from a `tf.data.Dataset`, as one
-does, and from `keras_zskd.batches`, with one and with eight steps a call, as `distill` does.
+does, and from `keras_zskd.inputs.batching`, with one and with eight steps a call, as `distill` does.
 
 Like for like comes first: every side at its fastest with one step a call, then with eight. Then ours at
 its fastest, next to the peer fed as its documentation does.
@@ -139,7 +139,7 @@ def _rates(model: Any, x: Any, y: Any = None) -> dict[str, Any]:
     """Images per second of epochs of `fit`, fed in several ways."""
     import tensorflow as tf
 
-    from keras_zskd.batches import batches
+    from keras_zskd.inputs.batching import batches
 
     given = x if y is None else (x, y)
     data = tf.data.Dataset.from_tensor_slices(given)

@@ -66,7 +66,7 @@ def training() -> dict[str, Any]:
     import numpy as np
 
     import keras_zskd as zskd
-    from keras_zskd.batches import batches
+    from keras_zskd.inputs.batching import batches
 
     random = np.random.default_rng(0)
     images = random.random((_COUNT, 32, 32, 1), np.float32)

@@ -72,7 +72,7 @@ def student(teacher: str, dataset: str, seed: int, changed: dict[str, Any]) -> d
     import numpy as np
 
     import keras_zskd as zskd
-    from keras_zskd import datasets
+    from keras_zskd.inputs import datasets
     from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 
     keras.utils.set_random_seed(seed)

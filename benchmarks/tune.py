@@ -24,7 +24,7 @@ from absl import app, flags
 import keras_zskd as zskd
 from benchmarks.machine import hardware
 from benchmarks.networks import six_convolutions
-from keras_zskd import datasets
+from keras_zskd.inputs import datasets
 from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 
 _STUDIES = flags.DEFINE_list("studies", ["batch_norm_weight", "tolerance"], "which ones to run")

@@ -56,7 +56,7 @@ def cold_start() -> str:
 
 def demo() -> str:
     """What `make demo` prints last: results/demo.json."""
-    from keras_zskd.tables import results_table
+    from keras_zskd.core.tables import results_table
 
     return f"```\n{results_table(_results('demo.json')['results'])}\n```"
 

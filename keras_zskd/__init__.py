@@ -1,28 +1,30 @@
 """keras_zskd: distil a trained Keras classifier into a smaller one, without its data."""
 
-from keras_zskd import callbacks, datasets, metrics
+from keras_zskd.core.errors import InputError
+from keras_zskd.deploy.formats import ExportResult, export
+from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
-from keras_zskd.errors import InputError
-from keras_zskd.evaluation import evaluate
-from keras_zskd.export import ExportResult, export
+from keras_zskd.evaluation import callbacks, metrics
+from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets, Targets
-from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.impressions.transforms import Jitter, Transform
+from keras_zskd.inputs import datasets
 from keras_zskd.inputs.source import Arrays, Mixture, Noise, Source
+from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.training import train
-from keras_zskd.litert import LiteRTModel
 from keras_zskd.methods import METHODS, Method
-from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half, slim
+from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half
+from keras_zskd.models.slimming.narrow_copy import slim
+from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
-from keras_zskd.teacher import Teacher, load_model
 
 __all__ = [
     "METHODS",

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Augmentation, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
-from keras_zskd.errors import InputError
+from keras_zskd.evaluation.metrics import PredictiveKL, TeacherAgreement
 from keras_zskd.impressions.canvas import UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets
 from keras_zskd.impressions.transforms import Jitter
-from keras_zskd.metrics import PredictiveKL, TeacherAgreement
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 
 @pytest.fixture

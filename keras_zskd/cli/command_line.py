@@ -16,8 +16,8 @@ from absl import flags, logging
 
 from keras_zskd.cli.commands import COMMANDS
 from keras_zskd.cli.job_flags import arguments, define
-from keras_zskd.errors import InputError
-from keras_zskd.tables import write_json
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.tables import write_json
 
 
 def launch() -> None:

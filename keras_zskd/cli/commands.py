@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from keras_zskd.core.tables import pairs_table, run_summary
 from keras_zskd.jobs.demonstrating import demonstrate
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.exporting import export_file
@@ -11,7 +12,6 @@ from keras_zskd.jobs.inspecting import inspect, methods
 from keras_zskd.jobs.measuring import measure
 from keras_zskd.jobs.synthesizing import synthesize
 from keras_zskd.jobs.training import train
-from keras_zskd.tables import pairs_table, run_summary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 from absl import flags
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.methods import get_method
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 # What a command line cannot say.
 _PYTHON_ONLY = ("callbacks", "verbose")

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd import graph
-from keras_zskd.batches import ready
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import loss_tracker
 from keras_zskd.distillation.replicas import count_everywhere
-from keras_zskd.errors import InputError
+from keras_zskd.inputs.batching import ready
 from keras_zskd.inputs.source import Noise
-from keras_zskd.teacher import Teacher
+from keras_zskd.models import graph
+from keras_zskd.models.teacher import Teacher
 
 
 class Answers(NamedTuple):
@@ -164,7 +165,7 @@ class AdversarialDistiller(keras.Model):
             loss, logged = _reduced(per_example, 0.0)
         weights = self.student.trainable_weights
         self.optimizer.apply(tape.gradient(loss, weights), weights)
-        self._loss_tracker.update_state(logged, sample_weight=tf.shape(per_example)[0])
+        loss_tracker(self).update_state(logged, sample_weight=tf.shape(per_example)[0])
         logs = self.compute_metrics(images, logits, answers, sample_weight=None)
         return {**logs, "generator_loss": self._generator_tracker.result()}
 

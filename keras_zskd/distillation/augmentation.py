@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_zskd.configurable import Configurable
-from keras_zskd.distillation.affine import Affine, warp
-from keras_zskd.errors import InputError
-from keras_zskd.lowering.compiled import compiled_on_cpu
+from keras_zskd.core.compiled import compiled_on_cpu
+from keras_zskd.core.configurable import Configurable
+from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.affine import Affine, warp
 
 
 class Augmentation(Configurable):

@@ -6,14 +6,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_zskd import graph
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import flat_layers, loss_tracker
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
 from keras_zskd.distillation.replicas import count_everywhere
-from keras_zskd.errors import InputError
-from keras_zskd.lowering.plan import compiles_well
-from keras_zskd.teacher import Teacher, check_classifier
+from keras_zskd.models import graph
+from keras_zskd.models.lowering.plan import compiles_well
+from keras_zskd.models.teacher import Teacher, check_classifier
 
 # How Keras lets the accuracy against the labels be asked for.
 _ACCURACY = ("accuracy", "acc")
@@ -90,7 +91,7 @@ class Distiller(keras.Model):
         teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
         check_student(teacher, student)
         # compile() wraps the optimizer in a LossScaleOptimizer only if this model's own policy asks.
-        is_half = any(layer.compute_dtype == "float16" for layer in student._flatten_layers())
+        is_half = any(layer.compute_dtype == "float16" for layer in flat_layers(student))
         super().__init__(dtype="mixed_float16" if is_half else "float32", **kwargs)
         self.teacher = teacher
         # Tracked, so that saving a Distiller and loading it continues with the same teacher.
@@ -272,7 +273,7 @@ class Distiller(keras.Model):
         self, images: Any, labels: Any, weight: Any, loss: Any, outputs: tuple[Any, Any]
     ) -> dict[str, Any]:
         teacher, student = outputs
-        self._loss_tracker.update_state(loss, sample_weight=tf.shape(student)[0])
+        loss_tracker(self).update_state(loss, sample_weight=tf.shape(student)[0])
         logs = self.compute_metrics(images, teacher, student, sample_weight=weight)
         if labels is None:
             logs.pop("accuracy", None)

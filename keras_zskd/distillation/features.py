@@ -11,11 +11,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import calls_of, nodes_of
 from keras_zskd.distillation.losses import distillation_loss
-from keras_zskd.errors import InputError
-from keras_zskd.graph import LogitsView
-from keras_zskd.lowering.lowered import Lowered
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.graph import LogitsView
+from keras_zskd.models.lowering.lowered import Lowered
+from keras_zskd.models.teacher import Teacher
 
 
 class FeatureMatch:
@@ -135,11 +136,7 @@ def _output_inside(model: keras.Model, name: str) -> Any:
     """The output of a layer in this very graph; a shared layer may stand in others as well."""
     for operation in model.operations:
         if operation.name == name:
-            for node in operation._inbound_nodes:
-                if any(node is own for own in _nodes(model)):
+            for node in calls_of(operation):
+                if any(node is own for own in nodes_of(model)):
                     return node.outputs[0]
     raise InputError(f"The layer {name!r} has no output in the graph of {model.name!r}.")
-
-
-def _nodes(model: keras.Model) -> list[Any]:
-    return [node for nodes in model._nodes_by_depth.values() for node in nodes]

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 
 def image_generator(

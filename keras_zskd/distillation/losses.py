@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 
 
 def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: float = 1.0) -> Any:

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.distillation.affine import Affine, between_pixels, looked_at, pixels
+from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.distillation.augmentation import Augmentation
-from keras_zskd.lowering.compiled import compiled_on_cpu
+from keras_zskd.inputs.affine import Affine, between_pixels, looked_at, pixels
 
 # How many of the 106 copies of an impression the released code makes in each way.
 _COUNTS = (

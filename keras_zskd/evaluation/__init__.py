@@ -6,10 +6,10 @@ from keras_zskd.evaluation.calibration_error import (
     expected_calibration_error,
     negative_log_likelihood,
 )
-from keras_zskd.evaluation.evaluate import evaluate
 from keras_zskd.evaluation.impression_measures import measure_impressions
-from keras_zskd.evaluation.model_card import write_model_card
-from keras_zskd.evaluation.report import write_report
+from keras_zskd.evaluation.measures import evaluate
+from keras_zskd.evaluation.report.model_card import write_model_card
+from keras_zskd.evaluation.report.page import write_report
 
 __all__ = [
     "evaluate",

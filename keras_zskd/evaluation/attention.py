@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.errors import InputError
-from keras_zskd.graph import logits_view, typed_copy
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import nodes_of
+from keras_zskd.models.graph import logits_view, typed_copy
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -138,13 +139,12 @@ def _last_map(view: keras.Model) -> Any:
 
     LeNet-5's third convolution leaves 1x1: its map would say the same of every pixel.
     """
-    for depth in sorted(view._nodes_by_depth):
-        for node in view._nodes_by_depth[depth]:
-            if isinstance(node.operation, _CONVOLUTIONS):
-                tensor = node.outputs[0]
-                height, width = tensor.shape[1:3]
-                if height > 1 or width > 1:
-                    return tensor
+    for node in reversed(nodes_of(view)):
+        if isinstance(node.operation, _CONVOLUTIONS):
+            tensor = node.outputs[0]
+            height, width = tensor.shape[1:3]
+            if height > 1 or width > 1:
+                return tensor
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 
 
 def expected_calibration_error(probabilities: Any, labels: Any, num_bins: int = 15) -> float:

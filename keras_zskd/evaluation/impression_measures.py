@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation.calibration_error import log_softmax
 
 DUPLICATE_DISTANCE = 0.02

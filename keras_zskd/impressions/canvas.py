@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.configurable import Configurable
-from keras_zskd.errors import InputError
-from keras_zskd.impressions import randomness
+from keras_zskd.core import randomness
+from keras_zskd.core.configurable import Configurable
+from keras_zskd.core.errors import InputError
 
 _SALT = 10
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.impressions import randomness
+from keras_zskd.core import randomness
 from keras_zskd.impressions.canvas import Canvas
 from keras_zskd.impressions.priors import Prior
 from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Transform
-from keras_zskd.lowering.lowered import Lowered
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.lowering.lowered import Lowered
+from keras_zskd.models.teacher import Teacher
 
 _SALT = 20
 _ADAM = (0.9, 0.999, 1e-8)

@@ -12,22 +12,22 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_zskd import progress
-from keras_zskd.errors import InputError
-from keras_zskd.graph import fingerprint
+from keras_zskd.core import progress
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.processor import has_bfloat16
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.engine import PixelEngine
 from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
 from keras_zskd.impressions.replicas import Replicas
-from keras_zskd.impressions.shard_assembly import ShardAssembly
 from keras_zskd.impressions.targets import DirichletTargets, Targets
-from keras_zskd.impressions.transfer_set import TransferSet
-from keras_zskd.impressions.transfer_set_writer import TransferSetWriter
 from keras_zskd.impressions.transforms import Jitter, Transform
-from keras_zskd.lowering.plan import compiles_well
-from keras_zskd.lowering.processor import has_bfloat16
-from keras_zskd.teacher import Teacher
+from keras_zskd.inputs.shard_assembly import ShardAssembly
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
+from keras_zskd.models.graph import fingerprint
+from keras_zskd.models.lowering.plan import compiles_well
+from keras_zskd.models.teacher import Teacher
 
 # Pixel values in a batch. What runs under XLA should fit the caches of the processor.
 _BATCH_VALUES, _COMPILED_BATCH_VALUES = 2**20, 2**18

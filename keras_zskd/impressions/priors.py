@@ -5,11 +5,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_zskd.configurable import Configurable
-from keras_zskd.errors import InputError
-from keras_zskd.lowering.compiled import compiled_on_cpu
-from keras_zskd.lowering.norms import moments
-from keras_zskd.teacher import Teacher
+from keras_zskd.core.compiled import compiled_on_cpu
+from keras_zskd.core.configurable import Configurable
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.lowering.norms import moments
+from keras_zskd.models.teacher import Teacher
 
 
 class Prior(Configurable):

@@ -5,10 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_zskd.configurable import Configurable
-from keras_zskd.errors import InputError
-from keras_zskd.impressions import randomness
-from keras_zskd.teacher import Teacher
+from keras_zskd.core import randomness
+from keras_zskd.core.configurable import Configurable
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.teacher import Teacher
 
 _SALT = 1
 CONCENTRATION_EPSILON = 1e-4

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_zskd.configurable import Configurable
-from keras_zskd.errors import InputError
+from keras_zskd.core.configurable import Configurable
+from keras_zskd.core.errors import InputError
 
 
 class Transform(Configurable):

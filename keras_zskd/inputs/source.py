@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.batches import ready, steps_of, stream
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.batching import ready, steps_of, stream
 
 
 class Source(Protocol):

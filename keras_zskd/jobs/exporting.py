@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Any
 
-from keras_zskd.export import export
-from keras_zskd.impressions.transfer_set import TransferSet
-from keras_zskd.teacher import load_model
+from keras_zskd.deploy.formats import export
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.models.teacher import load_model
 
 
 def export_file(

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from keras_zskd.jobs.formats import possible_formats
+from keras_zskd.deploy.format_trials import possible_formats
 from keras_zskd.methods import METHODS
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
-from keras_zskd.teacher import Teacher
 
 
 def inspect(teacher: Teacher) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """`measure`: a student next to its teacher, on real data or on impressions."""
 
-from keras_zskd import datasets
-from keras_zskd.errors import InputError
-from keras_zskd.evaluation.evaluate import evaluate
-from keras_zskd.impressions.transfer_set import TransferSet
-from keras_zskd.litert import LiteRTModel
-from keras_zskd.teacher import Teacher, load_model
+from keras_zskd.core.errors import InputError
+from keras_zskd.deploy.litert_model import LiteRTModel
+from keras_zskd.evaluation.measures import evaluate
+from keras_zskd.inputs import datasets
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.models.teacher import Teacher, load_model
 
 
 def measure(

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.methods import Method, get_method
 from keras_zskd.methods.synthesis_method import SynthesisMethod
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 
 def synthesize(

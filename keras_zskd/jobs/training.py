@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd import datasets, models
-from keras_zskd.batches import steps_of, stream
+from keras_zskd import models
+from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import RandomAffine
-from keras_zskd.errors import InputError
+from keras_zskd.inputs import datasets
+from keras_zskd.inputs.batching import steps_of, stream
 from keras_zskd.runs import backup
 
 _BATCH_SIZE = 128

@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.methods.class_impressions import ClassImpressions
 from keras_zskd.methods.dafl import DAFL
 from keras_zskd.methods.hinton import Hinton

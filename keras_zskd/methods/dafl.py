@@ -15,10 +15,10 @@ from keras_zskd.distillation.adversarial_distiller import (
 )
 from keras_zskd.distillation.generator_networks import image_generator
 from keras_zskd.distillation.losses import distillation_loss
+from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Noise
 from keras_zskd.methods.method import Method, check_counts
 from keras_zskd.methods.training import adam
-from keras_zskd.metrics import TeacherAgreement
 from keras_zskd.runs.needs import ClassTemplates, Need
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_zskd.callbacks.held_out_agreement import HeldOutAgreement
 from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.evaluation.callbacks.held_out_agreement import HeldOutAgreement
+from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Arrays
 from keras_zskd.methods.method import Method, check_counts
 from keras_zskd.methods.training import adam
-from keras_zskd.metrics import TeacherAgreement
 from keras_zskd.runs.needs import Need, TrainingData
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained

@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.losses import distillation_loss
+from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Arrays, Mixture
 from keras_zskd.methods.method import Method, check_counts
-from keras_zskd.metrics import TeacherAgreement
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.needs import Images, Need
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
-from keras_zskd.teacher import Teacher
 
 _NUM_HELD_OUT = 1_000
 _SURE = 40.0

@@ -5,13 +5,13 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from keras_zskd.configurable import Configurable
-from keras_zskd.errors import InputError
+from keras_zskd.core.configurable import Configurable
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.needs import Need
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Trained
-from keras_zskd.teacher import Teacher
 
 
 class Method(Configurable, abc.ABC):

@@ -3,12 +3,13 @@
 import abc
 from typing import Any
 
-from keras_zskd.callbacks.held_out_agreement import HeldOutAgreement
+from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
-from keras_zskd.errors import InputError
-from keras_zskd.evaluation.impression_sections import impression_sections
+from keras_zskd.evaluation.callbacks.held_out_agreement import HeldOutAgreement
+from keras_zskd.evaluation.metrics import TeacherAgreement
+from keras_zskd.evaluation.report.synthesis_sections import impression_sections
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
@@ -16,10 +17,9 @@ from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Jitter
 from keras_zskd.methods.method import Method, check_counts
 from keras_zskd.methods.training import adam
-from keras_zskd.metrics import TeacherAgreement
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
-from keras_zskd.teacher import Teacher
 
 AUGMENTATIONS: dict[str, tuple[Any, ...]] = {
     "default": (RandomAffine(), Mixup()),

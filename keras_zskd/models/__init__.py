@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import keras
 
-from keras_zskd.models.alexnet import LocalResponseNormalization, alexnet, alexnet_half
+from keras_zskd.models.alexnet_pair import LocalResponseNormalization, alexnet, alexnet_half
 from keras_zskd.models.lenet import lenet5, lenet5_half
-from keras_zskd.models.slim import slim
+from keras_zskd.models.slimming.narrow_copy import slim
 
 ARCHITECTURES: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
     {

@@ -7,7 +7,7 @@ compared with each other: `lenet5_half` builds either.
 import keras
 from keras import layers
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 
 # Channels of the two convolutions and units of the two hidden dense layers.
 _LENET5 = (6, 16, 120, 84)

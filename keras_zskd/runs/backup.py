@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd import progress
-from keras_zskd.errors import InputError
+from keras_zskd.core import progress
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import build_metrics
 
 # Least time between two files.
 _SECONDS = 30.0
@@ -66,7 +67,7 @@ def fit(
         if done:
             # Keras makes the metrics in the first step, too late to give them their values.
             with model.distribute_strategy.scope():
-                model._symbolic_build(data_batch=next(iter(data)))
+                build_metrics(model, next(iter(data)))
         # Keras cannot begin inside an epoch, so what is left of one is a `fit` of its own.
         model.fit(
             data,

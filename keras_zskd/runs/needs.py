@@ -2,9 +2,9 @@
 
 import abc
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
-from keras_zskd.teacher import Teacher
 
 
 class Need(abc.ABC):

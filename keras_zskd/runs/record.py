@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 
 _FILE = "run.json"
 # Of the file; a directory with another one is refused.

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from keras_zskd import datasets
-from keras_zskd.teacher import Teacher
+from keras_zskd.inputs import datasets
+from keras_zskd.models.teacher import Teacher
 
 
 @dataclasses.dataclass(frozen=True)

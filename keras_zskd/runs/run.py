@@ -12,16 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd import models
-from keras_zskd.callbacks.for_synthesis import for_synthesis
-from keras_zskd.errors import InputError
-from keras_zskd.graph import clone_layer, fingerprint
+from keras_zskd.core.errors import InputError
+from keras_zskd.evaluation.callbacks.synthesis_callbacks import for_synthesis
 from keras_zskd.impressions.generator import ImpressionGenerator
-from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.inputs.source import Source
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.models.graph import clone_layer, fingerprint
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs import backup
 from keras_zskd.runs.record import RunRecord
 from keras_zskd.runs.resources import Resources
-from keras_zskd.teacher import Teacher
 
 # The most steps that `fit` makes in one call of the compiled function.
 _STEPS_AT_ONCE = 8

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_zskd.evaluation.section import Section
+from keras_zskd.evaluation.report.section import Section
 from keras_zskd.inputs.source import Source
 
 

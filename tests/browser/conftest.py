@@ -7,11 +7,11 @@ import warnings
 import keras
 import pytest
 
-from keras_zskd import callbacks
-from keras_zskd.evaluation.impression_sections import impression_sections
-from keras_zskd.evaluation.report import write_report
+from keras_zskd.evaluation import callbacks
+from keras_zskd.evaluation.report.page import write_report
+from keras_zskd.evaluation.report.synthesis_sections import impression_sections
 from keras_zskd.impressions.generator import ImpressionGenerator
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

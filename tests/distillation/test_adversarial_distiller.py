@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd import METHODS, Teacher
+from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.adversarial_distiller import (
     AdversarialDistiller,
     GeneratedImages,
@@ -11,9 +12,8 @@ from keras_zskd.distillation.adversarial_distiller import (
 )
 from keras_zskd.distillation.generator_networks import image_generator
 from keras_zskd.distillation.losses import distillation_loss
-from keras_zskd.errors import InputError
+from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Noise
-from keras_zskd.metrics import TeacherAgreement
 from keras_zskd.runs import backup
 
 LATENT = 5

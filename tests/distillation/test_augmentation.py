@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
-from keras_zskd.errors import InputError
 
 RANGE, SEED = (0.0, 1.0), (3, 0)
 

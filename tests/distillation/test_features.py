@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd import graph
+from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss
-from keras_zskd.errors import InputError
-from keras_zskd.teacher import Teacher
+from keras_zskd.models import graph
+from keras_zskd.models.teacher import Teacher
 
 FeatureDistillation = keras.distillation.FeatureDistillation
 LogitsDistillation = keras.distillation.LogitsDistillation

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation import attention_maps
 
 layers = keras.layers

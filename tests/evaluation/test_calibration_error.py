@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation import (
     brier_score,
     expected_calibration_error,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation.impression_measures import (
     measure_impressions,
     nearest_distances,

@@ -1,15 +1,13 @@
 """A generator small enough to be asked often: every object of a recipe, few steps."""
 
-import numpy as np
 import pytest
 
 from keras_zskd.impressions.canvas import UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets
-from keras_zskd.impressions.transfer_set import TransferSet
 from keras_zskd.impressions.transforms import Jitter
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 
 @pytest.fixture
@@ -31,61 +29,3 @@ def make_generator(make_teacher):
         )
 
     return make
-
-
-@pytest.fixture
-def metadata():
-    """How the impressions of `make_impressions` claim to have been made."""
-    return {"input_shape": [4, 4, 1], "input_range": [0.0, 1.0], "num_classes": 3, "seed": 0}
-
-
-@pytest.fixture
-def make_impressions():
-    """A function that makes impressions `start` to `stop`; each depends on its index alone."""
-
-    def make(start, stop):
-        parts = []
-        for index in range(start, stop):
-            rng = np.random.default_rng(index)
-            parts.append(
-                {
-                    "image": rng.uniform(size=(4, 4, 1)).astype("float32"),
-                    "target": rng.dirichlet([1, 1, 1]).astype("float32"),
-                    "label": np.int64(index % 3),
-                    "logits": rng.normal(size=3).astype("float32"),
-                    "gap": np.float32(rng.uniform()),
-                }
-            )
-        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-
-    return make
-
-
-@pytest.fixture
-def fill(make_impressions):
-    """A function by which a writer makes its shards, and says which these were."""
-
-    def fill(writer, num_impressions):
-        made = []
-        for shard in writer.claim(num_impressions):
-            writer.write(shard, make_impressions(shard.start, shard.stop))
-            made.append(shard.number)
-        return made
-
-    return fill
-
-
-@pytest.fixture
-def assert_holds(make_impressions):
-    """A function that compares a directory with the first `num_impressions` impressions."""
-
-    def check(directory, num_impressions):
-        made = TransferSet(directory)
-        assert made.num_impressions == num_impressions
-        expected = make_impressions(0, num_impressions)
-        arrays = made.arrays()
-        assert set(arrays) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_array_equal(arrays[name], value)
-
-    return check

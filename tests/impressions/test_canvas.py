@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 
 SHAPE = (8, 8, 2)

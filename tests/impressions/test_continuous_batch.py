@@ -13,7 +13,7 @@ from keras_zskd.impressions.engine import PixelEngine
 from keras_zskd.impressions.replicas import Replicas
 from keras_zskd.impressions.targets import DirichletTargets
 from keras_zskd.impressions.transforms import Transform
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 STEPS, ROUND, TOLERANCE, COUNT = 12, 3, 0.05, 30
 

@@ -9,7 +9,7 @@ from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVaria
 from keras_zskd.impressions.targets import OneHotTargets
 from keras_zskd.impressions.transforms import Jitter, Transform
 from keras_zskd.models import lenet5_half
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 WEIGHTS = np.random.default_rng(5).normal(0, 1, (6, 3))
 BIAS = np.array([0.1, -0.2, 0.3])

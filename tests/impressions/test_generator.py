@@ -11,17 +11,17 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from keras_zskd.errors import InputError
-from keras_zskd.graph import fingerprint
+from keras_zskd.core.errors import InputError
 from keras_zskd.impressions import generator as generator_module
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
-from keras_zskd.impressions.transfer_set import TransferSet
-from keras_zskd.impressions.transfer_set_writer import TransferSetWriter
-from keras_zskd.teacher import Teacher
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
+from keras_zskd.models.graph import fingerprint
+from keras_zskd.models.teacher import Teacher
 
 # Impressions that take between a few and all of 12 steps, looked at every 3.
 EARLY = {

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 
 class TestTotalVariation:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.impressions.targets import (
     CONCENTRATION_EPSILON,
     DirichletTargets,
@@ -12,7 +12,7 @@ from keras_zskd.impressions.targets import (
     class_similarity,
     concentration,
 )
-from keras_zskd.teacher import Teacher
+from keras_zskd.models.teacher import Teacher
 
 
 def _many_dirichlets(alpha, count, seed=0):

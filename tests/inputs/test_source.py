@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.inputs.source import Arrays, Mixture, Noise
 
 

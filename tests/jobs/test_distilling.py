@@ -10,10 +10,11 @@ import pytest
 import tensorflow as tf
 
 import keras_zskd as zskd
-from keras_zskd import cli, datasets
-from keras_zskd.evaluation import impression_sections
+from keras_zskd import cli
+from keras_zskd.evaluation.report import synthesis_sections
+from keras_zskd.inputs import datasets
 from keras_zskd.jobs import distilling
-from keras_zskd.models.alexnet import LocalResponseNormalization
+from keras_zskd.models.alexnet_pair import LocalResponseNormalization
 from keras_zskd.runs import backup
 from keras_zskd.runs.run import Run
 
@@ -123,7 +124,7 @@ def test_a_failing_picture_does_not_cost_the_run(tiny_teacher, tmp_path, monkeyp
     def broken(*arguments, **settings):
         raise RuntimeError("no attention today")
 
-    monkeypatch.setattr(impression_sections, "attention_maps", broken)
+    monkeypatch.setattr(synthesis_sections, "attention_maps", broken)
     small_run(tiny_teacher, tmp_path / "run")
     assert "no attention today" in (tmp_path / "run" / "report.html").read_text()
 

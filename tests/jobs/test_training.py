@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_zskd import InputError, datasets, train
+from keras_zskd import InputError, train
+from keras_zskd.inputs import datasets
 
 
 @pytest.fixture

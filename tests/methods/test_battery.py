@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_zskd as zskd
-from keras_zskd import datasets
+from keras_zskd.inputs import datasets
 from keras_zskd.runs import backup
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run

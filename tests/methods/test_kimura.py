@@ -62,7 +62,7 @@ def test_a_batch_of_both_has_the_loss_of_the_paper(make_teacher, make_images):
 def test_a_few_images_are_balanced(monkeypatch, tiny_teacher):
     labels = np.repeat([0, 1, 2], [50, 50, 2])
     images = np.arange(102, dtype="float32")[:, None] * np.ones((1, 4), "float32")
-    monkeypatch.setattr("keras_zskd.datasets.load", lambda *arguments: (images, labels))
+    monkeypatch.setattr("keras_zskd.inputs.datasets.load", lambda *arguments: (images, labels))
     resources = Resources(training_dataset="x")
     chosen, theirs = resources.images(10, Teacher(tiny_teacher, (0, 1)), seed=0)
     assert np.bincount(theirs).tolist() == [4, 4, 2]

@@ -3,7 +3,7 @@ import math
 import keras
 import pytest
 
-from keras_zskd.errors import InputError
+from keras_zskd.core.errors import InputError
 from keras_zskd.models import ARCHITECTURES, lenet5, lenet5_half
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.batches import stream
+from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
-from keras_zskd.errors import InputError
-from keras_zskd.metrics import TeacherAgreement
+from keras_zskd.evaluation.metrics import TeacherAgreement
+from keras_zskd.inputs.batching import stream
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs import backup
-from keras_zskd.teacher import Teacher
 
 EPOCHS, STEPS = 3, 6
 

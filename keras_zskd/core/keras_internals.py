@@ -1,0 +1,59 @@
+"""What Keras has no public name for: all private attributes of Keras that the package uses.
+
+Tested with the versions that `setup.cfg` admits; a new one is admitted after `tests/core/
+test_keras_internals.py` has passed on it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def nodes_of(model: keras.Model) -> list[Any]:
+    """The nodes of a Functional model's graph, from its inputs to its outputs.
+
+    A node is one call of a layer or operation: `operation`, `input_tensors`, `outputs`, `is_input`.
+    """
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+
+
+def calls_of(operation: Any) -> list[Any]:
+    """The nodes of all calls of a layer or operation, in any graph."""
+    return list(getattr(operation, "_inbound_nodes", None) or ())
+
+
+def maker_of(tensor: Any) -> tuple[Any, Any]:
+    """The layer or operation that a symbolic tensor comes from, and the node of that call or None."""
+    history = tensor._keras_history
+    calls = calls_of(history.operation)
+    return history.operation, calls[history.node_index] if calls else None
+
+
+def replay(
+    model: Any, inputs: Any, operation_fn: Callable[..., Any], call_fn: Callable[..., Any]
+) -> list[Any]:
+    """Run the graph of a Functional model on other inputs, with other operations.
+
+    What `keras.models.clone_model` runs. That function would do, were it not that it makes a
+    Functional model of each nested graph, which fails on an input that is no Input.
+    """
+    outputs = model._run_through_graph([inputs], operation_fn=operation_fn, call_fn=call_fn)
+    found: list[Any] = keras.tree.flatten(outputs)
+    return found
+
+
+def flat_layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers of a model and of all models inside it, and the model itself."""
+    return list(model._flatten_layers())
+
+
+def loss_tracker(model: keras.Model) -> Any:
+    """The metric that a compiled model logs as "loss"."""
+    return model._loss_tracker
+
+
+def build_metrics(model: keras.Model, batch: Any) -> None:
+    """Make the variables of a compiled model's metrics, of a batch as `fit` gets it."""
+    model._symbolic_build(data_batch=batch)

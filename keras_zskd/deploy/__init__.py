@@ -1,0 +1,1 @@
+"""Files that deploy, written, executed and compared."""

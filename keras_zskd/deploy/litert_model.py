@@ -1,0 +1,159 @@
+"""LiteRT files executed: quantised in, dequantised out, and timed."""
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from keras_zskd.core.errors import InputError
+
+_BATCH_SIZE = 256
+
+
+class LiteRTModel:
+    """A LiteRT file as a function of images; quantisation in and out is taken care of.
+
+    Called, it gives logits, so it stands wherever a student does: `evaluate(teacher,
+    LiteRTModel(path), images, labels)`. A final softmax is turned back by the logarithm.
+
+    Args:
+        path: A `.tflite` file with one input and one output.
+        num_threads: Threads of the interpreter. Defaults to 1, which is what a microcontroller has.
+
+    Attributes:
+        path: The file.
+        input_shape: Shape of one image, without the batch.
+        num_classes: K.
+        is_integer: Whether no number in the file is floating-point, input and output included.
+
+    Raises:
+        InputError: If the file is missing, is no LiteRT model, or holds Flex operators.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], num_threads: int = 1):
+        litert = _litert()
+        self.path = os.fspath(path)
+        arguments: dict[str, Any] = {"model_path": self.path, "num_threads": num_threads}
+        plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            self._interpreter = litert.Interpreter(**arguments)
+            try:
+                self._interpreter.allocate_tensors()
+            except RuntimeError:
+                # XNNPACK, the default, refuses the scales of an int8 layer that answers nothing but
+                # zero, such as dead ReLUs. LiteRT's own kernels compute it.
+                self._interpreter = litert.Interpreter(
+                    **arguments, experimental_op_resolver_type=plain
+                )
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.path!r} could not be executed as a LiteRT model; expected a .tflite file "
+                f"of builtin operators. The interpreter says: {str(error).splitlines()[0][:200]}"
+            ) from error
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise InputError(
+                f"{self.path!r} has {len(inputs)} inputs and {len(outputs)} outputs; expected one "
+                "of each."
+            )
+        self._input, self._output = inputs[0], outputs[0]
+        self._takes_batches = int(self._input["shape_signature"][0]) == -1
+        self.input_shape: tuple[int, ...] = tuple(int(size) for size in self._input["shape"][1:])
+        self.num_classes = int(self._output["shape"][-1])
+        self.is_integer = not _float_tensors(self._interpreter)
+
+    def predict(self, images: Any) -> np.ndarray:
+        """Outputs `(N, K)` float32, dequantised, of images `(N, H, W, C)` in the model's range.
+
+        Pixels outside the range that an int8 file was calibrated on are clipped to it.
+        """
+        images = np.asarray(images)
+        if images.shape[1:] != self.input_shape:
+            raise InputError(
+                f"Images of shape {images.shape} were received; expected (N, *{self.input_shape}), "
+                f"which is what {self.path!r} takes."
+            )
+        step = _BATCH_SIZE if self._takes_batches else 1
+        outputs = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
+        return np.concatenate([np.zeros((0, self.num_classes), np.float32), *outputs])
+
+    def __call__(self, images: Any) -> np.ndarray:
+        """Logits `(N, K)` float32; of a softmax they are its logarithms."""
+        outputs = self.predict(images)
+        scale, zero_point = self._output["quantization"]
+        if scale:
+            # LiteRT fixes these two numbers for an 8-bit softmax. Half a step stands for zero.
+            is_softmax = scale == 1.0 / 256.0 and zero_point in (-128, 0)
+            smallest = scale / 2.0
+        else:
+            in_range = np.all((outputs >= 0.0) & (outputs <= 1.0 + 1e-5))
+            is_softmax = bool(in_range and np.allclose(outputs.sum(axis=1), 1.0, atol=1e-4))
+            smallest = float(np.finfo(np.float32).tiny)
+        return np.log(np.maximum(outputs, smallest)) if is_softmax else outputs
+
+    def milliseconds_per_image(self, image: Any = None, repeats: int = 200) -> float:
+        """Median wall time of one image, from setting the input to reading the output.
+
+        Args:
+            image: `(H, W, C)`; zeros by default.
+            repeats: Timed runs, positive; some more go before them to warm up.
+        """
+        if repeats < 1:
+            raise InputError(f"repeats={repeats} was received; expected a positive number.")
+        image = np.zeros(self.input_shape, np.float32) if image is None else np.asarray(image)
+        batch = self._quantized(image[np.newaxis])
+        times = []
+        for _ in range(repeats + max(5, repeats // 10)):
+            start = time.perf_counter()
+            self._invoke(batch)
+            times.append(time.perf_counter() - start)
+        return 1e3 * float(np.median(times[-repeats:]))
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        outputs = self._invoke(self._quantized(images))
+        scale, zero_point = self._output["quantization"]
+        return (outputs.astype(np.float32) - zero_point) * np.float32(scale or 1.0)
+
+    def _quantized(self, images: np.ndarray) -> np.ndarray:
+        dtype = self._input["dtype"]
+        scale, zero_point = self._input["quantization"]
+        if not scale:
+            return images.astype(dtype)
+        limits = np.iinfo(dtype)
+        return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+    def _invoke(self, batch: np.ndarray) -> np.ndarray:
+        if tuple(self._interpreter.get_input_details()[0]["shape"]) != batch.shape:
+            self._interpreter.resize_tensor_input(self._input["index"], batch.shape)
+            self._interpreter.allocate_tensors()
+        self._interpreter.set_tensor(self._input["index"], batch)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output["index"])
+
+
+def float_tensors(content: bytes) -> list[str]:
+    """Names of what is floating-point in a LiteRT file; the file is read and not executed."""
+    return _float_tensors(_litert().Interpreter(model_content=content))
+
+
+def _float_tensors(interpreter: Any) -> list[str]:
+    return [
+        details["name"]
+        for details in interpreter.get_tensor_details()
+        if np.issubdtype(details["dtype"], np.floating)
+    ]
+
+
+def _litert() -> Any:
+    """LiteRT's module of interpreters, slow to import."""
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError as error:
+        raise InputError(
+            "LiteRT files are executed with the package ai-edge-litert, which could not be "
+            f"imported ({error}); install it with `pip install ai-edge-litert`."
+        ) from error
+    return interpreter

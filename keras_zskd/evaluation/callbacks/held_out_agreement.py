@@ -1,0 +1,114 @@
+"""`HeldOutAgreement`: how often student and teacher agree on impressions kept out of training."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.evaluation.callbacks.summary_callback import SummaryCallback
+from keras_zskd.models.teacher import Teacher
+
+
+class HeldOutAgreement(SummaryCallback):
+    """Measures `mean_n 1[argmax S(x_n) = argmax T(x_n)]` after epochs of `Distiller.fit`.
+
+    Without data nobody knows the accuracy; agreement on impressions that the student was not
+    trained on is what can be watched, and stopped by. It is put into the logs as
+    "held_out_agreement", so that the history has it and callbacks that stand after this one,
+    `keras.callbacks.EarlyStopping` among them, can monitor it. Impressions are not real inputs: on
+    those, the two may agree less.
+
+    Args:
+        images: `(N, *input_shape)` impressions, in the pixel range of the models.
+        teacher: A `Teacher`, a Keras classifier, or any function from images to scores `(N, K)`. By
+            default the teacher of the `Distiller` that is trained. It is asked once.
+        every: Measure after each so many epochs, positive, and after the first and the last; the
+            epochs between repeat the last value in the logs.
+        log_dir: Parent of the directory "held_out_agreement" for TensorBoard; None for the logs
+            only.
+        batch_size: Images at a time.
+
+    Attributes:
+        history: Pairs of epoch and agreement, as measured.
+
+    Raises:
+        InputError: If there are no images, `every` or `batch_size` is not positive, or no teacher
+            is known.
+
+    Example:
+        >>> callback = HeldOutAgreement(np.zeros((10, 8, 8, 1), "float32"), every=5)
+        >>> callback.history
+        []
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        teacher: Any = None,
+        every: int = 1,
+        log_dir: str | os.PathLike[str] | None = None,
+        batch_size: int = 512,
+    ):
+        super().__init__(log_dir, run="held_out_agreement")
+        self.images = np.asarray(images, np.float32)
+        if self.images.ndim < 2 or not len(self.images):
+            raise InputError(
+                f"Images of shape {self.images.shape} were received; expected (images, "
+                "*input_shape) with one image at least."
+            )
+        if every < 1 or batch_size < 1:
+            raise InputError(
+                f"every={every}, batch_size={batch_size} were received; expected positive numbers."
+            )
+        self.teacher = teacher
+        self.every = every
+        self.batch_size = batch_size
+        self.history: list[tuple[int, float]] = []
+        self._answers: np.ndarray | None = None
+        self._student: Callable[[Any], Any] | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Ask the teacher, once."""
+        self.history = []
+        if self._answers is None:
+            teacher = self.teacher if self.teacher is not None else _of(self.model, "teacher")
+            self._answers = self._classes(_scores(teacher))
+        self._student = _scores(getattr(self.model, "student", self.model))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure, or repeat the last value."""
+        is_last = epoch + 1 == (self.params or {}).get("epochs")
+        if not self.history or is_last or (epoch + 1) % self.every == 0:
+            agreement = float(np.mean(self._classes(self._student) == self._answers))
+            self.history.append((epoch, agreement))
+            with self.writer.as_default(step=epoch):
+                tf.summary.scalar("held_out_agreement", agreement)
+            self.writer.flush()
+        if logs is not None:
+            logs["held_out_agreement"] = self.history[-1][1]
+
+    def _classes(self, scores: Any) -> np.ndarray:
+        starts = range(0, len(self.images), self.batch_size)
+        batches = [scores(self.images[start : start + self.batch_size]) for start in starts]
+        return np.concatenate([np.asarray(batch).argmax(axis=-1) for batch in batches])
+
+
+def _scores(model: Any) -> Callable[[Any], Any]:
+    # The largest logit is the largest probability: how the model ends does not matter here.
+    if isinstance(model, keras.Model):
+        return tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    return tf.function(model, reduce_retracing=True) if isinstance(model, Teacher) else model
+
+
+def _of(model: Any, role: str) -> Any:
+    value = getattr(model, role, None)
+    if value is None:
+        raise InputError(
+            f"No {role} was received and the trained {type(model).__name__} has none; expected "
+            f"one, so pass HeldOutAgreement(images, {role}=...)."
+        )
+    return value

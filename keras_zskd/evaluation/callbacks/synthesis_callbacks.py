@@ -1,0 +1,33 @@
+"""All callbacks that watch a synthesis, for one directory."""
+
+import os
+from collections.abc import Sequence
+
+from keras_zskd.evaluation.callbacks.class_balance import ClassBalance
+from keras_zskd.evaluation.callbacks.impression_gallery import ImpressionGallery
+from keras_zskd.evaluation.callbacks.summary_callback import SummaryCallback
+from keras_zskd.evaluation.callbacks.target_confidence import TargetConfidence
+
+
+def for_synthesis(
+    log_dir: str | os.PathLike[str], class_names: Sequence[str] | None = None
+) -> list[SummaryCallback]:
+    """Everything there is to watch while impressions form.
+
+    Args:
+        log_dir: Where TensorBoard finds it; each callback writes to a directory of its own below.
+        class_names: Names of the classes, in the order of the teacher's outputs. Defaults to their
+            numbers.
+
+    Returns:
+        Callbacks for `ImpressionGenerator.generate`.
+
+    Example:
+        >>> [type(callback).__name__ for callback in for_synthesis("logs")]
+        ['ImpressionGallery', 'TargetConfidence', 'ClassBalance']
+    """
+    return [
+        ImpressionGallery(log_dir, class_names=class_names),
+        TargetConfidence(log_dir),
+        ClassBalance(log_dir, class_names=class_names),
+    ]

@@ -1,0 +1,109 @@
+"""The files that TFDS reads: records, and the description of the dataset."""
+
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.inputs.shards import replace_text
+from keras_zskd.inputs.transfer_set import SPLIT
+
+_NAME = "impressions"
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
+
+
+def records_path(directory: str, number: int) -> str:
+    """Where TFDS looks for the records of shard `number`."""
+    return os.path.join(directory, f"{_NAME}-{SPLIT}.tfrecord-{number:05d}")
+
+
+def write_records(path: str, impressions: dict[str, np.ndarray]) -> int:
+    """Write impressions as TFDS would, and see them on disk.
+
+    TFDS' own serializer gives the same records at a quarter of the speed.
+
+    Args:
+        path: Of the file.
+        impressions: `image`, `target`, `label`, `logits` and `gap`, each `(N, ...)`.
+
+    Returns:
+        Bytes in the records; the framing, 16 bytes each, is not counted.
+    """
+    vectors = {
+        name: np.ascontiguousarray(impressions[name], np.float32)
+        for name in ("image", "target", "logits")
+    }
+    num_bytes = 0
+    example = tf.train.Example()
+    feature = example.features.feature
+    with tf.io.TFRecordWriter(path) as writer:
+        for i in range(len(vectors["image"])):
+            for name, values in vectors.items():
+                feature[name].bytes_list.value[:] = [values[i].tobytes()]
+            feature["label"].int64_list.value[:] = [int(impressions["label"][i])]
+            feature["gap"].float_list.value[:] = [float(impressions["gap"][i])]
+            record = example.SerializeToString(deterministic=True)
+            writer.write(record)
+            num_bytes += len(record)
+    with open(path, "rb") as file:  # Before the file gets its name, should the machine fail.
+        os.fsync(file.fileno())
+    return num_bytes
+
+
+def write_info(
+    directory: str, metadata: dict[str, Any], lengths: list[int], num_bytes: int
+) -> None:
+    """Write dataset_info.json at once, and features.json where there is none.
+
+    Args:
+        directory: Of the transfer set.
+        metadata: `input_shape` and `num_classes` are read.
+        lengths: Impressions in each shard, from the first on; the files must stand.
+        num_bytes: Bytes in all their records.
+    """
+    import tensorflow_datasets as tfds
+
+    info = _dataset_info(tfds, directory, metadata)
+    info.set_file_format("tfrecord")
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=directory,
+        template=_TEMPLATE,
+        dataset_name=_NAME,
+        split=SPLIT,
+        filetype_suffix="tfrecord",
+    )
+    split = tfds.core.SplitInfo(SPLIT, lengths, num_bytes, template)
+    info.set_splits(tfds.core.splits.SplitDict([split]))
+    features = os.path.join(directory, "features.json")
+    if not os.path.exists(features):
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".") as passing:
+            info.features.save_config(passing)
+            os.replace(os.path.join(passing, "features.json"), features)
+    replace_text(os.path.join(directory, "dataset_info.json"), info.as_json)
+
+
+def _dataset_info(tfds: Any, directory: str, metadata: dict[str, Any]) -> Any:
+    # Floats as they are: zlib makes 1,000 impressions of 32x32x1 14 % smaller in ten times the time,
+    # as noise does not compress, and as lists of numbers they would take longer still.
+    raw = {"dtype": np.float32, "encoding": tfds.features.Encoding.BYTES}
+    k = metadata["num_classes"]
+    vector = tfds.features.Tensor(shape=(k,), **raw)
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Tensor(shape=tuple(metadata["input_shape"]), **raw),
+            "target": vector,
+            "label": tfds.features.ClassLabel(num_classes=k),
+            "logits": vector,
+            "gap": tfds.features.Scalar(dtype=np.float32),
+        }
+    )
+    return tfds.core.DatasetInfo(
+        builder=tfds.core.DatasetIdentity(
+            name=_NAME, version=tfds.core.Version("1.0.0"), data_dir=directory, module_name=__name__
+        ),
+        description="Impressions: inputs synthesised from a trained classifier, without data.",
+        features=features,
+        supervised_keys=("image", "label"),
+    )

@@ -1,0 +1,1 @@
+"""A narrower copy of any network, its channels chosen by rules."""

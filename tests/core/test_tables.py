@@ -1,0 +1,38 @@
+"""What commands print last."""
+
+import json
+
+from keras_zskd.core.tables import pairs_table, run_summary, write_json
+
+ROW = {"agreement": 0.9912, "parameters": 15738, "bytes": 66612, "ms_per_image": 0.0287}
+
+
+def test_a_run_as_a_table():
+    run = {
+        "results": {
+            "measured_on": "digits (test, 5000 images)",
+            "rows": [
+                {"model": "teacher", "accuracy": 0.9944, **ROW},
+                {"model": "student", "accuracy": None, **ROW},
+            ],
+        },
+        "stages": {"impressions": {"seconds": 40.4}, "training": {"seconds": 19.9}},
+    }
+    table = run_summary(run, "run")
+    assert "Measured on digits (test, 5000 images)" in table
+    teacher, student = (
+        next(line for line in table.splitlines() if line.startswith(name)).split()
+        for name in ("teacher", "student")
+    )
+    assert teacher == ["teacher", "99.44%", "99.12%", "15,738", "66,612", "0.029"]
+    assert student[1] == "unknown"
+    assert "60 s." in table
+
+
+def test_pairs_are_aligned():
+    assert pairs_table({"a": 1 / 3, "long": "x"}) == "a     0.333333\nlong  x"
+
+
+def test_json_makes_its_folder(tmp_path):
+    write_json(str(tmp_path / "deep" / "out.json"), {"a": 1})
+    assert json.loads((tmp_path / "deep" / "out.json").read_text()) == {"a": 1}

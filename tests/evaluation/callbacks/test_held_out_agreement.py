@@ -1,0 +1,86 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.evaluation import callbacks
+from keras_zskd.models.teacher import Teacher
+
+
+@pytest.fixture
+def frozen_distiller(make_teacher):
+    """A distiller whose student never moves, and its two models."""
+    teacher, student = make_teacher("logits"), make_teacher("softmax", seed=1)
+    distiller = Distiller(Teacher(teacher, (0, 1)), student)
+    distiller.compile(optimizer=keras.optimizers.SGD(0.0))
+    return distiller, teacher, student
+
+
+def test_agreement_is_in_the_history_and_in_tensorboard(
+    tmp_path, frozen_distiller, make_images, summaries
+):
+    distiller, teacher, student = frozen_distiller
+    images = make_images(37)
+    named = [model.predict(images, verbose=0).argmax(axis=1) for model in (teacher, student)]
+    expected = np.mean(named[0] == named[1])
+    assert 0.0 < expected < 1.0
+    callback = callbacks.HeldOutAgreement(images, log_dir=tmp_path, batch_size=10)
+    history = distiller.fit(make_images(8), epochs=2, verbose=0, callbacks=[callback]).history
+    np.testing.assert_allclose(history["held_out_agreement"], [expected, expected])
+    found = summaries(tmp_path / "held_out_agreement")["held_out_agreement"]
+    assert [step for step, _ in found] == [0, 1]
+    np.testing.assert_allclose([float(value) for _, value in found], expected, rtol=1e-6)
+
+
+def test_every_measures_now_and_then_and_at_the_ends(frozen_distiller, make_images):
+    distiller, _, student = frozen_distiller
+    callback = callbacks.HeldOutAgreement(make_images(20), every=3)
+    zero = [np.zeros_like(weight) for weight in student.get_weights()]
+    spoil = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: student.set_weights(zero) if epoch == 1 else None
+    )
+    history = distiller.fit(
+        make_images(8), epochs=5, verbose=0, callbacks=[spoil, callback]
+    ).history
+    assert [epoch for epoch, _ in callback.history] == [0, 2, 4]
+    values = history["held_out_agreement"]
+    assert values[0] == values[1] != values[2] == values[3] == values[4]
+
+
+def test_early_stopping_can_watch_it(frozen_distiller, make_images):
+    distiller, _, _ = frozen_distiller
+    stop = keras.callbacks.EarlyStopping(monitor="held_out_agreement", mode="max", patience=1)
+    watch = callbacks.HeldOutAgreement(make_images(20))
+    history = distiller.fit(make_images(8), epochs=9, verbose=0, callbacks=[watch, stop]).history
+    assert len(history["loss"]) == 2
+
+
+def test_a_plain_model_against_a_teacher_given_by_hand(tmp_path, make_teacher, make_images):
+    model = make_teacher("logits")
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
+    twin = callbacks.HeldOutAgreement(make_images(9), Teacher(make_teacher("logits"), (0, 1)))
+    model.fit(make_images(4), np.zeros((4, 4)), verbose=0, callbacks=[twin])
+    assert twin.history == [(0, 1.0)]
+    with pytest.raises(InputError, match="No teacher was received"):
+        model.fit(
+            make_images(4), np.zeros((4, 4)), verbose=0,
+            callbacks=[callbacks.HeldOutAgreement(make_images(9))],
+        )  # fmt: skip
+
+
+def test_under_two_replicas(two_replicas, make_teacher, make_images):
+    with two_replicas.scope():
+        student = make_teacher("batch_norm")
+        distiller = Distiller(Teacher(make_teacher("batch_norm"), (0, 1)), student)
+        distiller.compile(optimizer=keras.optimizers.SGD(0.0))
+    callback = callbacks.HeldOutAgreement(make_images(16))
+    distiller.fit(make_images(8), batch_size=4, epochs=1, verbose=0, callbacks=[callback])
+    assert 0.0 <= callback.history[0][1] <= 1.0
+
+
+def test_what_does_not_fit_is_refused(make_images):
+    with pytest.raises(InputError, match="every=0"):
+        callbacks.HeldOutAgreement(make_images(2), every=0)
+    with pytest.raises(InputError, match="one image at least"):
+        callbacks.HeldOutAgreement(np.zeros((0, 8, 8, 1)))

@@ -1,0 +1,93 @@
+"""Batches of arrays: order, structure, and an end without a wait."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd.inputs.batching import batches, steps_of, stream
+
+
+def test_every_example_comes_once_an_epoch_in_another_order():
+    data = batches((np.arange(10), 2 * np.arange(10)), 4, seed=0)
+    epochs = [list(data.as_numpy_iterator()) for _ in range(2)]
+    orders = [np.concatenate([x for x, _ in epoch]) for epoch in epochs]
+    assert [len(x) for x, _ in epochs[0]] == [4, 4, 2]
+    assert not np.array_equal(*orders)
+    for epoch, order in zip(epochs, orders, strict=True):
+        assert sorted(order) == list(range(10))
+        np.testing.assert_array_equal(np.concatenate([y for _, y in epoch]), 2 * order)
+
+
+def test_the_seed_says_the_order():
+    first, again, other = (
+        [batch.tolist() for batch in batches(np.arange(20), 5, seed).as_numpy_iterator()]
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_without_a_seed_the_order_stays():
+    data = batches({"x": np.arange(5)}, 2)
+    assert [batch["x"].tolist() for batch in data.as_numpy_iterator()] == [[0, 1], [2, 3], [4]]
+
+
+def taken(data, count):
+    return [batch.tolist() for batch in data.take(count).as_numpy_iterator()]
+
+
+class TestStream:
+    def test_one_permutation_follows_another_in_full_batches(self):
+        found = taken(stream(np.arange(10), 4, seed=0), 5)
+        assert [len(batch) for batch in found] == [4] * 5
+        order = np.concatenate(found)
+        assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+        assert order[:10].tolist() != order[10:].tolist()
+
+    @pytest.mark.parametrize("first", [1, 3, 17])
+    def test_starts_at_any_step(self, first):
+        whole = taken(stream(np.arange(10), 4, seed=3), first + 4)
+        assert taken(stream(np.arange(10), 4, seed=3, first_step=first), 4) == whole[first:]
+
+    def test_the_seed_decides_the_order(self):
+        first, again, other = (taken(stream(np.arange(20), 5, seed), 4) for seed in (1, 1, 2))
+        assert first == again != other
+
+    def test_of_few_examples_all_are_a_batch(self):
+        data = stream({"x": np.arange(3)}, 256, seed=0)
+        assert all(sorted(batch["x"]) == [0, 1, 2] for batch in data.take(4).as_numpy_iterator())
+
+    def test_a_transform_sees_the_step(self):
+        data = stream(np.arange(4), 2, 0, first_step=5, transform=lambda step, x: (step, 0 * x))
+        assert [int(step) for step, _ in data.take(3).as_numpy_iterator()] == [5, 6, 7]
+
+    def test_has_no_thread_that_tunes_it(self):
+        assert stream(np.arange(4), 2, seed=0).options().autotune.enabled is False
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "expected"),
+    [
+        (36_000, 256, (144, 8)),  # 141 would be 3 at a time.
+        (35_000, 256, (136, 8)),
+        (2_048, 32, (64, 8)),
+        (1_000, 256, (4, 4)),
+        (2_800, 256, (11, 1)),  # Short epochs keep their length.
+        (36, 256, (1, 1)),
+    ],
+)
+def test_steps_of(count, batch_size, expected):
+    assert steps_of(count, batch_size) == expected
+
+
+@pytest.mark.parametrize("count", [8, 3])
+def test_an_iterator_has_no_thread_that_tunes_it(count):
+    # Such a thread can sleep through the end of its iterator: a second for every epoch.
+    assert batches(np.arange(count), 4, seed=0).options().autotune.enabled is False
+
+
+def test_the_element_spec_has_the_types_of_the_arrays():
+    data = batches({"image": np.zeros((3, 2, 2, 1), np.float32), "label": np.zeros(3, np.int64)}, 2)
+    assert data.element_spec == {
+        "image": tf.TensorSpec((None, 2, 2, 1), tf.float32),
+        "label": tf.TensorSpec((None,), tf.int64),
+    }

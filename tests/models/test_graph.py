@@ -1,0 +1,408 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.models import graph
+
+
+def _softmax(z):
+    z = np.exp(z - z.max(-1, keepdims=True))
+    return z / z.sum(-1, keepdims=True)
+
+
+def _predict(model, images):
+    return np.asarray(model(images, training=False))
+
+
+def _residual_with_shared_layer():
+    inputs = keras.Input((8, 8, 1))
+    conv = keras.layers.Conv2D(3, 3, padding="same", name="conv")
+    shared = keras.layers.Conv2D(3, 1, activation="tanh", name="shared")
+    x = conv(inputs)
+    x = shared(shared(x)) + x  # keras.ops add, and one layer at two nodes
+    x = keras.ops.relu(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(4, name="head")(x), name="residual")
+
+
+class TestInline:
+    def test_shared_layers_compute_what_the_model_computes(self, any_teacher, make_images):
+        images = make_images(5)
+        flat = graph.inline(any_teacher, graph.share_layer)
+        np.testing.assert_allclose(
+            _predict(flat, images), _predict(any_teacher, images), rtol=1e-6, atol=1e-6
+        )
+        assert not any(isinstance(layer, keras.Model) for layer in flat.layers)
+        assert [v.path for v in flat.weights] == [v.path for v in any_teacher.weights]
+
+    def test_default_copies_are_new_and_leave_the_model_alone(self, make_teacher):
+        model = make_teacher("nested")
+        before = [w.copy() for w in model.get_weights()]
+        flat = graph.inline(model)
+        assert [w.shape for w in flat.weights] == [w.shape for w in model.weights]
+        assert not {id(w) for w in flat.weights} & {id(w) for w in model.weights}
+        for variable in flat.weights:
+            variable.assign(variable + 1.0)
+        for now, then in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+
+    def test_copy_layer_is_called_once_per_distinct_layer_and_sharing_stays(self):
+        model = _residual_with_shared_layer()
+        seen = []
+
+        def copy(layer):
+            seen.append(layer.name)
+            return graph.clone_layer(layer)
+
+        flat = graph.inline(model, copy)
+        assert seen.count("shared") == 1
+        assert flat.count_params() == model.count_params()
+        assert len(flat.get_layer("shared")._inbound_nodes) == 2
+
+    def test_residual_and_ops_survive(self, make_images):
+        model = _residual_with_shared_layer()
+        flat = graph.inline(model)
+        flat.set_weights(model.get_weights())
+        images = make_images(3)
+        np.testing.assert_allclose(
+            _predict(flat, images), _predict(model, images), rtol=1e-6, atol=1e-6
+        )
+
+    def test_models_nested_two_deep_are_opened(self, make_images):
+        inner = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="deep")])
+        inputs = keras.Input((8, 8, 1))
+        middle = keras.Model(inputs, keras.layers.Flatten()(inner(inputs)), name="middle")
+        outer = keras.Sequential([keras.Input((8, 8, 1)), middle, keras.layers.Dense(3)])
+        flat = graph.inline(outer, graph.share_layer)
+        assert flat.get_layer("deep") is inner.get_layer("deep")
+        images = make_images(2)
+        np.testing.assert_allclose(_predict(flat, images), _predict(outer, images), rtol=1e-6)
+
+    def test_two_layers_of_one_name_are_refused(self):
+        def part(shape, units):
+            return keras.Sequential([keras.Input(shape), keras.layers.Dense(units, name="twin")])
+
+        model = keras.Sequential([keras.Input((4,)), part((4,), 5), part((5,), 3)], name="twins")
+        with pytest.raises(InputError, match=r"'twins'.*one name.*rename"):
+            graph.inline(model, graph.share_layer)
+
+    def test_compiled_model_and_one_with_losses_of_layers(self, make_images):
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Flatten()(inputs)
+        x = keras.layers.Dense(3, kernel_regularizer="l2", name="head")(x)
+        model = keras.Model(inputs, x)
+        model.compile(optimizer="adam", loss="mse")
+        flat = graph.inline(model)
+        assert flat.get_layer("head").kernel_regularizer is not None
+        assert model.optimizer is not None
+
+
+class TestTypedCopy:
+    @staticmethod
+    def _dtypes(model):
+        # The input layer has nothing to compute.
+        return {layer.name: layer.compute_dtype for layer in model.layers[1:]}
+
+    def test_computes_the_same_with_weights_of_its_own(self, any_teacher, make_images):
+        copy = graph.typed_copy(any_teacher)
+        images = make_images(3)
+        np.testing.assert_allclose(
+            _predict(copy, images), _predict(any_teacher, images), rtol=1e-5, atol=1e-6
+        )
+        assert not {id(w) for w in copy.weights} & {id(w) for w in any_teacher.weights}
+        assert not any(isinstance(layer, keras.Model) for layer in copy.layers)
+
+    def test_at_float32_whatever_the_model_computes_in(self, make_teacher, make_images):
+        keras.config.set_dtype_policy("mixed_float16")
+        model = make_teacher("batch_norm")
+        assert model.get_layer("conv").compute_dtype == "float16"
+        copy = graph.typed_copy(model)
+        assert set(self._dtypes(copy).values()) == {"float32"}
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(copy, images), _predict(model, images), atol=0.02)
+
+    def test_at_bfloat16_but_for_the_last_layer_and_the_weights(self, any_teacher, make_images):
+        copy = graph.typed_copy(any_teacher, "mixed_bfloat16")
+        dtypes = self._dtypes(copy)
+        last = copy.outputs[0]._keras_history.operation.name
+        assert dtypes.pop(last) == "float32"
+        assert set(dtypes.values()) == {"bfloat16"}
+        assert {weight.dtype for weight in copy.weights} == {"float32"}
+        for weight, expected in zip(copy.get_weights(), any_teacher.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, expected)
+        images = make_images(3)
+        found, expected = _predict(copy, images), _predict(any_teacher, images)
+        assert found.dtype == np.float32
+        error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert 1e-5 < error < 0.05
+
+    def test_keeps_a_users_function_that_has_a_name_of_keras(self, make_images):
+        def relu(x):
+            return 3.0 - 2.0 * x
+
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(2, 5, activation=relu)(inputs)
+        x = keras.layers.Activation(relu)(x)
+        model = keras.Model(inputs, _dense()(keras.layers.Flatten()(x)))
+        images = make_images(3)
+        np.testing.assert_allclose(
+            _predict(graph.typed_copy(model), images), _predict(model, images), rtol=1e-5, atol=1e-5
+        )
+
+    def test_normalization_keeps_its_statistics(self, make_images):
+        adapted = keras.layers.Normalization(axis=-1)
+        adapted.adapt(255 * make_images(20))
+        model = keras.Sequential(
+            [keras.Input((8, 8, 1)), adapted, keras.layers.Flatten(), _dense()]
+        )
+        images = 255 * make_images(3)
+        np.testing.assert_allclose(
+            _predict(graph.typed_copy(model), images), _predict(model, images), rtol=1e-5, atol=1e-6
+        )
+
+
+def _classifier(end):
+    """Every way to say softmax: `end` takes the features `(N, 32)` to probabilities `(N, 4)`."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(2, 5, name="conv")(inputs)
+    x = keras.layers.Flatten(name="flat")(x)
+    return keras.Model(inputs, end(x), name="classifier")
+
+
+def _dense(**kwargs):
+    return keras.layers.Dense(4, name="head", **kwargs)
+
+
+def _nested_end(x):
+    inner = keras.Sequential(
+        [keras.Input((32,)), _dense(), keras.layers.Activation("softmax")], name="inner"
+    )
+    return inner(x)
+
+
+SOFTMAX_ENDS = {
+    "activation": lambda x: _dense(activation="softmax")(x),
+    "activation_function": lambda x: _dense(activation=keras.activations.softmax)(x),
+    "activation_function_of_ops": lambda x: _dense(activation=keras.ops.softmax)(x),
+    "softmax_layer": lambda x: keras.layers.Softmax()(_dense()(x)),
+    "activation_layer": lambda x: keras.layers.Activation("softmax")(_dense()(x)),
+    "ops": lambda x: keras.ops.softmax(_dense()(x)),
+    "nested": _nested_end,
+    "below_dropout": lambda x: keras.layers.Dropout(0.5)(_dense(activation="softmax")(x)),
+    "below_reshape": lambda x: keras.layers.Reshape((4,))(_dense(activation="softmax")(x)),
+    "below_float32_layer": lambda x: keras.layers.Activation("linear", dtype="float32")(
+        _dense(activation="softmax")(x)
+    ),
+    "below_identity": lambda x: keras.layers.Identity()(_dense(activation="softmax")(x)),
+    "below_float32_cast": lambda x: keras.ops.cast(_dense(activation="softmax")(x), "float32"),
+    "layer_as_activation": lambda x: _dense(activation=keras.layers.Softmax())(x),
+    "below_spatial_dropout": lambda x: keras.layers.Flatten()(
+        keras.layers.SpatialDropout1D(0.5)(
+            keras.layers.Reshape((1, 4))(_dense(activation="softmax")(x))
+        )
+    ),
+    "above_dropout": lambda x: keras.layers.Softmax()(keras.layers.Dropout(0.5)(_dense()(x))),
+}
+LOGITS_ENDS = {
+    "plain": lambda x: _dense()(x),
+    "linear": lambda x: _dense(activation="linear")(x),
+    "linear_layer": lambda x: keras.layers.Activation("linear")(_dense()(x)),
+    "float32_cast": lambda x: keras.ops.cast(_dense()(x), "float32"),
+}
+
+
+class TestLogitsView:
+    @pytest.mark.parametrize("end", SOFTMAX_ENDS)
+    def test_softmax_is_found_and_taken_off(self, end, make_images):
+        model = _classifier(SOFTMAX_ENDS[end])
+        view = graph.logits_view(model)
+        images = make_images(6)
+        probabilities, logits = _predict(model, images), _predict(view.model, images)
+        np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
+        assert view.ends_in == "softmax"
+        assert np.abs(logits.sum(-1) - 1.0).max() > 1e-2  # not the probabilities again
+        np.testing.assert_allclose(_softmax(logits), probabilities, rtol=1e-4, atol=1e-6)
+        # The very logits, constant included: W x + b.
+        features = keras.Model(model.inputs[0], model.get_layer("flat").output)
+        kernel, bias = (np.asarray(w) for w in (view.head.kernel, view.head.bias))
+        expected = _predict(features, images) @ kernel + bias
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("end", LOGITS_ENDS)
+    def test_logits_stay_as_they_are(self, end, make_images):
+        model = _classifier(LOGITS_ENDS[end])
+        view = graph.logits_view(model)
+        assert view.ends_in == "logits"
+        assert view.head is model.get_layer("head")
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
+
+    def test_viewing_does_not_change_what_the_model_returns(self, make_teacher, make_images):
+        model = make_teacher("softmax")
+        images = make_images(3)
+        before = _predict(model, images)
+        graph.logits_view(model)
+        np.testing.assert_array_equal(_predict(model, images), before)
+        assert model.get_layer("head").activation is keras.activations.softmax
+        # Also when traced anew, as a later fit would.
+        np.testing.assert_allclose(model.predict(images, verbose=0), before, rtol=1e-5, atol=1e-7)
+
+    def test_layers_are_shared(self, make_teacher, make_images):
+        model = make_teacher("softmax")
+        view = graph.logits_view(model)
+        images = make_images(3)
+        before = _predict(view.model, images)
+        head = model.get_layer("head")
+        head.bias.assign(head.bias + np.float32([1, 2, 3, 4]))
+        np.testing.assert_allclose(
+            _predict(view.model, images), before + np.float32([1, 2, 3, 4]), rtol=1e-5, atol=1e-5
+        )
+
+    def test_features_feed_the_head(self, any_teacher, make_images):
+        view = graph.logits_view(any_teacher)
+        images = make_images(3)
+        features = _predict(keras.Model(view.model.inputs[0], view.features), images)
+        logits = features @ np.asarray(view.head.kernel).reshape(features.shape[-1], -1)
+        logits += np.asarray(view.head.bias)
+        logits = logits.mean(axis=(1, 2)) if logits.ndim == 4 else logits
+        np.testing.assert_allclose(_predict(view.model, images), logits, rtol=1e-4, atol=1e-5)
+
+    def test_head_of_mobilenet_like_ends(self, make_images):
+        def end(x):
+            x = keras.layers.Reshape((1, 1, 32))(x)
+            x = keras.layers.Conv2D(4, 1, name="head")(keras.layers.Dropout(0.1)(x))
+            return keras.layers.Activation("softmax")(keras.layers.Reshape((4,))(x))
+
+        model = _classifier(end)
+        view = graph.logits_view(model)
+        assert view.head is model.get_layer("head")
+        assert view.ends_in == "softmax"
+
+    def test_softmax_of_a_layer_that_is_no_head_keeps_its_arithmetic(self, make_images):
+        # A convolution over the whole map: not 1x1, so no templates, but its kernel must not go.
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(4, 8, activation="softmax", name="wide")(inputs)
+        model = keras.Model(inputs, keras.layers.Flatten()(x))
+        view = graph.logits_view(model)
+        assert view.ends_in == "softmax"
+        images = make_images(3)
+        logits = _predict(view.model, images)
+        assert logits.shape == (3, 4)
+        np.testing.assert_allclose(_softmax(logits), _predict(model, images), rtol=1e-4, atol=1e-6)
+
+    def test_mean_of_softmax_maps_is_no_softmax(self):
+        # Averaged probabilities are neither logits nor the softmax of averaged logits.
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(4, 1, activation="softmax")(inputs)
+        model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+        with pytest.raises(InputError, match="softmax"):
+            graph.logits_view(model)
+
+    def test_softmax_inside_the_network_is_not_the_last_one(self, make_images):
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Dense(5, activation="softmax")(keras.layers.Flatten()(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x))
+        view = graph.logits_view(model)
+        assert view.ends_in == "logits"
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
+
+    def test_without_a_kernel_before_the_logits_there_is_no_head(self):
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(4, 3)(inputs)
+        model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(x))
+        view = graph.logits_view(model)
+        assert view.head is None
+        assert view.features is None
+        assert view.ends_in == "logits"
+
+    @pytest.mark.parametrize("activation", ["sigmoid", "relu", "log_softmax", "tanh"])
+    def test_other_last_activations_are_refused(self, activation):
+        model = _classifier(lambda x: _dense(activation=activation)(x))
+        with pytest.raises(InputError, match=rf"activation '{activation}'.*logits or softmax"):
+            graph.logits_view(model)
+
+    @pytest.mark.parametrize("name", ["softmax", "linear"])
+    @pytest.mark.parametrize("is_layer", [False, True], ids=["activation", "layer"])
+    def test_a_users_function_with_a_name_of_keras_is_refused(self, name, is_layer):
+        def double(x):
+            return 2.0 * x
+
+        double.__name__ = name
+        model = _classifier(
+            (lambda x: keras.layers.Activation(double)(_dense()(x)))
+            if is_layer
+            else _dense(activation=double)
+        )
+        with pytest.raises(InputError, match=rf"activation '\S+\.{name}'.*logits or softmax"):
+            graph.logits_view(model)
+
+    def test_a_users_class_with_a_name_of_keras_is_a_layer_like_any_other(self, make_images):
+        class Softmax(keras.layers.Layer):
+            def call(self, x):
+                return 2.0 * x
+
+        model = _classifier(lambda x: Softmax()(_dense()(x)))
+        view = graph.logits_view(model)
+        assert view.ends_in == "logits"
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
+
+    def test_what_a_layer_does_besides_its_softmax_is_kept(self, make_images):
+        class Sharpened(keras.layers.Activation):  # Without weights, but more than its activation.
+            def call(self, x):
+                return self.activation(3.0 * x)
+
+        model = _classifier(lambda x: Sharpened("softmax")(_dense()(x)))
+        view = graph.logits_view(model)
+        assert view.ends_in == "softmax"
+        images = make_images(3)
+        np.testing.assert_allclose(
+            _softmax(_predict(view.model, images)), _predict(model, images), rtol=1e-4, atol=1e-6
+        )
+
+    def test_a_subclass_of_what_passes_scores_on_may_not_pass_them_on(self, make_images):
+        class Squared(keras.layers.Identity):
+            def call(self, x):
+                return x**2
+
+        model = _classifier(lambda x: Squared()(_dense(activation="softmax")(x)))
+        view = graph.logits_view(model)
+        assert view.ends_in == "logits"
+        images = make_images(3)
+        np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
+
+    def test_sigmoid_as_layer_or_operation_is_refused(self):
+        for end in (
+            lambda x: keras.layers.Activation("sigmoid")(_dense()(x)),
+            lambda x: keras.ops.sigmoid(_dense()(x)),
+        ):
+            with pytest.raises(InputError, match=r"(?i)sigmoid"):
+                graph.logits_view(_classifier(end))
+
+    def test_batch_norms_come_with_their_inputs(self, make_teacher, make_images):
+        model = make_teacher("nested")
+        view = graph.logits_view(model)
+        ((layer, tensor),) = view.batch_norms
+        assert layer.name == "inner_bn"
+        images = make_images(4)
+        conv = model.get_layer("body").get_layer("inner_conv")
+        np.testing.assert_allclose(
+            _predict(keras.Model(view.model.inputs[0], tensor), images),
+            np.asarray(conv(images)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    def test_mixed_float16_softmax_below_float32(self, make_images):
+        keras.config.set_dtype_policy("mixed_float16")
+        model = _classifier(
+            lambda x: keras.layers.Activation("softmax", dtype="float32")(_dense()(x))
+        )
+        view = graph.logits_view(model)
+        assert view.ends_in == "softmax"
+        images = make_images(3)
+        logits = _predict(view.model, images).astype("float32")
+        np.testing.assert_allclose(_softmax(logits), _predict(model, images), atol=2e-3)
