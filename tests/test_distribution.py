@@ -130,6 +130,25 @@ def _dense_student():
     return keras.Model(inputs, keras.layers.Dense(4)(x), name="student")
 
 
+def _normalized_student():
+    """Batch normalizations of maps and, in a nested model, of rows."""
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    head = keras.Sequential(
+        [
+            keras.Input((108,)),
+            layers.Dense(6, use_bias=False),
+            layers.BatchNormalization(momentum=0.5),
+            layers.ReLU(),
+            layers.Dense(4),
+        ]
+    )
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(3, 3)(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.5)(x))
+    return keras.Model(inputs, head(layers.Flatten()(x)), name="student")
+
+
 def _train(scope, make_teacher, images, labels, batch_size, weights=None, student=_student, **case):
     """Weights after one epoch of gradient descent, and what was logged."""
     case = {**case, "distillation_losses": _losses(case.get("distillation_losses", ()))}
@@ -187,6 +206,58 @@ class TestDistillation:
             for scope in scopes
         )
         _assert_equal(one, two)
+
+    # The last batch of 11 = 8 + 3 is shared unevenly; that of 9 = 8 + 1 leaves a replica empty.
+    @pytest.mark.parametrize("count", [8, 11, 9])
+    def test_batch_statistics_are_of_all_replicas(self, make_teacher, make_images, scopes, count):
+        images, labels = make_images(count), np.arange(count) % 4
+        one, two = (
+            _train(scope, make_teacher, images, labels, 8, student=_normalized_student)
+            for scope in scopes
+        )
+        _assert_equal(one, two)
+
+    def test_subclasses_normalize_as_they_are_written(self, make_teacher, make_images, scopes):
+        seen = []
+
+        class Own(keras.layers.BatchNormalization):
+            def call(self, x, training=None, mask=None):
+                seen.append((training, self.synchronized))
+                return super().call(x, training=training, mask=mask)
+
+        def student():
+            inputs = keras.Input((8, 8, 1))
+            return keras.Model(inputs, keras.layers.Dense(4)(Own()(keras.layers.Flatten()(inputs))))
+
+        _train(scopes[1], make_teacher, make_images(8), None, 8, student=student)
+        assert (True, False) in seen
+        assert (True, True) not in seen
+
+    def test_students_are_saved_as_they_came(self, make_teacher, make_images, two_replicas):
+        seen = []
+
+        class Watch(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                seen.append(self.model.student.get_config())
+
+        class Stop(Augmentation):
+            def __call__(self, images, input_range, seed):
+                raise RuntimeError("stopped")
+
+        with two_replicas.scope():
+            teacher = Teacher(make_teacher("logits"), (0, 1))
+            student = _normalized_student()
+            student.layers[2].synchronized = True
+            came = student.get_config()
+            distiller = Distiller(teacher, student, 3.0)
+            distiller.compile(optimizer="sgd")
+            distiller.fit(make_images(8), batch_size=4, callbacks=[Watch()], verbose=0)
+            assert seen == [came, came]
+            stopped = Distiller(teacher, student, 3.0, augmentations=[Stop()])
+            stopped.compile(optimizer="sgd")
+            with pytest.raises(RuntimeError, match="stopped"):
+                stopped.fit(make_images(8), batch_size=4, verbose=0)
+        assert student.get_config() == came
 
     def test_without_labels(self, make_teacher, make_images, scopes):
         images = make_images(11)
@@ -255,9 +326,10 @@ class TestDistillation:
     def test_both_replicas_hold_the_same_student(self, make_teacher, make_images, two_replicas):
         with two_replicas.scope():
             teacher = Teacher(make_teacher("logits"), (0, 1))
-            distiller = Distiller(teacher, _student(), 3.0, augmentations=[RandomAffine()])
+            student = _normalized_student()
+            distiller = Distiller(teacher, student, 3.0, augmentations=[RandomAffine()])
             distiller.compile(optimizer=keras.optimizers.Adam(0.01))
             distiller.fit(make_images(16), batch_size=8, epochs=2, verbose=0)
-        for variable in distiller.student.trainable_variables:
+        for variable in student.variables:
             one, two = two_replicas.experimental_local_results(variable.value)
             np.testing.assert_array_equal(one, two)

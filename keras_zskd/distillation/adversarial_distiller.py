@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import loss_tracker
-from keras_zskd.distillation.replicas import count_everywhere
+from keras_zskd.distillation.replicas import count_everywhere, synchronized
 from keras_zskd.inputs.batching import ready
 from keras_zskd.inputs.source import Noise
 from keras_zskd.models import graph
@@ -52,6 +52,9 @@ class AdversarialDistiller(keras.Model):
         fresh_noise: Whether each step of the student sees images of its own.
         seed: Of the noise that is not from the data set.
 
+    Attributes:
+        teacher_model: The teacher, to logits and features.
+
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> generator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
@@ -64,6 +67,8 @@ class AdversarialDistiller(keras.Model):
         >>> sorted(history.history)
         ['generator_loss', 'loss']
     """
+
+    train_function: Any  # Made by Keras; mypy cannot infer its type.
 
     def __init__(
         self,
@@ -112,6 +117,15 @@ class AdversarialDistiller(keras.Model):
     def call(self, x: Any, training: bool | None = None) -> Any:
         """What the student returns for what the generator makes of noise."""
         return self.student(self.generator(x, training=training), training=training)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As in Keras, with batch statistics of student and generator over all replicas."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            for model in (self.student, self.generator):
+                self.train_function = synchronized(self.train_function, model)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One turn of both networks, on noise `(N, ...)`."""

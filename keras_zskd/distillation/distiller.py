@@ -11,7 +11,7 @@ from keras_zskd.core.keras_internals import flat_layers, loss_tracker
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
-from keras_zskd.distillation.replicas import count_everywhere
+from keras_zskd.distillation.replicas import count_everywhere, synchronized
 from keras_zskd.models import graph
 from keras_zskd.models.lowering.plan import compiles_well
 from keras_zskd.models.teacher import Teacher, check_classifier
@@ -41,6 +41,10 @@ class Distiller(keras.Model):
 
     The loss is divided by the number of examples over all replicas, so the update and what is logged
     are the same on one replica and on several, also for a last, smaller batch.
+    So are the statistics of the student's `BatchNormalization` layers: training takes them over the
+    examples of all replicas, each with the same weight, and the student is saved with the
+    configuration that it came with. Subclasses of that layer, and layers with a mask, take theirs as
+    they do without a `Distiller`: each replica from its own examples.
 
     Args:
         teacher: A `Teacher`, or a Keras classifier.
@@ -69,6 +73,8 @@ class Distiller(keras.Model):
         >>> sorted(history.history)
         ['loss']
     """
+
+    train_function: Any  # Made by Keras; mypy cannot infer its type.
 
     def __init__(
         self,
@@ -197,6 +203,14 @@ class Distiller(keras.Model):
     def call(self, x: Any, training: bool | None = None) -> Any:
         """What the student itself returns for images, or for a dict with "image"."""
         return self.student(_images(x), training=training)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As in Keras, with batch statistics of the student over all replicas."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            self.train_function = synchronized(self.train_function, self.student)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update of the student; see the class for what `data` may be."""

@@ -1,8 +1,12 @@
-"""How many examples and replicas a step has."""
+"""A step over several replicas: its number of examples, its batch statistics."""
 
+from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
+
+from keras_zskd.core.keras_internals import flat_layers
 
 
 def count_everywhere(count: Any) -> tuple[Any, float]:
@@ -18,3 +22,33 @@ def count_everywhere(count: Any) -> tuple[Any, float]:
     if replicas == 1:
         return count, 1.0
     return context.all_reduce(tf.distribute.ReduceOp.SUM, count), float(replicas)
+
+
+def synchronized(function: Callable[[Any], Any], model: keras.Model) -> Callable[[Any], Any]:
+    """`function`, during which a model's batch statistics are those of all replicas.
+
+    Keras adds up values and counts over the replicas, so that each example has the same weight, also
+    if one replica has more of them, or another has none.
+
+    Args:
+        function: What traces or runs training steps.
+        model: Its `BatchNormalization` layers are meant, in nested models too; no subclass, which may
+            compute something else.
+    """
+    norms = [
+        layer
+        for layer in flat_layers(model)
+        if type(layer) is keras.layers.BatchNormalization and not layer.synchronized
+    ]
+
+    def run(iterator: Any) -> Any:
+        # Set for a step and not for the training: a callback may save the model in between.
+        for norm in norms:
+            norm.synchronized = True
+        try:
+            return function(iterator)
+        finally:
+            for norm in norms:
+                norm.synchronized = False
+
+    return run

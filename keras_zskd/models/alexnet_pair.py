@@ -132,7 +132,9 @@ def _alexnet(
         }
 
     def batch_norm(name: str) -> layers.Layer:
-        return layers.BatchNormalization(momentum=0.999, epsilon=1e-3, name=name)
+        # Keras' momentum of 0.99. That of the released code is thought to be TensorFlow 1's 0.999, after
+        # which a training of less than 5,000 steps would be measured with statistics of its start.
+        return layers.BatchNormalization(epsilon=1e-3, name=name)
 
     pixels = keras.Input(input_shape, name="pixels")
     x = pixels

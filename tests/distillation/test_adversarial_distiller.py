@@ -19,20 +19,22 @@ from keras_zskd.runs import backup
 LATENT = 5
 
 
-def parts(make_teacher):
+def parts(make_teacher, batch_norm=False):
     """A teacher, a student and a generator whose weights are the same at every call."""
     teacher = Teacher(make_teacher("logits"), (0, 1))
     keras.utils.set_random_seed(1)
+    norms = [keras.layers.BatchNormalization() for _ in range(2 * batch_norm)]
     student = keras.Sequential(
-        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)]
+        [keras.Input((8, 8, 1)), *norms[:1], keras.layers.Flatten(), keras.layers.Dense(4)]
     )
-    generator = keras.Sequential([keras.Input((LATENT,)), keras.layers.Dense(64, "sigmoid"),
+    generator = keras.Sequential([keras.Input((LATENT,)), keras.layers.Dense(64), *norms[1:],
+                                  keras.layers.Activation("sigmoid"),
                                   keras.layers.Reshape((8, 8, 1))])  # fmt: skip
     return teacher, student, generator
 
 
-def distiller_of(make_teacher, rate=0.1, **options):
-    teacher, student, generator = parts(make_teacher)
+def distiller_of(make_teacher, rate=0.1, batch_norm=False, **options):
+    teacher, student, generator = parts(make_teacher, batch_norm)
     options = {"generator_loss": METHODS["dafl"]().generator_loss, **options}
     distiller = AdversarialDistiller(
         teacher, student, generator, student_loss=distillation_loss, **options
@@ -146,14 +148,15 @@ class TestSteps:
             distiller_of(make_teacher, **{name: 0})
 
 
-def test_two_replicas_make_the_steps_of_one(make_teacher, two_replicas):
-    z = np.random.default_rng(0).normal(size=(12, LATENT)).astype("float32")
-    alone = distiller_of(make_teacher)
+@pytest.mark.parametrize(("batch_norm", "count"), [(False, 12), (True, 12), (True, 11)])
+def test_two_replicas_make_the_steps_of_one(make_teacher, two_replicas, batch_norm, count):
+    z = np.random.default_rng(0).normal(size=(count, LATENT)).astype("float32")
+    alone = distiller_of(make_teacher, batch_norm=batch_norm)
     history = alone.fit(z, batch_size=6, shuffle=False, verbose=0).history
     with two_replicas.scope():
-        both = distiller_of(make_teacher)
+        both = distiller_of(make_teacher, batch_norm=batch_norm)
         history_both = both.fit(z, batch_size=6, shuffle=False, verbose=0).history
-    for one, other in zip(alone.trainable_variables, both.trainable_variables, strict=True):
+    for one, other in zip(alone.weights, both.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
     for name in ("loss", "generator_loss"):
         assert history_both[name][0] == pytest.approx(history[name][0], rel=1e-4)
