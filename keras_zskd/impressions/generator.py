@@ -18,7 +18,7 @@ from keras_zskd.core.processor import has_bfloat16
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.engine import PixelEngine
-from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
+from keras_zskd.impressions.priors import Prior, TotalVariation
 from keras_zskd.impressions.replicas import Replicas
 from keras_zskd.impressions.targets import DirichletTargets, Targets
 from keras_zskd.impressions.transforms import Jitter, Transform
@@ -47,8 +47,7 @@ class ImpressionGenerator:
         targets: What the teacher should say. Defaults to `DirichletTargets()`: data impressions.
         temperature: `tau` of the synthesis, positive. Defaults to 4: what the teacher can reach
             inside the pixel range makes the better transfer set. The paper's is 20.
-        priors: What the pixels should look like. Defaults to a little total variation, and to
-            batch-norm statistics where the teacher has any.
+        priors: What the pixels should look like. Defaults to a little total variation of images.
         transforms: Applied anew at each step before the teacher looks. Defaults to `Jitter(2)`.
         canvas: What is optimised. Defaults to `BlobCanvas()`.
         steps: Adam steps per impression, at most; 1 or more.
@@ -102,7 +101,6 @@ class ImpressionGenerator:
         is_image = len(self.teacher.input_shape) == 3
         if priors is None:
             priors = [TotalVariation()] if is_image else []
-            priors += [BatchNormStatistics()] if self.teacher.batch_norms else []
         self._replicas = Replicas(tf.distribute.get_strategy())
         is_narrow = compiles_well(self.teacher.model)
         if precision == "auto":

@@ -84,7 +84,7 @@ class SynthesisMethod(Method):
         canvas: str = "blobs",
         jitter: int = 2,
         total_variation: float = TotalVariation().weight,
-        batch_norm_weight: float = BatchNormStatistics().weight,
+        batch_norm_weight: float = 0.0,
         precision: str = "auto",
         temperature: float = 20.0,
         augmentation: str = "default",

@@ -132,8 +132,8 @@ def _alexnet(
         }
 
     def batch_norm(name: str) -> layers.Layer:
-        # Keras' momentum of 0.99. That of the released code is thought to be TensorFlow 1's 0.999, after
-        # which a training of less than 5,000 steps would be measured with statistics of its start.
+        # Keras' momentum of 0.99. The released code has TensorFlow 1's 0.999, it seems, after
+        # which a training of less than 5,000 steps is measured with statistics of its start.
         return layers.BatchNormalization(epsilon=1e-3, name=name)
 
     pixels = keras.Input(input_shape, name="pixels")
