@@ -17,7 +17,7 @@ from absl import flags, logging
 from keras_zskd.cli.commands import COMMANDS
 from keras_zskd.cli.job_flags import arguments, define
 from keras_zskd.core.errors import InputError
-from keras_zskd.core.tables import write_json
+from keras_zskd.core.tables import estimate_table, write_json
 
 
 def launch() -> None:
@@ -46,6 +46,10 @@ def main(argv: list[str]) -> int:
     # Flags of its own for each command, so importing this module claims no name in the process.
     values = flags.FlagValues()
     define(command.job, values)
+    if command.rehearsal is not None:
+        flags.DEFINE_bool(
+            "dry_run", False, "only estimate time, disk and memory", flag_values=values
+        )
     flags.DEFINE_bool("help", False, "show the flags of this command", flag_values=values)
     flags.DEFINE_string("json", None, "also write the results to this file", flag_values=values)
     try:
@@ -57,11 +61,14 @@ def main(argv: list[str]) -> int:
             raise InputError(f"{rest[1]!r} was received; expected flags only, like --name=value.")
         if command.note:
             print(command.note)
+        job, show, as_json = command.job, command.show, command.as_json
+        if command.rehearsal is not None and values.dry_run:
+            job, show, as_json = command.rehearsal, estimate_table, dict
         with _ending_on_sigterm():
-            result = command.job(**arguments(command.job, values))
-        print(command.show(result))
+            result = job(**arguments(job, values))
+        print(show(result))
         if values.json:
-            write_json(values.json, command.as_json(result))
+            write_json(values.json, as_json(result))
     except (flags.Error, InputError) as error:
         return _refuse(str(error))
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import Any
 from keras_zskd.core.tables import pairs_table, run_summary
 from keras_zskd.jobs.demonstrating import demonstrate
 from keras_zskd.jobs.distilling import Distilled, distill
+from keras_zskd.jobs.estimating import estimate
 from keras_zskd.jobs.exporting import export_file
 from keras_zskd.jobs.inspecting import inspect, methods
 from keras_zskd.jobs.measuring import measure
@@ -24,6 +25,7 @@ class Command:
         show: From the job's result to what is printed last.
         as_json: From the job's result to what `--json` writes.
         note: Printed first.
+        rehearsal: What `--dry_run` does instead, with the arguments that it takes.
     """
 
     job: Callable[..., Any]
@@ -31,6 +33,7 @@ class Command:
     show: Callable[[Any], str] = pairs_table
     as_json: Callable[[Any], Any] = dict
     note: str = ""
+    rehearsal: Callable[..., Any] | None = None
 
 
 def _show_run(done: Distilled) -> str:
@@ -59,7 +62,9 @@ COMMANDS = {
         "here; the student learns from impressions of the teacher alone.\n"
         "5,000 real digits that neither has seen are used afterwards, to measure.",
     ),
-    "distill": Command(distill, "teacher in, deployable student out", _show_run, _record),
+    "distill": Command(
+        distill, "teacher in, deployable student out", _show_run, _record, rehearsal=estimate
+    ),
     "synthesize": Command(synthesize, "make impressions"),
     "evaluate": Command(measure, "measure a student against its teacher"),
     "export": Command(export_file, "write a model as a file that deploys"),

@@ -47,6 +47,22 @@ def missing_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"No LiteRT file of {row['model']}: {row['error']}" for row in rows if "error" in row]
 
 
+def estimate_table(estimate: Mapping[str, Any]) -> str:
+    """What a run would take, stage by stage, as `estimate` returns it."""
+    lines = [f"{'':<14}{'minutes':>10}{'MB on disk':>12}"]
+    for stage in (*estimate["stages"], {"name": "all", **estimate}):
+        lines.append(
+            f"{stage['name']:<14}{stage['seconds'] / 60:>10.1f}{stage['disk'] / 1e6:>12.1f}"
+        )
+    memory = estimate["memory"] / 1e9
+    return "\n".join(
+        [
+            *lines,
+            f"Memory: {memory:.1f} GB at most. Export and measuring come on top.",
+        ]
+    )
+
+
 def pairs_table(pairs: dict[str, Any]) -> str:
     """Names and values, a line each."""
     width = max(len(name) for name in pairs)

@@ -1,8 +1,10 @@
 """`ImpressionGenerator`: targets and priors in, transfer set out."""
 
 import contextlib
+import copy
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
@@ -34,6 +36,7 @@ _BATCH_VALUES, _COMPILED_BATCH_VALUES = 2**20, 2**18
 _SHARD_VALUES, _SHARD_SIZE = 2**22, 1000
 # More would be slow to open as one data set.
 _MAX_SHARDS = 25_000
+_MEASURED_STEPS = 5
 
 
 class ImpressionGenerator:
@@ -194,6 +197,25 @@ class ImpressionGenerator:
         with _at_the_end(watchers.on_train_end):  # What a callback holds open is closed.
             self._fill(writer, num_impressions, size, seed, watchers, bar)
         return TransferSet(directory)
+
+    def measure(self, num_impressions: int, directory: str | os.PathLike[str]) -> float:
+        """Seconds that `num_impressions` take on this machine, from a batch of few steps.
+
+        Args:
+            num_impressions: How many are to be made.
+            directory: An empty one, which holds a batch of such impressions afterwards.
+        """
+        short = copy.copy(self)
+        short.engine = copy.copy(self.engine)
+        short.engine.steps = min(self.engine.steps, _MEASURED_STEPS)
+        short._batches = {}
+        size = self._batch_size(None, num_impressions)
+        with tempfile.TemporaryDirectory() as warm:
+            short.generate(size, warm, verbose=0)  # What is compiled is compiled once.
+        begun = time.perf_counter()
+        short.generate(size, directory, verbose=0)
+        seconds = (time.perf_counter() - begun) / size * num_impressions
+        return seconds * self.engine.steps / short.engine.steps
 
     def _fill(
         self,

@@ -158,10 +158,7 @@ class Run:
         steps = steps or source.steps(batch_size)
         if steps is None:
             raise InputError("`steps` must be given for a source without an end. Received: None.")
-        # Keras makes whole calls only, and under several replicas none of several steps (3.15).
-        is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        at_once = max(n for n in range(1, _STEPS_AT_ONCE + 1) if steps % n == 0)
-        model.steps_per_execution = at_once if is_alone else 1
+        set_steps_at_once(model, steps)
         logs = self.directory / "logs" / ("distillation" if name == "training" else name)
         config = {
             "epochs": epochs,
@@ -211,3 +208,12 @@ class Run:
 
     def _state(self, name: str) -> pathlib.Path:
         return self.directory / ".state" / name
+
+
+def set_steps_at_once(model: keras.Model, steps: int) -> int:
+    """Let a compiled model make several steps in one call, and say how many; they divide `steps`."""
+    # Keras makes whole calls only, and under several replicas none of several steps (3.15).
+    is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    at_once = max(n for n in range(1, _STEPS_AT_ONCE + 1) if steps % n == 0) if is_alone else 1
+    model.steps_per_execution = at_once
+    return at_once

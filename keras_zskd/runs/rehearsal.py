@@ -1,0 +1,167 @@
+"""`Rehearsal`: what a run would take, from a measured piece of each of its stages."""
+
+import dataclasses
+import math
+import pathlib
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.inputs.batching import steps_of
+from keras_zskd.inputs.source import Arrays, Source
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.resources import Resources
+from keras_zskd.runs.run import Run, set_steps_at_once
+
+_MEASURED_CALLS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class StageEstimate:
+    """What one stage would take.
+
+    Attributes:
+        name: Of the stage.
+        seconds: On this machine, as it is now.
+        disk: Bytes that stay in the run directory.
+        memory: Bytes of the examples that are held in memory.
+    """
+
+    name: str
+    seconds: float
+    disk: int = 0
+    memory: int = 0
+
+
+class Rehearsal(Run):
+    """Runs a method's `train` with a piece of each verb, and keeps nothing.
+
+    Args:
+        teacher: The teacher.
+        student: As for `Run`.
+        seed: Of everything random.
+        resources: What the user has besides the teacher.
+
+    Attributes:
+        stages: An estimate for each verb that `train` called.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: float | keras.Model,
+        seed: int = 0,
+        resources: Resources | None = None,
+    ):
+        self._scratch = tempfile.TemporaryDirectory()
+        try:
+            super().__init__(teacher, student, {}, self._scratch.name, seed, resources)
+        except BaseException:
+            self._scratch.cleanup()
+            raise
+        self.stages: list[StageEstimate] = []
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._scratch.cleanup()
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the run would need, at most: what this process took, and its examples."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        in_bytes = peak if sys.platform == "darwin" else 1024 * peak
+        # Held as arrays, and once more as tensors.
+        return in_bytes + 2 * max((stage.memory for stage in self.stages), default=0)
+
+    def synthesize(
+        self, generator: ImpressionGenerator, count: int, name: str = "impressions"
+    ) -> TransferSet:
+        """A batch of impressions of few steps, which says that it holds `count`."""
+        seconds = generator.measure(count, self.directory / name)
+        values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
+        size = 4 * count * values
+        self.stages.append(StageEstimate(name, seconds, disk=size, memory=size))
+        return _Sample(self.directory / name, count)
+
+    def fit(
+        self,
+        model: keras.Model,
+        source: Source,
+        epochs: int,
+        batch_size: int,
+        steps: int | None = None,
+        name: str = "training",
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> dict[str, list[float]]:
+        """A few calls of the compiled step; the first, which compiles, counts as it is."""
+        del callbacks
+        steps = steps or source.steps(batch_size) or 1
+        at_once = set_steps_at_once(model, steps)
+        clock = _Clock()
+        history = model.fit(
+            source.stream(batch_size, self.seed),
+            epochs=1 + _MEASURED_CALLS,
+            steps_per_epoch=at_once,
+            callbacks=[clock],
+            verbose=0,
+            shuffle=False,
+        ).history
+        first, *others = clock.seconds
+        # The median: other work on the machine comes and goes.
+        seconds = first + epochs * steps / at_once * float(np.median(others))
+        self.stages.append(StageEstimate(name, seconds))
+        return dict(history)
+
+    def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """All of it: what is kept is small."""
+        begun = time.perf_counter()
+        arrays = make()
+        size = sum(array.nbytes for array in arrays.values())
+        seconds = time.perf_counter() - begun
+        self.stages.append(StageEstimate(name, seconds, disk=size, memory=size))
+        return arrays
+
+
+class _Sample(TransferSet):
+    """A few impressions in place of many."""
+
+    def __init__(self, directory: pathlib.Path, count: int):
+        super().__init__(directory)
+        self._count = count
+
+    def split(self) -> tuple[Arrays, np.ndarray]:
+        seen, held_out = super().split()
+        return _Repeated(seen.arrays, self._count), held_out
+
+
+class _Repeated(Arrays):
+    """Arrays that count as more examples than they are."""
+
+    def __init__(self, arrays: Any, count: int):
+        super().__init__(arrays)
+        self._number = count
+
+    def steps(self, batch_size: int) -> int:
+        return steps_of(self._number, batch_size)[0]
+
+
+class _Clock(keras.callbacks.Callback):
+    """Seconds of each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds.append(time.perf_counter() - self._begun)

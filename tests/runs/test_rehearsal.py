@@ -1,0 +1,85 @@
+"""An estimate has the stages of the run, and leaves nothing behind."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_zskd as zskd
+from keras_zskd import cli, datasets
+from keras_zskd.jobs.estimating import estimate
+from keras_zskd.runs.run import Run
+
+METHODS = {
+    "zskd": {"num_impressions": 400, "epochs": 3, "batch_size": 8},
+    "hinton": {"epochs": 3, "batch_size": 8},
+    "kimura": {"num_images": 12, "num_pseudo": 20, "trainings": 2, "epochs": 2, "batch_size": 4},
+    "dafl": {"latent": 4, "filters": 4, "epochs": 2, "rounds": 16, "batch_size": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def training_data(monkeypatch):
+    images = np.random.default_rng(0).random((80, 8, 8, 1), "float32")
+    monkeypatch.setattr(datasets, "load", lambda *arguments: (images, np.arange(80) % 4))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_estimate_has_the_stages_of_the_run(tiny_teacher, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    method = zskd.METHODS[name](**METHODS[name])
+    teacher = zskd.Teacher(tiny_teacher, (0, 1))
+    student = zskd.slim(tiny_teacher, 0.5)
+    before = [weight.copy() for weight in student.get_weights()]
+    found = estimate(teacher, student, method, training_dataset="x")
+    for value, after in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, after)
+    run = zskd.distill(teacher, student, method, tmp_path / "run", training_dataset="x", verbose=0)
+    stages = run.record["stages"]
+    stages = [key for key in stages if stages[key]["kind"] in ("synthesis", "training", "data")]
+    assert [stage["name"] for stage in found["stages"]] == stages
+    assert all(stage["seconds"] > 0 for stage in found["stages"] if "pool" not in stage["name"])
+    assert found["seconds"] == pytest.approx(sum(s["seconds"] for s in found["stages"]))
+    assert found["memory"] > 1e8  # TensorFlow alone.
+
+
+def test_disk_is_what_the_impressions_take(make_teacher, tmp_path):
+    teacher = zskd.Teacher(make_teacher("logits", input_shape=(16, 16, 1)), (0, 1))
+    method = zskd.METHODS["zskd"](num_impressions=400, epochs=1)
+    found = estimate(teacher, 0.5, method)
+    zskd.distill(teacher, 0.5, method, tmp_path / "run", verbose=0)
+    impressions = tmp_path / "run" / "impressions"
+    size = sum(os.path.getsize(impressions / name) for name in os.listdir(impressions))
+    assert found["disk"] == pytest.approx(size, rel=0.25)
+
+
+def test_more_work_takes_longer(tiny_teacher, monkeypatch):
+    teacher = zskd.Teacher(tiny_teacher, (0, 1))
+    little, much = (
+        estimate(teacher, 0.5, zskd.METHODS["zskd"](num_impressions=n, epochs=e, batch_size=8))
+        for n, e in ((400, 2), (40_000, 200))
+    )
+    for one, other in zip(little["stages"], much["stages"], strict=True):
+        assert other["seconds"] > 5 * one["seconds"]
+
+
+def test_the_command_line_stops_there(saved_teacher, tmp_path, capsys):
+    output = tmp_path / "run"
+    arguments = [f"--teacher={saved_teacher}", "--input_range=0,1", f"--output_dir={output}"]
+    assert cli.main(["keras-zskd", "distill", *arguments, "--dry_run", "--epochs=2"]) == 0
+    printed = capsys.readouterr().out
+    assert "minutes" in printed
+    assert "Memory: " in printed
+    assert not output.exists()
+
+
+def test_a_directory_of_its_own_is_gone_after_an_error(tiny_teacher, tmp_path, monkeypatch):
+    def broken(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Run, "new_student", broken)
+    with pytest.raises(KeyboardInterrupt):
+        estimate(zskd.Teacher(tiny_teacher, (0, 1)), keras.models.clone_model(tiny_teacher))
+    assert not list(tmp_path.iterdir())
