@@ -1,5 +1,7 @@
 """Class impressions (Mopuri et al., ECCV 2018), as the ZSKD paper compares them: one-hot targets."""
 
+import dataclasses
+
 import keras
 
 from keras_zskd.impressions.targets import OneHotTargets, Targets
@@ -7,6 +9,7 @@ from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassImpressions(SynthesisMethod):
     """Inputs of which the teacher is certain, one class each."""
 

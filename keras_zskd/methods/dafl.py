@@ -1,5 +1,6 @@
 """Data-Free Learning of Student Networks (Chen et al., ICCV 2019)."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from keras_zskd.runs.trained import Origin, Trained
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DAFL(Method):
     """A generator whose images the teacher is sure of, moved by, and sees in all classes.
 
@@ -62,29 +64,22 @@ class DAFL(Method):
         },
     }  # fmt: skip
 
-    def __init__(
-        self,
-        latent: int = 100,
-        filters: int = 64,
-        oh: float = 1.0,
-        a: float = 0.1,
-        ie: float = 5.0,
-        output: str = "tanh",
-        epsilon: float = 1e-3,
-        epochs: int = 40,
-        rounds: int = 64,
-        batch_size: int = 64,
-        rate_student: float = 2e-3,
-        rate_generator: float = 1e-3,
-        decay: bool = True,
-    ):
-        check_counts(
-            latent=latent, filters=filters, epochs=epochs, rounds=rounds, batch_size=batch_size
-        )
-        self.latent, self.filters, self.output, self.epsilon = latent, filters, output, epsilon
-        self.oh, self.a, self.ie = oh, a, ie
-        self.epochs, self.rounds, self.batch_size = epochs, rounds, batch_size
-        self.rate_student, self.rate_generator, self.decay = rate_student, rate_generator, decay
+    latent: int = 100
+    filters: int = 64
+    oh: float = 1.0
+    a: float = 0.1
+    ie: float = 5.0
+    output: str = "tanh"
+    epsilon: float = 1e-3
+    epochs: int = 40
+    rounds: int = 64
+    batch_size: int = 64
+    rate_student: float = 2e-3
+    rate_generator: float = 1e-3
+    decay: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts(self, "latent", "filters", "epochs", "rounds", "batch_size")
 
     @property
     def needs(self) -> Sequence[Need]:

@@ -1,5 +1,6 @@
 """Distilling the Knowledge in a Neural Network (Hinton et al., 2015): the bound with all the data."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -16,6 +17,7 @@ from keras_zskd.runs.trained import Origin, Trained
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Hinton(Method):
     """The teacher's answers and the labels, on all of the training data.
 
@@ -42,19 +44,15 @@ class Hinton(Method):
         "paper": {"batch_size": 64, "epochs": 500, "learning_rate": 1e-3, "decay": False},
     }
 
-    def __init__(
-        self,
-        temperature: float = 20.0,
-        hard_label_weight: float = 0.3,
-        batch_size: int = 128,
-        epochs: int = 20,
-        learning_rate: float = 2e-3,
-        decay: bool = True,
-    ):
-        check_counts(batch_size=batch_size, epochs=epochs)
-        self.temperature, self.hard_label_weight = temperature, hard_label_weight
-        self.batch_size, self.epochs = batch_size, epochs
-        self.learning_rate, self.decay = learning_rate, decay
+    temperature: float = 20.0
+    hard_label_weight: float = 0.3
+    batch_size: int = 128
+    epochs: int = 20
+    learning_rate: float = 2e-3
+    decay: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts(self, "batch_size", "epochs")
 
     @property
     def needs(self) -> Sequence[Need]:

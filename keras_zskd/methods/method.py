@@ -18,8 +18,8 @@ class Method(Configurable, abc.ABC):
     """Base class of methods.
 
     The constructor's arguments are the symbols of the paper, all with defaults, kept as attributes of
-    the same names. A subclass that is registered with Keras and passed to `distill` needs nothing
-    else to be a method.
+    the same names, as a dataclass does. A subclass that is registered with Keras and passed to
+    `distill` needs nothing else to be a method.
 
     Attributes:
         name: As on the command line.
@@ -66,17 +66,10 @@ class Method(Configurable, abc.ABC):
 
     @classmethod
     def arguments(cls) -> dict[str, Any]:
-        """Name and default of each constructor argument, of base classes where they are passed on."""
-        found: dict[str, Any] = {}
-        for kind in cls.__mro__:
-            if "__init__" not in vars(kind):
-                continue
-            parameters = list(inspect.signature(kind).parameters.values())
-            named = [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
-            found |= {p.name: p.default for p in named if p.name not in found}
-            if len(named) == len(parameters):
-                break
-        return found
+        """Name and default of each constructor argument."""
+        return {
+            name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()
+        }
 
     def missing(self, teacher: Teacher, resources: Resources) -> str | None:
         """The first thing that is missing, in a sentence; None if it can be trained."""
@@ -85,12 +78,14 @@ class Method(Configurable, abc.ABC):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, as plain JSON types."""
-        return {name: getattr(self, name) for name in self.arguments()}
+        values = {name: getattr(self, name) for name in self.arguments()}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
 
-def check_counts(**counts: int) -> None:
-    """Refuse what is not a whole number of 1 or more, by the name of the argument."""
-    for name, count in counts.items():
+def check_counts(method: Method, *names: str) -> None:
+    """Refuse arguments that are not whole numbers of 1 or more."""
+    for name in names:
+        count = getattr(method, name)
         if not isinstance(count, int) or count < 1:
             raise InputError(
                 f"`{name}` must be a whole number of 1 or more. Received: {name}={count!r}."

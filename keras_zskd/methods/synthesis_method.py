@@ -1,6 +1,7 @@
 """`SynthesisMethod`: impressions of the teacher, stored; then a student trained on them."""
 
 import abc
+import dataclasses
 from typing import Any
 
 from keras_zskd.core.errors import InputError
@@ -50,6 +51,7 @@ PAPER = {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SynthesisMethod(Method):
     """Base class of methods that optimize impressions first.
 
@@ -75,34 +77,26 @@ class SynthesisMethod(Method):
         decay: Whether it falls to 0 along a cosine.
     """
 
-    def __init__(
-        self,
-        num_impressions: int = 40_000,
-        synthesis_temperature: float = 4.0,
-        synthesis_steps: int = 30,
-        synthesis_rate: float = 0.4,
-        canvas: str = "blobs",
-        jitter: int = 2,
-        total_variation: float = TotalVariation().weight,
-        batch_norm_weight: float = 0.0,
-        precision: str = "auto",
-        temperature: float = 20.0,
-        augmentation: str = "default",
-        batch_size: int = 256,
-        epochs: int = 60,
-        learning_rate: float = 3e-3,
-        decay: bool = True,
-    ):
-        check_counts(num_impressions=num_impressions, batch_size=batch_size, epochs=epochs)
-        _check_choice("canvas", canvas, CANVASES)
-        _check_choice("augmentation", augmentation, AUGMENTATIONS)
-        self.num_impressions = num_impressions
-        self.synthesis_temperature, self.synthesis_steps = synthesis_temperature, synthesis_steps
-        self.synthesis_rate, self.canvas, self.jitter = synthesis_rate, canvas, jitter
-        self.total_variation, self.batch_norm_weight = total_variation, batch_norm_weight
-        self.precision, self.temperature, self.augmentation = precision, temperature, augmentation
-        self.batch_size, self.epochs = batch_size, epochs
-        self.learning_rate, self.decay = learning_rate, decay
+    num_impressions: int = 40_000
+    synthesis_temperature: float = 4.0
+    synthesis_steps: int = 30
+    synthesis_rate: float = 0.4
+    canvas: str = "blobs"
+    jitter: int = 2
+    total_variation: float = TotalVariation().weight
+    batch_norm_weight: float = 0.0
+    precision: str = "auto"
+    temperature: float = 20.0
+    augmentation: str = "default"
+    batch_size: int = 256
+    epochs: int = 60
+    learning_rate: float = 3e-3
+    decay: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts(self, "num_impressions", "batch_size", "epochs")
+        _check_choice("canvas", self.canvas, CANVASES)
+        _check_choice("augmentation", self.augmentation, AUGMENTATIONS)
 
     @abc.abstractmethod
     def targets(self) -> Targets:

@@ -1,7 +1,7 @@
 """Zero-Shot Knowledge Distillation in Deep Networks (Nayak et al., ICML 2019): data impressions."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
@@ -11,12 +11,13 @@ from keras_zskd.runs.needs import ClassTemplates, Need
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ZSKD(SynthesisMethod):
     """Dirichlet targets whose concentration is the similarity of the classes (section 3).
 
     Args:
         scales: `beta`, the scales of the concentration; the impressions are divided among them.
-        **settings: See `SynthesisMethod`.
+        And those of `SynthesisMethod`.
     """
 
     name = "zskd"
@@ -33,9 +34,7 @@ class ZSKD(SynthesisMethod):
     # "demo" is the default in less time, for a first look.
     presets = {"default": {}, "demo": {"num_impressions": 20_000}, "paper": PAPER}
 
-    def __init__(self, scales: Sequence[float] = (1.0, 0.1), **settings: Any):
-        super().__init__(**settings)
-        self.scales = list(scales)
+    scales: Sequence[float] = (1.0, 0.1)
 
     @property
     def needs(self) -> Sequence[Need]:

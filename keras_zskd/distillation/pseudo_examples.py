@@ -1,0 +1,84 @@
+"""Pseudo-examples (Kimura et al., BMVC 2018): made between labeled ones, and moved."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.distillation.losses import distillation_loss
+from keras_zskd.inputs.source import Arrays
+from keras_zskd.models.teacher import Teacher
+
+# Logits of a label: of the other classes nothing is left.
+_SURE = 40.0
+
+
+def interpolated(images: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` points between random pairs of images, `(count, *input_shape)`."""
+    random = np.random.default_rng(seed)
+    one, other = random.integers(0, len(images), (2, count))
+    share = random.random((count,) + (1,) * (images.ndim - 1), np.float32)
+    return share * images[one] + (1.0 - share) * images[other]
+
+
+def fidelity_weight(logits: Any, fidelity: float, fidelity_mean: float) -> np.ndarray:
+    """`fidelity exp(-log(fidelity / fidelity_mean) sigma / mean sigma)`, `(N,)`.
+
+    Args:
+        logits: `(N, K)` of the teacher; `sigma` is the entropy of its answer.
+        fidelity: Weight where `sigma` is 0.
+        fidelity_mean: Weight where `sigma` is its mean.
+    """
+    p = np.asarray(tf.nn.softmax(logits))
+    sigma = -np.sum(p * np.log(np.maximum(p, 1e-30)), axis=-1)
+    return fidelity * np.exp(-np.log(fidelity / fidelity_mean) * sigma / max(sigma.mean(), 1e-30))
+
+
+def labeled(images: np.ndarray, labels: np.ndarray, teacher: Teacher, weight: float) -> Arrays:
+    """Real images; what they should be is certain, so that the divergence is the cross-entropy."""
+    sure = _SURE * np.eye(teacher.num_classes, dtype=np.float32)[labels]
+    weights = np.full(len(labels), weight, np.float32)
+    return Arrays(({"image": images, "logits": sure}, labels, weights))
+
+
+def answered(
+    images: np.ndarray, teacher: Teacher, fidelity: float, fidelity_mean: float, share: float
+) -> Arrays:
+    """Pseudo-examples with the teacher's answers and their fidelity weights over `share`."""
+    logits = teacher.model.predict(images, batch_size=512, verbose=0)
+    weights = fidelity_weight(logits, fidelity, fidelity_mean) / share
+    inputs = {"image": images, "logits": logits}
+    return Arrays((inputs, logits.argmax(-1), weights.astype(np.float32)))
+
+
+def moved_uphill(
+    images: np.ndarray, distiller: Distiller, moves: int, learning_rate: float
+) -> np.ndarray:
+    """`x <- x + eps grad_x KL(g(x), f(x))`, with Adam, inside the teacher's range.
+
+    Args:
+        images: `(N, *input_shape)`.
+        distiller: Holds the teacher `g` and the student `f`.
+        moves: Steps of Adam.
+        learning_rate: Adam's, on pixels scaled to [0, 1].
+    """
+    teacher, student = distiller.teacher, distiller.student_logits
+    low, high = teacher.input_range
+    pixels = tf.Variable((images - low) / (high - low), dtype=tf.float32)
+    adam = keras.optimizers.Adam(learning_rate)
+    adam.build([pixels])
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            shown = low + (high - low) * pixels
+            divergence = distillation_loss(teacher(shown), student(shown, training=False))
+            loss = -tf.reduce_sum(divergence)
+        adam.apply([tape.gradient(loss, pixels)], [pixels])
+        pixels.assign(tf.clip_by_value(pixels, 0.0, 1.0))
+
+    for _ in range(moves):
+        step()
+    return np.asarray(low + (high - low) * pixels, np.float32)
