@@ -279,12 +279,15 @@ def test_evaluate_wants_one_thing_to_measure_on(refused, saved_teacher):
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
 def test_a_stopped_command_says_what_is_kept_and_goes_on(
-    capsys, saved_teacher, tmp_path, monkeypatch, number, code
+    capsys, saved_teacher, tmp_path, monkeypatch, request, number, code
 ):
     arguments = [
         "distill", f"--teacher={saved_teacher}", "--input_range=0,1", "--num_impressions=20",
         "--epochs=2", f"--output_dir={tmp_path / 'run'}",
     ]  # fmt: skip
+    # Ignored in a process that was started in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with monkeypatch.context() as patch:
         patch.setattr(
             keras.callbacks.TerminateOnNaN,

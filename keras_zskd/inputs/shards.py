@@ -110,7 +110,8 @@ class Ledger:
             return False
         # Who finishes a shard removes its claims, so only now is this certain.
         if self.size(shard):
-            os.remove(path)
+            with contextlib.suppress(FileNotFoundError):  # Removed with the others, then.
+                os.remove(path)
             return False
         return True
 

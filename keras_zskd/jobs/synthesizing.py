@@ -13,6 +13,7 @@ def synthesize(
     output_dir: str,
     method: str | Method = "zskd",
     seed: int = 0,
+    batch_size: int | None = None,
     verbose: int | str = "auto",
 ) -> dict[str, Any]:
     """Make the impressions of a method.
@@ -22,6 +23,7 @@ def synthesize(
         output_dir: Where the impressions go; new, empty, or of the same call.
         method: One that stores impressions.
         seed: Of everything random.
+        batch_size: Impressions at a time; default: what suits the teacher.
         verbose: As in `ImpressionGenerator.generate`.
 
     Returns:
@@ -36,7 +38,7 @@ def synthesize(
             f"`method` must be one that stores impressions. Received: {method.name!r}."
         )
     made = method.generator(teacher).generate(
-        method.num_impressions, output_dir, seed=seed, verbose=verbose
+        method.num_impressions, output_dir, seed=seed, batch_size=batch_size, verbose=verbose
     )
     return {
         "impressions": made.num_impressions,

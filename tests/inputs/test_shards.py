@@ -61,6 +61,15 @@ class TestClaims:
         assert ledger.claimant(SHARD, 1)[0] == 5
         assert ledger.claimant(SHARD, 2) == (None, 0.0)
 
+    def test_that_is_removed_with_the_others_is_not_had(self, ledger, tmp_path, monkeypatch):
+        def finished_by_another(shard):
+            for claim in (tmp_path / "shards").glob("*.claim*"):
+                claim.unlink()
+            return 10
+
+        monkeypatch.setattr(ledger, "size", finished_by_another)
+        assert not ledger.claim(SHARD, 0, 1)
+
     def test_of_a_worker_that_died_before_it_gave_its_name(self, ledger, tmp_path):
         (tmp_path / "shards" / "00007.claim0").touch()
         assert ledger.claimant(SHARD, 0)[0] is None

@@ -1,6 +1,6 @@
 """What every method does: learn a small real problem, go on after any interruption, read no test data.
 
-KERAS_ZSKD_MOMENTS says at how many random moments each training is killed; 3 by default.
+KERAS_ZSKD_MOMENTS says at how many random moments each training is killed; 1 by default.
 """
 
 import os
@@ -15,7 +15,7 @@ from keras_zskd.runs import backup
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 
-MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "1"))
 # A row for each method: settings of a few steps, and settings that learn the small problem.
 SHORT = {
     "zskd": {"num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2},

@@ -110,7 +110,7 @@ def assert_equal(found, expected):
 def test_killed_at_any_step_it_equals_the_uninterrupted_one(make, tmp_path):
     whole = trained(make, tmp_path / "whole")
     assert len(whole[1]["loss"]) == EPOCHS
-    for step in (1, 2, 5, 6, 7, 12, 15, 18):  # Around the ends of epochs, and inside them.
+    for step in (1, 6, 7, 15):  # Around the ends of epochs, and inside them.
         path = tmp_path / f"{step}"
         with pytest.raises(KilledError):
             trained(make, path, kill_after=step)
