@@ -37,7 +37,7 @@ _TEACHER_SEED = 1
 # Of each study: data set, impressions, epochs of the student, and the settings of the generator.
 _STUDY: dict[str, list[tuple[str, int, int, list[dict[str, Any]]]]] = {
     "batch_norm_weight": [
-        ("cifar10", 6_000, 30, [{"batch_norm_weight": w} for w in (0.05, 0.5, 5.0)]),
+        ("cifar10", 6_000, 30, [{"batch_norm_weight": w} for w in (0.0, 0.005, 0.05, 0.5, 5.0)]),
     ],
     "tolerance": [
         (dataset, 12_000, 30, [{"tolerance": None}, {"tolerance": 1.0}])
