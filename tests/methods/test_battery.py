@@ -85,10 +85,15 @@ def read(monkeypatch):
 def small_student():
     keras.utils.set_random_seed(5)
     layers = keras.layers
-    return keras.Sequential([
+    model = keras.Sequential([
         keras.Input((8, 8, 1)), layers.Conv2D(6, 3, activation="relu"), layers.MaxPooling2D(),
         layers.Flatten(), layers.Dropout(0.1), layers.Dense(12, "relu"), layers.Dense(4),
     ])  # fmt: skip
+    # The names are in exported files.
+    for number, layer in enumerate(model.layers):
+        layer.name = f"layer_{number}"
+    model.name = "student"
+    return model
 
 
 def trained(teacher, name, directory, callbacks=(), settings=SHORT):
@@ -112,6 +117,13 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(found[0].held_out, expected[0].held_out)
     np.testing.assert_array_equal(found[0].inputs.images(20), expected[0].inputs.images(20))
+
+
+def int8_file(result, directory):
+    """What `distill` writes for this result."""
+    path = directory / "student_int8.tflite"
+    zskd.export(result.student, path, calibration=result.inputs.images(50), num_checks=8)
+    return path.read_bytes()
 
 
 class Kill(keras.callbacks.Callback):
@@ -176,7 +188,9 @@ class TestEveryMethod:
                 kills += 1
         assert kills >= MOMENTS // 2
         for number in range(-(-MOMENTS // 3)):
-            assert_equal(trained(stripes_teacher, name, tmp_path / f"{number}"), whole)
+            again = trained(stripes_teacher, name, tmp_path / f"{number}")
+            assert_equal(again, whole)
+            assert int8_file(again[0], tmp_path) == int8_file(whole[0], tmp_path)
 
     def test_learns_a_small_real_problem_better_than_from_noise(
         self, name, stripes_teacher, stripes_noise_accuracy, read, tmp_path

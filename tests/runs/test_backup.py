@@ -117,6 +117,24 @@ def test_killed_at_any_step_it_equals_the_uninterrupted_one(make, tmp_path):
         assert_equal(trained(make, path), whole)
 
 
+def values_of(model):
+    """All variables, those of each replica by themselves."""
+    values = [v.value for v in (*model.variables, *model.optimizer.variables)]
+    return [part.numpy() for value in values for part in getattr(value, "values", [value])]
+
+
+def test_killed_on_two_replicas_it_equals_the_uninterrupted_one(tmp_path, two_replicas):
+    with two_replicas.scope():
+        whole = trained(a_distiller, tmp_path / "whole")
+        for step in (4, 8):
+            with pytest.raises(KilledError):
+                trained(a_distiller, tmp_path / f"{step}", kill_after=step)
+            found = trained(a_distiller, tmp_path / f"{step}")
+            assert found[1] == whole[1]
+            for one, other in zip(values_of(found[0]), values_of(whole[0]), strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
 def test_killed_again_and_again(tmp_path):
     whole, kills = trained(a_distiller, tmp_path / "whole", steps_at_once=2), 0
     # The callback is called after two steps; what is done in the call that is killed is lost.
