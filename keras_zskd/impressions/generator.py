@@ -57,8 +57,7 @@ class ImpressionGenerator:
         learning_rate: Adam's learning rate, on the variables of the canvas.
         tolerance: Gap in nat, above 0, below which an impression is done: it leaves the batch and a
             new one takes its place. Defaults to None: every impression gets all its steps. With 1.0 it
-            takes 11 or 12 of 30, and the student is two points worse on MNIST, the same on
-            Fashion-MNIST (`docs/speed.md`).
+            takes a third of 30; what that costs the student is in `benchmarks/tuning.md`.
         precision: "float32" or "bfloat16" of the teacher's arithmetic while impressions form. By
             default bfloat16 where the processor has it and the teacher is wide enough to gain.
 
