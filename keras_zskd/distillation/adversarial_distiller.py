@@ -1,5 +1,6 @@
 """`AdversarialDistiller`: a generator network makes the inputs while the student learns from them."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import loss_tracker
-from keras_zskd.distillation.replicas import count_everywhere, synchronized
+from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.inputs.batching import ready
 from keras_zskd.inputs.source import Noise
 from keras_zskd.models import graph
@@ -142,15 +143,9 @@ class AdversarialDistiller(keras.Model):
     def _noise(self, first: Any) -> Iterator[Any]:
         """The noise of the data set, then more of its shape, a function of seed, step and replica."""
         yield first
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        number = 0
-        while True:
-            key = tf.constant([self.seed, number], tf.int64)
-            for fact in (self.optimizer.iterations, replica):
-                key = tf.random.experimental.stateless_fold_in(key, tf.cast(fact, tf.int64))
+        for number in itertools.count():
+            key = draw_seed(self.seed, number, self.optimizer.iterations)
             yield tf.random.stateless_normal(tf.shape(first), key)
-            number += 1
 
     def _update_generator(self, noise: Any) -> Any:
         """One update of the generator; the images from before it."""

@@ -11,7 +11,7 @@ from keras_zskd.core.keras_internals import flat_layers, loss_tracker
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
-from keras_zskd.distillation.replicas import count_everywhere, synchronized
+from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.models import graph
 from keras_zskd.models.lowering.plan import compiles_well
 from keras_zskd.models.teacher import Teacher, check_classifier
@@ -219,7 +219,8 @@ class Distiller(keras.Model):
         if self.augmentations:
             images, answers = tf.cast(images, tf.float32), None
             for number, augment in enumerate(self.augmentations):
-                images = augment(images, self.teacher.input_range, self._draw_seed(number))
+                key = draw_seed(self.seed, number, self.optimizer.iterations)
+                images = augment(images, self.teacher.input_range, key)
         is_compiled = self._is_compiled and not self.run_eagerly
         update = self._compiled_update if is_compiled else self._update
         return update(images, answers, labels, weight)
@@ -234,15 +235,6 @@ class Distiller(keras.Model):
                 "instead, or pass labels; wherever there are any, accuracy is logged unasked."
             )
         return x, labels, weight
-
-    def _draw_seed(self, number: int) -> Any:
-        """The seed `(2,)` of one augmentation at this step on this replica."""
-        seed = tf.constant([self.seed, number], tf.int64)
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        for fact in (self.optimizer.iterations, replica):
-            seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(fact, tf.int64))
-        return seed
 
     def _update(self, images: Any, answers: Any, labels: Any, weight: Any) -> dict[str, Any]:
         """One update on images as they are, and its logs."""

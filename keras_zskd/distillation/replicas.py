@@ -1,4 +1,4 @@
-"""A step over several replicas: its number of examples, its batch statistics."""
+"""A step over several replicas: its number of examples, its draws, its batch statistics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +22,22 @@ def count_everywhere(count: Any) -> tuple[Any, float]:
     if replicas == 1:
         return count, 1.0
     return context.all_reduce(tf.distribute.ReduceOp.SUM, count), float(replicas)
+
+
+def draw_seed(seed: int, number: int, step: Any) -> Any:
+    """The seed `(2,)` of one of the draws of a step, on this replica.
+
+    Args:
+        seed: Of the training.
+        number: Of the draw within a step.
+        step: An integer, or a variable.
+    """
+    context = tf.distribute.get_replica_context()
+    replica = 0 if context is None else context.replica_id_in_sync_group
+    key = tf.constant([seed, number], tf.int64)
+    for fact in (step, replica):
+        key = tf.random.experimental.stateless_fold_in(key, tf.cast(fact, tf.int64))
+    return key
 
 
 def synchronized(function: Callable[[Any], Any], model: keras.Model) -> Callable[[Any], Any]:

@@ -9,6 +9,8 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 from keras_zskd.inputs.batching import ready, steps_of, stream
 
+_MOST_HELD_OUT = 1_000
+
 
 class Source(Protocol):
     """Training inputs without an end; batch `s` is a function of (seed, s) only."""
@@ -134,6 +136,11 @@ class Noise:
     def images(self, count: int) -> np.ndarray:
         """`(count, *shape)`, the first batch of seed 0."""
         return np.asarray(next(iter(self.stream(count, seed=0))))
+
+
+def num_held_out(total: int) -> int:
+    """How many of `total` examples are kept from training: a tenth, at most 1,000."""
+    return min(_MOST_HELD_OUT, total // 10)
 
 
 def images_of(batch: Any) -> Any:

@@ -9,13 +9,12 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.inputs.batching import batches
-from keras_zskd.inputs.source import Arrays
+from keras_zskd.inputs.source import Arrays, num_held_out
 
 SPLIT = "train"
 METADATA = "impressions.json"
 
 _READ_AT_ONCE = 1000
-_MOST_HELD_OUT = 1000
 
 
 class TransferSet:
@@ -109,7 +108,7 @@ class TransferSet:
             A source of `{"image", "logits"}`, and images `(N, *input_shape)` that are not in it.
         """
         total = self.num_impressions
-        num_seen = total - min(_MOST_HELD_OUT, total // 10)
+        num_seen = total - num_held_out(total)
         seen = Arrays(self.part(0, num_seen, "image", "logits"))
         if num_seen == total:
             return seen, np.empty((0, *self.input_shape), np.float32)

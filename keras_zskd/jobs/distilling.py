@@ -18,7 +18,7 @@ from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
 from keras_zskd.evaluation.report.page import write_report
 from keras_zskd.inputs import datasets
-from keras_zskd.methods import Method, get_method
+from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
@@ -94,17 +94,13 @@ def distill(
     Raises:
         InputError: For whatever the caller can put right; finished stages stay on disk.
     """
-    method = get_method(method)() if isinstance(method, str) else method
+    method = as_method(method)
     teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
     resources = Resources(training_dataset, data_dir)
-    if (missing := method.missing(teacher, resources)) is not None:
-        raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
+    check_needs(method, teacher, resources)
     # Read first: a wrong name should not wait for the training.
     real = None if dataset is None else _test_data(dataset, teacher, data_dir)
-    if isinstance(student, str | os.PathLike):
-        student = load_model(student, teacher.safe_mode)
-    if isinstance(student, keras.Model):
-        check_student(teacher, student)
+    student = as_student(student, teacher)
     config = {"name": method.name, "config": method.get_config()}
     with Run(teacher, student, config, output_dir, seed, resources, callbacks, verbose) as run:
         trained = method.train(run)
@@ -115,6 +111,23 @@ def distill(
         write_report(run.directory / "report.html", run.record.run, trained.sections())
         write_model_card(run.directory / "README.md", run.record.run)
         return Distilled(trained.student, run.directory, run.record.run)
+
+
+def check_needs(method: Method, teacher: Teacher, resources: Resources) -> None:
+    """Refuse a method that lacks something."""
+    if (missing := method.missing(teacher, resources)) is not None:
+        raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
+
+
+def as_student(
+    student: float | keras.Model | str | os.PathLike[str], teacher: Teacher
+) -> float | keras.Model:
+    """A width as it is; a model, of a path if need be, that fits the teacher."""
+    if isinstance(student, str | os.PathLike):
+        student = load_model(student, teacher.safe_mode)
+    if isinstance(student, keras.Model):
+        check_student(teacher, student)
+    return student
 
 
 def _test_data(

@@ -4,10 +4,9 @@ from typing import Any
 
 import keras
 
-from keras_zskd.core.errors import InputError
-from keras_zskd.distillation.distiller import check_student
-from keras_zskd.methods import Method, get_method
-from keras_zskd.models.teacher import Teacher, load_model
+from keras_zskd.jobs.distilling import as_student, check_needs
+from keras_zskd.methods import Method, as_method
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.resources import Resources
 
@@ -36,15 +35,9 @@ def estimate(
         "stages" as a list of name, seconds, disk and memory, and "seconds", "disk" and "memory" of
         the whole, in seconds and bytes.
     """
-    method = get_method(method)() if isinstance(method, str) else method
-    resources = Resources(training_dataset, data_dir)
-    if (missing := method.missing(teacher, resources)) is not None:
-        raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
-    if isinstance(student, str):
-        student = load_model(student, teacher.safe_mode)
-    if isinstance(student, keras.Model):
-        check_student(teacher, student)
-    with Rehearsal(teacher, student, seed, resources) as rehearsal:
+    method, resources = as_method(method), Resources(training_dataset, data_dir)
+    check_needs(method, teacher, resources)
+    with Rehearsal(teacher, as_student(student, teacher), seed, resources) as rehearsal:
         method.train(rehearsal)
         return {
             "stages": [vars(stage) for stage in rehearsal.stages],

@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.methods import Method, get_method
+from keras_zskd.methods import Method, as_method
 from keras_zskd.methods.synthesis_method import SynthesisMethod
 from keras_zskd.models.teacher import Teacher
 
@@ -32,7 +32,7 @@ def synthesize(
     Raises:
         InputError: If the method stores no impressions.
     """
-    method = get_method(method)() if isinstance(method, str) else method
+    method = as_method(method)
     if not isinstance(method, SynthesisMethod):
         raise InputError(
             f"`method` must be one that stores impressions. Received: {method.name!r}."

@@ -45,4 +45,9 @@ def get_method(name: str) -> type[Method]:
     return found
 
 
-__all__ = ["METHODS", "Method", "get_method"]
+def as_method(method: str | Method) -> Method:
+    """A method as it is, or the one of this name at its default settings."""
+    return get_method(method)() if isinstance(method, str) else method
+
+
+__all__ = ["METHODS", "Method", "as_method", "get_method"]

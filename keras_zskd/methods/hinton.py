@@ -6,11 +6,9 @@ from collections.abc import Sequence
 import keras
 
 from keras_zskd.distillation.distiller import Distiller
-from keras_zskd.evaluation.callbacks.held_out_agreement import HeldOutAgreement
-from keras_zskd.evaluation.metrics import TeacherAgreement
-from keras_zskd.inputs.source import Arrays
+from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.methods.method import Method, check_counts
-from keras_zskd.methods.training import adam
+from keras_zskd.methods.training import fit_distiller
 from keras_zskd.runs.needs import Need, TrainingData
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -62,7 +60,7 @@ class Hinton(Method):
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
         images, labels = run.resources.training_data(run.teacher)
-        num_seen = len(images) - min(1_000, len(images) // 10)
+        num_seen = len(images) - num_held_out(len(images))
         seen, held_out = Arrays((images[:num_seen], labels[:num_seen])), images[num_seen:]
         distiller = Distiller(
             run.teacher,
@@ -70,9 +68,6 @@ class Hinton(Method):
             temperature=self.temperature,
             hard_label_weight=self.hard_label_weight,
         )
-        num_steps = self.epochs * seen.steps(self.batch_size) if self.decay else None
-        distiller.compile(adam(self.learning_rate, num_steps), metrics=[TeacherAgreement()])
-        watching = [HeldOutAgreement(held_out, run.teacher)] if len(held_out) else []
-        run.fit(distiller, seen, self.epochs, self.batch_size, callbacks=watching)
+        fit_distiller(run, distiller, seen, held_out, self)
         origin = Origin.training_data(str(run.resources.training_dataset))
         return Trained(distiller.student, seen, held_out, origin)

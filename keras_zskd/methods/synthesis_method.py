@@ -8,8 +8,6 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
-from keras_zskd.evaluation.callbacks.held_out_agreement import HeldOutAgreement
-from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.evaluation.report.synthesis_sections import impression_sections
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
@@ -17,7 +15,7 @@ from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
 from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Jitter
 from keras_zskd.methods.method import Method, check_counts
-from keras_zskd.methods.training import adam
+from keras_zskd.methods.training import fit_distiller
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -132,10 +130,7 @@ class SynthesisMethod(Method):
             augmentations=AUGMENTATIONS[self.augmentation],
             seed=run.seed,
         )
-        num_steps = self.epochs * seen.steps(self.batch_size) if self.decay else None
-        distiller.compile(adam(self.learning_rate, num_steps), metrics=[TeacherAgreement()])
-        watching = [HeldOutAgreement(held_out, run.teacher)] if len(held_out) else []
-        run.fit(distiller, seen, self.epochs, self.batch_size, callbacks=watching)
+        fit_distiller(run, distiller, seen, held_out, self)
         return Trained(
             distiller.student,
             seen,
