@@ -6,7 +6,7 @@ moves `z`, and scales what is shown to the teacher's input range.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,8 @@ import tensorflow as tf
 from keras_zskd.core import randomness
 from keras_zskd.core.configurable import Configurable
 from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.procedural.blobs import Blobs
+from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 
 _SALT = 10
 
@@ -129,50 +131,17 @@ class BlobCanvas(Canvas):
         self.offset = float(offset)
         self.ground = float(ground)
         self.light = float(light)
+        self._blobs = Blobs(self.scales, self.contrast, self.offset, self.ground, self.light)
 
     def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
         """See `Canvas.draw`."""
-        uniform = randomness.uniforms(seed, _SALT, indices, len(self.scales) + 6)
-        count = sum(math.prod(grid) for grid in self._grids(shape)) + 3
-        return uniform, randomness.normals(seed, _SALT + 1, indices, count)
+        num_uniform, num_normal = self._blobs.numbers(shape)
+        uniform = randomness.uniforms(seed, _SALT, indices, num_uniform)
+        return uniform, randomness.normals(seed, _SALT + 1, indices, num_normal)
 
     def form(self, draws: tuple[Any, Any], shape: tuple[int, ...]) -> Any:
         """See `Canvas.form`."""
-        uniform, normal = draws
-        low, high = self.contrast
-        contrast = low + (high - low) * uniform[:, 0]
-        grids = self._grids(shape)
-        parts = tf.split(normal[:, 3:], [math.prod(grid) for grid in grids], 1)
-        if len(shape) != 3:  # Not an image: no neighbourhood, so no scales and no ground.
-            return tf.reshape(contrast[:, None] * parts[0], (-1, *shape))
-        height, width, _ = shape
-        noise = tf.zeros((1, *shape))
-        for i, (grid, part) in enumerate(zip(grids, parts, strict=True)):
-            rows, columns = _enlarge(grid[0], height), _enlarge(grid[1], width)
-            coarse = tf.reshape(part, (-1, *grid))
-            smooth = tf.einsum("ih,nhwc,jw->nijc", rows, coarse, columns)
-            noise += _wide(uniform[:, 6 + i]) * smooth
-        noise /= tf.math.reduce_std(noise, [1, 2, 3], keepdims=True) + 1e-6
-        z = _wide(contrast) * (noise - self.offset * _wide(normal[:, 0]))
-        return z + self._fade(uniform, normal, height, width)
-
-    def _grids(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """What noise is drawn on: a grid for each scale, or the input itself if it is no image."""
-        if len(shape) != 3:
-            return [shape]
-        height, width, channels = shape
-        return [(max(2, height // s), max(2, width // s), channels) for s in self.scales]
-
-    def _fade(self, uniform: Any, normal: Any, height: int, width: int) -> Any:
-        """What is added to `z` so that it ends in a ground, `(N, H, W, 1)`."""
-        y = tf.reshape(tf.linspace(-1.0, 1.0, height), (1, -1, 1, 1)) - 0.15 * _wide(normal[:, 1])
-        x = tf.reshape(tf.linspace(-1.0, 1.0, width), (1, 1, -1, 1)) - 0.15 * _wide(normal[:, 2])
-        roundness = 2.0 + 4.0 * _wide(uniform[:, 1])
-        size_y, size_x = (0.4 + 0.7 * _wide(uniform[:, i]) for i in (2, 3))
-        distance = tf.abs(y / size_y) ** roundness + tf.abs(x / size_x) ** roundness
-        sign = tf.where(_wide(uniform[:, 4]) < self.light, 1.0, -1.0)
-        strength = self.ground * _wide(uniform[:, 5])
-        return sign * strength * tf.clip_by_value(distance - 1.0, -0.3, 1.0)
+        return self._blobs.logits(*draws, shape)
 
     def show(self, z: Any) -> Any:
         """See `Canvas.show`."""
@@ -189,14 +158,50 @@ class BlobCanvas(Canvas):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class PictureCanvas(Canvas):
+    """Pixels are the sigmoid of `z`, which starts as a procedural picture.
+
+    From a start with the statistics of photographs a few steps are enough, and what they add is what
+    the teacher asks for.
+
+    Args:
+        shares: Of the families, see `ProceduralPictures`; default: all in equal shares.
+        margin: Distance of the starting pixels from the ends of the range, in (0, 0.5): at the ends
+            the sigmoid has no gradient.
+    """
+
+    def __init__(self, shares: Mapping[str, float] | None = None, margin: float = 0.03):
+        if not 0.0 < margin < 0.5:
+            raise InputError(
+                f"`margin` must be between 0 and 0.5, both excluded. Received: margin={margin}."
+            )
+        self.shares = None if shares is None else dict(shares)
+        self.margin = float(margin)
+
+    def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Canvas.draw`; the pictures themselves."""
+        return _pictures(shape, None if self.shares is None else tuple(self.shares.items())).keyed(
+            seed, indices
+        )
+
+    def form(self, draws: Any, shape: tuple[int, ...]) -> Any:
+        """See `Canvas.form`."""
+        del shape
+        kept = tf.clip_by_value(draws, self.margin, 1.0 - self.margin)
+        return tf.math.log(kept) - tf.math.log1p(-kept)
+
+    def show(self, z: Any) -> Any:
+        """See `Canvas.show`."""
+        return tf.sigmoid(z)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"shares": self.shares, "margin": self.margin}
+
+
 @functools.cache
-def _enlarge(size: int, to: int) -> np.ndarray:
-    """Bicubic interpolation from `size` points to `to`, as a matrix `(to, size)`."""
-    with tf.init_scope():  # A constant, also while a tf.function is traced.
-        unit = tf.reshape(tf.eye(size), (size, size, 1, 1))  # Each point's image by itself.
-        return np.asarray(tf.image.resize(unit, (to, 1), "bicubic"))[:, :, 0, 0].T
-
-
-def _wide(values: Any) -> Any:
-    """`(N,)` as `(N, 1, 1, 1)`."""
-    return tf.reshape(values, (-1, 1, 1, 1))
+def _pictures(
+    shape: tuple[int, ...], shares: tuple[tuple[str, float], ...] | None
+) -> ProceduralPictures:
+    return ProceduralPictures(shape, shares=None if shares is None else dict(shares))

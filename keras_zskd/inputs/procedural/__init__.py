@@ -1,0 +1,1 @@
+"""Inputs drawn by formula: no data, no teacher, no gradient."""

@@ -1,0 +1,105 @@
+"""What the families of pictures are made of: smooth random fields, natural colors, shapes."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.inputs.procedural.draws import Draws
+
+
+def field(draws: Draws, height: int, width: int, exponent: Any, finest: int = 1) -> Any:
+    """Noise with amplitude `f^-exponent`, of zero mean and unit standard deviation, `(N, H, W)`.
+
+    A sum of octaves: white noise on grids of size, size / 2, size / 4, .., each enlarged by bicubic
+    interpolation. An octave at scale `s` covers frequencies around `1 / s`, so that its standard
+    deviation is `s^(exponent - 1)` in two dimensions.
+
+    Args:
+        draws: Random numbers.
+        height: Pixels.
+        width: Pixels.
+        exponent: `(N, 1)` or float; 1 for photographs (van der Schaaf and van Hateren, 1996).
+        finest: Scale of the finest octave in pixels, a power of 2.
+    """
+    total, scale = 0.0, finest
+    while scale == finest or scale <= max(height, width) // 2:
+        rows, columns = max(2, height // scale), max(2, width // scale)
+        grid = tf.reshape(draws.normal(rows * columns), (-1, rows, columns))
+        if (rows, columns) != (height, width):
+            grid = tf.einsum("ih,nhw,jw->nij", enlarge(rows, height), grid, enlarge(columns, width))
+        total += tf.reshape(float(scale) ** (exponent - 1.0), (-1, 1, 1)) * grid
+        scale *= 2
+    total -= tf.reduce_mean(total, [1, 2], keepdims=True)
+    return total * tf.math.rsqrt(tf.reduce_mean(total**2, [1, 2], keepdims=True) + 1e-6)
+
+
+def bands(luminance: Any, blue_yellow: Any, green_red: Any, channels: int) -> Any:
+    """Pixels `(N, H, W, C)` of three planes that broadcast to `(N, H, W)`.
+
+    For three channels the axes are luminance and two opponents, as principal axes of photographs
+    are; for any other number they are the first three cosines along the channels.
+    """
+    place = np.pi * np.arange(channels) / max(1, channels - 1)
+    axes = np.stack([np.ones(channels), np.cos(place), np.cos(2 * place)])
+    if channels == 3:
+        axes = np.array([[1.0, 1.0, 1.0], [0.6, 0.3, -1.0], [1.0, -1.0, 0.0]])
+    planes = (luminance, blue_yellow, green_red) if channels > 1 else (luminance,)
+    parts = [
+        plane[..., None] * axis.astype("float32") for plane, axis in zip(planes, axes, strict=False)
+    ]
+    return sum(parts[1:], parts[0])
+
+
+def lit(draws: Draws, pixels: Any) -> Any:
+    """Pictures `(N, H, W, C)` in [0, 1] of values around 0, under a random light and contrast."""
+    _, height, width, _ = pixels.shape
+    slope_y, slope_x = per_picture(draws.normal(2, 0.1))
+    y, x = grid(height, width)
+    light = slope_y * y + slope_x * x
+    contrast, level = per_picture(draws.normal(2))
+    lighted = tf.exp(0.3 * contrast)[..., None] * (pixels + light[..., None])
+    return tf.clip_by_value(0.48 + lighted + 0.08 * level[..., None], 0.0, 1.0)
+
+
+def grid(height: int, width: int) -> tuple[Any, Any]:
+    """Row and column of each pixel from -1 to 1, `(1, H, 1)` and `(1, 1, W)`."""
+    y, x = tf.linspace(-1.0, 1.0, height), tf.linspace(-1.0, 1.0, width)
+    return tf.reshape(y, (1, -1, 1)), tf.reshape(x, (1, 1, -1))
+
+
+def per_picture(numbers: Any) -> list[Any]:
+    """The columns of `(N, K)` as K arrays `(N, 1, 1)`."""
+    return [column[:, None] for column in tf.split(numbers, numbers.shape[1], axis=1)]
+
+
+def rounded(y: Any, x: Any, roundness: Any) -> Any:
+    """A norm between the diamond (-1), the circle (0) and the square (1), without powers."""
+    y, x = tf.abs(y), tf.abs(x)
+    circle = tf.sqrt(y * y + x * x + 1e-12)
+    square, diamond = tf.maximum(y, x), y + x
+    return (
+        circle
+        + tf.maximum(roundness, 0.0) * (square - circle)
+        + tf.maximum(-roundness, 0.0) * (diamond - circle)
+    )
+
+
+def coverage(distance: Any, radius: Any, size: int) -> Any:
+    """How much of a pixel lies within a shape of distance 1, its edge one pixel wide."""
+    return tf.clip_by_value((1.0 - distance) * radius * (size / 2) + 0.5, 0.0, 1.0)
+
+
+@functools.cache
+def enlarge(size: int, to: int) -> np.ndarray:
+    """Bicubic interpolation from `size` points to `to`, as a matrix `(to, size)`."""
+    with tf.init_scope():  # A constant, also while a tf.function is traced.
+        unit = tf.reshape(tf.eye(size), (size, size, 1, 1))  # Each point's image alone.
+        return np.asarray(tf.image.resize(unit, (to, 1), "bicubic"))[:, :, 0, 0].T
+
+
+def log_uniform(draws: Draws, count: int, low: float, high: float) -> Any:
+    """`(N, count)`, uniform in the logarithm."""
+    return tf.exp(draws.uniform(count, math.log(low), math.log(high)))

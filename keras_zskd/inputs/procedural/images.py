@@ -1,0 +1,203 @@
+"""Families of pictures `(H, W, C)`; see `Draws` for what a family is."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.inputs.procedural.draws import Draws
+from keras_zskd.inputs.procedural.fields import (
+    bands,
+    coverage,
+    enlarge,
+    field,
+    grid,
+    lit,
+    per_picture,
+    rounded,
+)
+
+# Standard deviations of the colors of things: luminance, blue to yellow, green to red.
+_COLORS = (0.22, 0.07, 0.04)
+_NUM_TEXTURES = 3
+
+
+def noise(draws: Draws, shape: tuple[int, ...]) -> Any:
+    """`1/f^a` noise in natural colors, a ~ U(0.5, 2)."""
+    height, width, channels = shape
+    planes = []
+    for number, stddev in enumerate(_COLORS if channels > 1 else _COLORS[:1]):
+        plane = field(draws, height, width, draws.uniform(1, 0.5, 2.0), 2 if number else 1)
+        planes.append(stddev * plane + per_picture(draws.normal(1, stddev / 2))[0])
+    return lit(draws, bands(*_three(planes), channels))
+
+
+def leaves(draws: Draws, shape: tuple[int, ...], count: int = 24) -> Any:
+    """Dead leaves: textured shapes painted over each other, radii by `r^-3` (Lee et al., 2001).
+
+    Such pictures have the statistics of photographs: edges, occlusion, and no scale of their own.
+    """
+    return lit(draws, bands(*_leaves(draws, shape, count), shape[-1]))
+
+
+def things(draws: Draws, shape: tuple[int, ...]) -> Any:
+    """One thing, patterned by dead leaves, on a dark or a light ground."""
+    height, width, channels = shape
+    y, x = grid(height, width)
+    shift_y, shift_x = per_picture(draws.normal(2, 0.15))
+    size_y, size_x, roundness, side, tint = per_picture(draws.uniform(5))
+    size_y, size_x = 0.35 + 0.65 * size_y, 0.35 + 0.65 * size_x
+    distance = rounded((y - shift_y) / size_y, (x - shift_x) / size_x, roundness)
+    inside = coverage(distance, tf.minimum(size_y, size_x), min(height, width))[..., None]
+    thing = lit(draws, bands(*_leaves(draws, shape, 8), channels))
+    ground = tf.where(side < 0.5, 0.1 * tint**2, 1.0 - 0.1 * tint**2)[..., None]
+    return ground + inside * (thing - ground)
+
+
+def strokes(draws: Draws, shape: tuple[int, ...], count: int = 3, pieces: int = 10) -> Any:
+    """Up to three curved strokes of one width, light on dark or dark on light."""
+    height, width, channels = shape
+    y, x = grid(height, width)
+    used, thickness, softness, side, ink = per_picture(draws.uniform(5))
+    thickness = 0.05 + 0.15 * thickness
+    nearest = tf.fill((1, 1, 1), 10.0)
+    for number in range(count):
+        # A quadratic Bezier curve, as a chain of line segments.
+        points = tf.reshape(draws.normal(6, 0.45), (-1, 3, 2))
+        t = np.linspace(0.0, 1.0, pieces + 1, dtype="float32")
+        weights = np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2])
+        curve = tf.einsum("npc,pt->ntc", points, weights)
+        found = tf.fill((1, 1, 1), 10.0)
+        for piece in range(pieces):
+            found = tf.minimum(found, _to_segment(y, x, curve[:, piece], curve[:, piece + 1]))
+        nearest = tf.where(used * count < number, nearest, tf.minimum(nearest, found))
+    edge = 2.0 / min(height, width) * (0.5 + 2.0 * softness)
+    inked = tf.clip_by_value((thickness - nearest) / edge + 0.5, 0.0, 1.0) * (1.0 - 0.3 * ink**2)
+    gray = tf.where(side < 0.5, inked, 1.0 - inked)
+    colors = [per_picture(draws.normal(1, s))[0] for s in _COLORS[1:]] if channels > 1 else []
+    tinted = bands(*_three([gray, *(inked * color for color in colors)]), channels)
+    return tf.clip_by_value(tinted, 0.0, 1.0)
+
+
+def hierarchy(draws: Draws, shape: tuple[int, ...]) -> Any:
+    """Uniform noise at all scales, each channel alone; two such pictures joined along a mask."""
+    height, width, channels = shape
+    one, other = (_all_scales(draws, shape) for _ in range(2))
+    mask = field(draws, height, width, 2.0, finest=4)
+    (flat,) = per_picture(draws.uniform(1))
+    color = tf.reshape(draws.uniform(channels), (-1, 1, 1, channels))
+    other = tf.where(flat[..., None] < 0.5, color, other)
+    return tf.where(mask[..., None] > 0, one, other)
+
+
+def networks(draws: Draws, shape: tuple[int, ...]) -> Any:
+    """What an untrained generator network with oriented filters makes of noise.
+
+    Its kernels are wavelets of random direction; each picture has a gain of its own for each channel
+    of each layer, and noise of its own (after Baradad et al., NeurIPS 2021, whose StyleGAN is larger).
+    """
+    height, width, channels = shape
+    random = np.random.default_rng(0)
+    size_y, size_x = max(2, -(-height // 8)), max(2, -(-width // 8))
+    hidden = tf.reshape(draws.normal(size_y * size_x * 16), (-1, size_y, size_x, 16))
+    for number, filters in enumerate((16, 12, 8, 8)):
+        kernel = _oriented(random, hidden.shape[-1], filters)
+        hidden = tf.nn.conv2d(hidden, kernel, 1, "SAME")
+        gains = tf.reshape(draws.normal(filters), (-1, 1, 1, filters))
+        biases = tf.reshape(draws.normal(filters, 0.3), (-1, 1, 1, filters))
+        hidden = tf.nn.leaky_relu(hidden * gains + biases, 0.2)
+        hidden *= tf.math.rsqrt(tf.reduce_mean(hidden**2, [1, 2, 3], keepdims=True) + 1e-6)
+        if number < 3:
+            size_y, size_x = (height, width) if number == 2 else (2 * size_y, 2 * size_x)
+            rows = enlarge(hidden.shape[1], size_y)
+            columns = enlarge(hidden.shape[2], size_x)
+            hidden = tf.einsum("ih,nhwc,jw->nijc", rows, hidden, columns)
+            strength = draws.uniform(1, 0.0, 0.5)
+            own = field(draws, size_y, size_x, draws.uniform(1, 0.5, 1.5), 2)
+            hidden += (strength[..., None] * own)[..., None]
+    mixing = tf.reshape(draws.normal(3 * 8, 1.0), (-1, 1, 8, 3))
+    planes = tf.matmul(hidden, tf.broadcast_to(mixing, (tf.shape(hidden)[0], height, 8, 3)))
+    planes -= tf.reduce_mean(planes, [1, 2], keepdims=True)
+    planes *= tf.math.rsqrt(tf.reduce_mean(planes**2, [1, 2], keepdims=True) + 1e-6)
+    parts = [stddev * planes[..., i] for i, stddev in enumerate(_COLORS)]
+    return lit(draws, bands(*_three(parts), channels))
+
+
+def _leaves(draws: Draws, shape: tuple[int, ...], count: int) -> tuple[Any, Any, Any]:
+    """Luminance and, where there are more channels than one, two opponents, around 0."""
+    height, width, channels = shape
+    stddevs = _COLORS if channels > 1 else _COLORS[:1]
+    textures = [
+        field(draws, height, width, draws.uniform(1, 0.5, 2.0)) for _ in range(_NUM_TEXTURES)
+    ]
+    planes = [
+        stddev * (per_picture(draws.normal(1))[0] + 0.7 * texture)
+        for stddev, texture in zip(stddevs, textures, strict=False)
+    ]
+    y, x = grid(height, width)
+    smallest, largest = 0.12, 1.4  # Of half the side.
+    for number in range(count):
+        u, at_y, at_x, stretch, turn, roundness = per_picture(draws.uniform(6))
+        # The inverse of the distribution function of the density r^-3.
+        radius = tf.math.rsqrt(largest**-2 + u * (smallest**-2 - largest**-2))
+        stretch, turn = tf.exp(1.8 * (stretch - 0.5)), np.pi * turn
+        dy, dx = y - (2.4 * at_y - 1.2), x - (2.4 * at_x - 1.2)
+        along = (tf.cos(turn) * dx + tf.sin(turn) * dy) / stretch
+        across = (tf.cos(turn) * dy - tf.sin(turn) * dx) * stretch
+        distance = rounded(across, along, 2.0 * roundness - 1.0) / radius
+        inside = coverage(distance, radius, min(height, width))
+        colors = per_picture(draws.normal(len(stddevs)))
+        (gain,) = per_picture(draws.normal(1, 0.4))
+        texture = textures[number % _NUM_TEXTURES]
+        for i, (stddev, color) in enumerate(zip(stddevs, colors, strict=True)):
+            planes[i] += inside * (stddev * (color + gain * texture) - planes[i])
+    return _three(planes)
+
+
+def _three(planes: list[Any]) -> tuple[Any, Any, Any]:
+    """Three planes, of one or of three."""
+    luminance, blue_yellow, green_red = planes if len(planes) == 3 else planes * 3
+    return luminance, blue_yellow, green_red
+
+
+def _to_segment(y: Any, x: Any, begin: Any, end: Any) -> Any:
+    """Distance `(N, H, W)` of each pixel to line segments given as `(N, 2)`."""
+    begin_y, begin_x = per_picture(begin)
+    along_y, along_x = per_picture(end - begin)
+    dy, dx = y - begin_y, x - begin_x
+    length = along_y**2 + along_x**2 + 1e-8
+    share = tf.clip_by_value((dy * along_y + dx * along_x) / length, 0.0, 1.0)
+    return tf.sqrt((dy - share * along_y) ** 2 + (dx - share * along_x) ** 2 + 1e-12)
+
+
+def _all_scales(draws: Draws, shape: tuple[int, ...]) -> Any:
+    height, width, channels = shape
+    sizes = [1]
+    while sizes[-1] < max(height, width):
+        sizes.append(2 * sizes[-1])
+    shares = tf.nn.softmax(draws.normal(len(sizes)))
+    total: Any = 0.0
+    for number, size in enumerate(sizes):
+        rows, columns = min(size, height), min(size, width)
+        coarse = tf.reshape(draws.uniform(rows * columns * channels), (-1, rows, columns, channels))
+        fine = tf.einsum("ih,nhwc,jw->nijc", enlarge(rows, height), coarse, enlarge(columns, width))
+        total += tf.reshape(shares[:, number], (-1, 1, 1, 1)) * fine
+    return tf.clip_by_value(total, 0.0, 1.0)
+
+
+def _oriented(random: np.random.Generator, channels: int, filters: int) -> np.ndarray:
+    """3x3 kernels `(3, 3, channels, filters)` that are wavelets.
+
+    An edge, a line or a mean, of a random direction for each input channel, times a normal number
+    for each pair of channels.
+    """
+    y, x = np.mgrid[-1:2, -1:2]
+    kernel = np.empty((3, 3, channels, filters))
+    for channel in range(channels):
+        angle = random.integers(8) * np.pi / 8
+        across = np.cos(angle) * x + np.sin(angle) * y
+        wavelets = (np.sign(np.round(across, 6)), 1.0 - 1.5 * np.abs(across), np.ones((3, 3)))
+        chosen = wavelets[random.integers(3)]
+        chosen = chosen / np.linalg.norm(chosen)
+        kernel[:, :, channel] = chosen[..., None] * random.standard_normal(filters)
+    return (kernel / np.sqrt(channels)).astype("float32")

@@ -1,0 +1,155 @@
+"""`ProceduralPictures`: an endless source of inputs that are drawn by formula."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.core import randomness
+from keras_zskd.core.compiled import compiled_on_cpu
+from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.batching import ready
+from keras_zskd.inputs.procedural import images, signals
+from keras_zskd.inputs.procedural.blobs import Blobs
+from keras_zskd.inputs.procedural.draws import Draws, Family, numbers_of
+
+_SALT = 30
+_PLACES = 64
+_IMAGES: dict[str, Family] = {
+    "leaves": images.leaves,
+    "noise": images.noise,
+    "networks": images.networks,
+    "things": images.things,
+    "blobs": Blobs(),
+    "strokes": images.strokes,
+    "hierarchy": images.hierarchy,
+}
+_SIGNALS: dict[str, Family] = {
+    "smooth": signals.smooth,
+    "waves": signals.waves,
+    "piecewise": signals.piecewise,
+    "uniform": signals.uniform,
+}
+_FEATURES: dict[str, Family] = {
+    "correlated": signals.correlated,
+    "heavy": signals.heavy,
+    "uniform": signals.uniform,
+}
+
+
+def families_of(shape: tuple[int, ...]) -> dict[str, Family]:
+    """The families that inputs of a shape can be drawn from, by name."""
+    return {3: _IMAGES, 2: _SIGNALS}.get(len(shape), _FEATURES)
+
+
+class ProceduralPictures:
+    """Pictures, signals or table rows drawn by formula; a `Source` without an end, nothing stored.
+
+    Families for images `(H, W, C)` of any number of channels: "leaves" (textured dead leaves),
+    "noise" (`1/f^a`), "networks" (an untrained generator network), "things" (a patterned thing on a
+    plain ground), "blobs" (smooth noise on a plain ground), "strokes" (curves), "hierarchy" (uniform
+    noise at all scales). For signals `(T, C)`: "smooth", "waves", "piecewise", "uniform". For
+    everything else: "correlated", "heavy", "uniform".
+
+    Args:
+        shape: Of one input.
+        input_range: `(low, high)` of its values.
+        shares: Of the families in each batch, by name; positive, and divided by their sum. Defaults to
+            all families in equal shares.
+
+    Raises:
+        InputError: If there is no such family for inputs of this shape.
+
+    Example:
+        >>> pictures = ProceduralPictures((8, 8, 3), (0, 255), {"leaves": 3, "noise": 1})
+        >>> next(iter(pictures.stream(batch_size=4, seed=0))).shape
+        TensorShape([4, 8, 8, 3])
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        input_range: tuple[float, float] = (0.0, 1.0),
+        shares: Mapping[str, float] | None = None,
+    ):
+        self.shape, self.input_range = tuple(shape), input_range
+        families = families_of(self.shape)
+        shares = dict.fromkeys(families, 1.0) if shares is None else dict(shares)
+        if not shares or set(shares) - set(families) or min(shares.values()) <= 0:
+            raise InputError(
+                f"`shares` must be positive numbers for some of {', '.join(families)}. "
+                f"Received: shares={shares}."
+            )
+        total = sum(shares.values())
+        self.shares = {name: share / total for name, share in shares.items()}
+        self._makers = {name: _maker(families[name], self.shape) for name in self.shares}
+
+    def stream(self, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+        """See `Source.stream`."""
+
+        def batch(step: Any) -> Any:
+            parts = [
+                self._fresh(name, size, seed, step)
+                for name, size in self._sizes(batch_size).items()
+                if size
+            ]
+            return tf.concat(parts, axis=0)
+
+        return ready(tf.data.Dataset.counter(first_step).map(batch))
+
+    def steps(self, batch_size: int) -> None:
+        """Pictures have no end."""
+        del batch_size
+
+    def images(self, count: int) -> np.ndarray:
+        """`(count, *shape)`, the first batch of seed 0."""
+        return np.asarray(next(iter(self.stream(count, seed=0))))
+
+    def keyed(self, seed: int, indices: Any) -> np.ndarray:
+        """Pictures in [0, 1] that are a function of (seed, index), families by their shares.
+
+        Args:
+            seed: 0 or more.
+            indices: `(N,)` integers of 0 or more.
+        """
+        indices = np.asarray(indices)
+        sizes = self._sizes(_PLACES)
+        places = np.random.default_rng(0).permutation(np.repeat(list(sizes), list(sizes.values())))
+        chosen = places[indices % _PLACES]
+        pixels = np.empty((len(indices), *self.shape), np.float32)
+        for name in sizes:
+            rows = np.flatnonzero(chosen == name)
+            if len(rows):
+                form, num_uniform, num_normal = self._makers[name]
+                pixels[rows] = form(
+                    randomness.uniforms(seed, _SALT, indices[rows], num_uniform),
+                    randomness.normals(seed, _SALT + 1, indices[rows], num_normal),
+                )
+        return pixels
+
+    def _fresh(self, name: str, size: int, seed: int, step: Any) -> Any:
+        form, num_uniform, num_normal = self._makers[name]
+        family_seed = int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])
+        key = tf.stack([tf.constant(family_seed, tf.int64), step])
+        pixels = form(
+            tf.random.stateless_uniform((size, num_uniform), key),
+            # Another key: of the same one, the normal numbers would be made of the uniform ones.
+            tf.random.stateless_normal((size, num_normal), key + (1 << 32)),
+        )
+        low, high = self.input_range
+        return low + (high - low) * pixels
+
+    def _sizes(self, count: int) -> dict[str, int]:
+        """Whole numbers in the ratio of the shares that add up to `count`."""
+        edges = np.rint(count * np.cumsum([0.0, *self.shares.values()])).astype(int)
+        return {name: int(size) for name, size in zip(self.shares, np.diff(edges), strict=True)}
+
+
+def _maker(family: Family, shape: tuple[int, ...]) -> tuple[Any, int, int]:
+    """A compiled function of uniform and normal numbers, and how many of them a picture takes."""
+
+    def form(uniform: Any, normal: Any) -> Any:
+        return family(Draws(uniform, normal), shape)
+
+    return compiled_on_cpu(form), *numbers_of(family, shape)
