@@ -1,7 +1,6 @@
 """What a teacher says of families of procedural pictures, and the mixture of them that suits it."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,75 +15,75 @@ _LEAST_SHARE = 0.03
 
 
 @dataclasses.dataclass(frozen=True)
-class FamilyRating:
-    """What the teacher says of one family.
+class FamilyRatings:
+    """What the teacher says of F families.
 
     Attributes:
-        mean_prediction: `(K,)`, the mean of its predictions.
-        mean_entropy: Mean entropy of a prediction, in nat.
-        distance: Mean over batch normalization layers and channels of the KL divergence, in nat, of
-            the moving statistics from those of the family, as normal distributions; 0 for a teacher
-            without such layers.
+        names: `(F,)`.
+        mean_prediction: `(F, K)`, means of its predictions.
+        mean_entropy: `(F,)`, mean entropy of a prediction, in nat.
+        distance: `(F,)`, mean over batch normalization layers and channels of the KL divergence, in
+            nat, of the moving statistics from those of the family, both as normal distributions; 0 for
+            a teacher without such layers.
     """
 
+    names: np.ndarray
     mean_prediction: np.ndarray
-    mean_entropy: float
-    distance: float
+    mean_entropy: np.ndarray
+    distance: np.ndarray
 
     @property
-    def mutual_information(self) -> float:
-        """Of picture and predicted class, in nat: high for confident, balanced predictions."""
-        return entropy(self.mean_prediction) - self.mean_entropy
+    def mutual_information(self) -> np.ndarray:
+        """`(F,)`, of picture and predicted class, in nat: high for confident, balanced predictions."""
+        return np.asarray(entropy(self.mean_prediction) - self.mean_entropy)
 
     @property
-    def score(self) -> float:
-        """Mutual information less the distance: what a family is worth alone."""
-        return self.mutual_information - self.distance
+    def scores(self) -> np.ndarray:
+        """`(F,)`, what each family is worth alone: mutual information less distance."""
+        return np.asarray(self.mutual_information - self.distance)
+
+    def shares(self, evenness: float = 0.3) -> dict[str, float]:
+        """The mixture of greatest mutual information, less distance, plus `evenness` times its entropy.
+
+        The mutual information of a mixture grows where its families fill each other's rare classes, so
+        it is balanced by drawing more of what is rare. It is concave in the shares; the iteration is
+        that of Blahut and Arimoto (1972) for the capacity of a channel, with families as its inputs.
+
+        Args:
+            evenness: In nat, above 0; near 0 a few families get everything.
+
+        Returns:
+            Shares by name that add up to 1; families with a tiny share are left out.
+        """
+        shares = np.full(len(self.names), 1.0 / len(self.names))
+        for _ in range(200):
+            mixed = np.log(np.maximum(shares @ self.mean_prediction, 1e-12))
+            gains = -self.mean_prediction @ mixed - self.mean_entropy - self.distance
+            target = np.exp((gains - gains.max()) / evenness)
+            shares = np.sqrt(shares * target / target.sum())  # Half a step: it would oscillate.
+            shares /= shares.sum()
+        shares = np.where(shares < _LEAST_SHARE, 0.0, shares)
+        shares /= shares.sum()
+        return {str(n): float(s) for n, s in zip(self.names, shares, strict=True) if s > 0}
 
 
-def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> dict[str, FamilyRating]:
+def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRatings:
     """Ask the teacher about `count` pictures of each family; forward passes only."""
     ask = _question(teacher)
     low, high = teacher.input_range
-    ratings = {}
-    for name in families_of(teacher.input_shape):
+    names = list(families_of(teacher.input_shape))
+    mean_predictions, entropies, distances = [], [], []
+    for name in names:
         pictures = ProceduralPictures(teacher.input_shape, shares={name: 1.0})
         pixels = low + (high - low) * pictures.keyed(seed, range(count))
         answers = [ask(pixels[i : i + _BATCH_SIZE]) for i in range(0, count, _BATCH_SIZE)]
         predictions = np.concatenate([np.asarray(predicted) for predicted, _ in answers])
-        ratings[name] = FamilyRating(
-            predictions.mean(axis=0),
-            float(entropy(predictions).mean()),
-            _distance(teacher, [moments for _, moments in answers]),
-        )
-    return ratings
-
-
-def choose_shares(ratings: Mapping[str, FamilyRating], evenness: float = 0.3) -> dict[str, float]:
-    """The mixture of greatest mutual information, less distance, plus `evenness` times its entropy.
-
-    The mutual information of a mixture grows where its families fill each other's rare classes, so the
-    mixture is balanced by drawing more of what is rare. It is concave in the shares; the iteration is
-    that of Blahut and Arimoto (1972) for the capacity of a channel, with families as its inputs.
-
-    Args:
-        ratings: By name.
-        evenness: In nat, above 0; at 0 the shares would be those of few families.
-
-    Returns:
-        Shares by name that add up to 1; families with a tiny share are left out.
-    """
-    predictions = np.stack([rating.mean_prediction for rating in ratings.values()])
-    fixed = np.array([rating.mean_entropy + rating.distance for rating in ratings.values()])
-    shares = np.full(len(ratings), 1.0 / len(ratings))
-    for _ in range(200):
-        gains = -(predictions * np.log(np.maximum(shares @ predictions, 1e-12))).sum(axis=1) - fixed
-        target = np.exp((gains - gains.max()) / evenness)
-        shares = np.sqrt(shares * target / target.sum())  # Half a step: it would oscillate.
-        shares /= shares.sum()
-    shares = np.where(shares < _LEAST_SHARE, 0.0, shares)
-    shares /= shares.sum()
-    return {name: float(s) for name, s in zip(ratings, shares, strict=True) if s > 0}
+        mean_predictions.append(predictions.mean(axis=0))
+        entropies.append(entropy(predictions).mean())
+        distances.append(_distance(teacher, [moments for _, moments in answers]))
+    return FamilyRatings(
+        np.array(names), np.stack(mean_predictions), np.array(entropies), np.array(distances)
+    )
 
 
 def entropy(probabilities: Any) -> Any:
@@ -109,7 +108,7 @@ def _question(teacher: Teacher) -> Any:
 
 
 def _distance(teacher: Teacher, batches: list[list[tuple[Any, Any]]]) -> float:
-    """See `FamilyRating.distance`; of the moments of batches of one size."""
+    """See `FamilyRatings.distance`; of the moments of batches of one size."""
     divergences = []
     for number, layer in enumerate(teacher.batch_norms):
         mean, square = np.mean([np.asarray(moments[number]) for moments in batches], axis=0)

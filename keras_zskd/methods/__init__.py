@@ -5,6 +5,7 @@ import os
 import sys
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.methods.best import Best
 from keras_zskd.methods.class_impressions import ClassImpressions
 from keras_zskd.methods.dafl import DAFL
 from keras_zskd.methods.hinton import Hinton
@@ -13,7 +14,7 @@ from keras_zskd.methods.method import Method
 from keras_zskd.methods.zskd import ZSKD
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (ZSKD, ClassImpressions, Hinton, Kimura, DAFL)
+    method.name: method for method in (Best, ZSKD, ClassImpressions, Hinton, Kimura, DAFL)
 }
 
 

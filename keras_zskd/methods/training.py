@@ -1,5 +1,7 @@
 """What all methods that train with Adam have in common."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -23,6 +25,40 @@ def adam(learning_rate: float, num_steps: int | None = None) -> Any:
         return keras.optimizers.Adam(learning_rate)
     decay = keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
     return keras.optimizers.Adam(decay)
+
+
+class CosineDecay(keras.callbacks.Callback):
+    """Adam's rate falls to 0 along a cosine over all epochs (Loshchilov and Hutter, 2017).
+
+    As a callback and not as a schedule: the length of the training is not a part of what is compiled.
+
+    Args:
+        learning_rate: At the first step.
+        epochs: Of the training.
+    """
+
+    def __init__(self, learning_rate: float, epochs: int):
+        super().__init__()
+        self._learning_rate, self._epochs, self._epoch = learning_rate, epochs, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Note where it is: a resumed training begins later."""
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Set the rate of the coming steps."""
+        done = (self._epoch + batch / self.params["steps"]) / self._epochs
+        rate = self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+        self.model.optimizer.learning_rate = rate
+
+
+def agreements(run: Run, held_out: Mapping[str, np.ndarray]) -> list[HeldOutAgreement]:
+    """Measures of the student after each epoch, without data."""
+    return [
+        HeldOutAgreement(images, run.teacher, name=f"agreement_{name}")
+        for name, images in held_out.items()
+        if len(images)
+    ]
 
 
 def fit_distiller(

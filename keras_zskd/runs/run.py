@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pathlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
@@ -12,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd import models
+from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation.callbacks.synthesis_callbacks import for_synthesis
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.source import Source
 from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.models import start_from
 from keras_zskd.models.graph import clone_layer, fingerprint
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs import backup
@@ -24,7 +27,7 @@ from keras_zskd.runs.record import RunRecord
 from keras_zskd.runs.resources import Resources
 
 # The most steps that `fit` makes in one call of the compiled function.
-_STEPS_AT_ONCE = 8
+STEPS_AT_ONCE = 8
 
 
 class Run:
@@ -65,6 +68,7 @@ class Run:
         self.teacher, self.seed = teacher, seed
         self.resources = resources or Resources()
         self.directory = pathlib.Path(directory)
+        self._begun = time.monotonic()
         self._student, self._callbacks, self._verbose = student, tuple(callbacks), verbose
         self._lock: IO[str] | None = None
         first = self.new_student()
@@ -104,14 +108,33 @@ class Run:
         if self._lock is not None:
             self._lock.close()
 
-    def new_student(self) -> keras.Model:
-        """An untrained student, the same at every call; the caller's model is not changed."""
+    def new_student(self, weights: str = "random") -> keras.Model:
+        """An untrained student, the same at every call; the caller's model is not changed.
+
+        Args:
+            weights: "random": as the student's layers draw them, or as the caller's model has them.
+                "teacher": folded from the teacher, see `start_from`.
+        """
+        student = self._plain_student()
+        return start_from(self.teacher.original, student) if weights == "teacher" else student
+
+    def _plain_student(self) -> keras.Model:
         keras.utils.set_random_seed(self.seed)
         if not isinstance(self._student, keras.Model):
             return models.slim(self.teacher.original, float(self._student))
         copy = keras.models.clone_model(self._student, clone_function=clone_layer)
         copy.set_weights(self._student.get_weights())
         return copy
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run was begun, or continued."""
+        return time.monotonic() - self._begun
+
+    def say(self, text: str) -> None:
+        """Show a line, unless silence was asked for."""
+        if progress.resolved(self._verbose):
+            progress.show(text, self.elapsed, {})
 
     def synthesize(
         self, generator: ImpressionGenerator, count: int, name: str = "impressions"
@@ -214,6 +237,6 @@ def set_steps_at_once(model: keras.Model, steps: int) -> int:
     """Let a compiled model make several steps in one call, and say how many; they divide `steps`."""
     # Keras makes whole calls only, and under several replicas none of several steps (3.15).
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    at_once = max(n for n in range(1, _STEPS_AT_ONCE + 1) if steps % n == 0) if is_alone else 1
+    at_once = max(n for n in range(1, STEPS_AT_ONCE + 1) if steps % n == 0) if is_alone else 1
     model.steps_per_execution = at_once
     return at_once

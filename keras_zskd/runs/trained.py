@@ -40,6 +40,22 @@ class Origin:
         )
 
     @classmethod
+    def pictures(cls, count: int) -> "Origin":
+        """Pictures drawn by formula, and `count` impressions."""
+        more = (
+            f" {count:,} more started as such pictures and were optimized until the teacher predicted "
+            "what it was asked for."
+            if count
+            else ""
+        )
+        return cls(
+            "impressions" if count else "pictures",
+            False,
+            "They are synthetic. Pictures were drawn by formula, fresh in every batch, in a mixture "
+            f"that the teacher chose.{more} No original data was read.",
+        )
+
+    @classmethod
     def generated(cls) -> "Origin":
         """Inputs that a generator network made, and that are not kept."""
         return cls(

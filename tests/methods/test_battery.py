@@ -177,7 +177,7 @@ class TestEveryMethod:
         self, name, stripes_teacher, read, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(backup, "_SECONDS", 0.0)
-        monkeypatch.setattr("keras_zskd.runs.run._STEPS_AT_ONCE", 1)
+        monkeypatch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
         whole = trained(stripes_teacher, name, tmp_path / "whole")
         random, kills = np.random.default_rng(0), 0
         for number in range(MOMENTS):

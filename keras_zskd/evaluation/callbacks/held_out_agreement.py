@@ -28,9 +28,9 @@ class HeldOutAgreement(SummaryCallback):
             default the teacher of the `Distiller` that is trained. It is asked once.
         every: Measure after each so many epochs, positive, and after the first and the last; the
             epochs between repeat the last value in the logs.
-        log_dir: Parent of the directory "held_out_agreement" for TensorBoard; None for the logs
-            only.
+        log_dir: Parent of the directory `name` for TensorBoard; None for the logs only.
         batch_size: Images at a time.
+        name: Of the value in the logs.
 
     Attributes:
         history: Pairs of epoch and agreement, as measured.
@@ -52,8 +52,10 @@ class HeldOutAgreement(SummaryCallback):
         every: int = 1,
         log_dir: str | os.PathLike[str] | None = None,
         batch_size: int = 512,
+        name: str = "held_out_agreement",
     ):
-        super().__init__(log_dir, run="held_out_agreement")
+        super().__init__(log_dir, run=name)
+        self.name = name
         self.images = np.asarray(images, np.float32)
         if self.images.ndim < 2 or not len(self.images):
             raise InputError(
@@ -86,10 +88,10 @@ class HeldOutAgreement(SummaryCallback):
             agreement = float(np.mean(self._classes(self._student) == self._answers))
             self.history.append((epoch, agreement))
             with self.writer.as_default(step=epoch):
-                tf.summary.scalar("held_out_agreement", agreement)
+                tf.summary.scalar(self.name, agreement)
             self.writer.flush()
         if logs is not None:
-            logs["held_out_agreement"] = self.history[-1][1]
+            logs[self.name] = self.history[-1][1]
 
     def _classes(self, scores: Any) -> np.ndarray:
         starts = range(0, len(self.images), self.batch_size)

@@ -4,12 +4,11 @@ import numbers
 from typing import Any
 
 import keras
-from absl import logging
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.models.graph import inline, share_layer
-from keras_zskd.models.slimming.channel_rules import Axes, Call, output_axes
-from keras_zskd.models.slimming.channels import Channels, fixed, is_fixed, narrowed, pin, tie
+from keras_zskd.models.slimming.channels import Channels, narrowed
+from keras_zskd.models.slimming.reading import read_channels
 
 
 def slim(model: keras.Model, width: float) -> keras.Model:
@@ -50,7 +49,7 @@ def slim(model: keras.Model, width: float) -> keras.Model:
     _check(model, width)
     # The model's own layers, seen as one flat graph: nothing is built twice at full width.
     flat = inline(model, share_layer)
-    changes = _read(flat)
+    changes = read_channels(flat).changes
     copies: list[tuple[Any, Any]] = []
 
     def copy(layer: Any) -> Any:
@@ -98,50 +97,6 @@ def _check(model: Any, width: Any) -> None:
             f"Model {model.name!r} was received with {len(inputs)} inputs and {len(outputs)} "
             "outputs; slim needs a model with one of each."
         )
-
-
-def _read(flat: keras.Model) -> dict[int, dict[str, Any]]:
-    """What must change in the configuration of each layer, by `id` of the layer."""
-    known: dict[int, Axes] = {}
-    changes: dict[int, dict[str, Any]] = {}
-    first_inputs: dict[int, list[Axes]] = {}
-    kept = []  # an id is only good as long as the tensor lives
-
-    def axes_of(tensor: Any) -> Axes:
-        if id(tensor) not in known:  # the model's input, or a constant
-            kept.append(tensor)
-            known[id(tensor)] = tuple(fixed(size) for size in tensor.shape)
-        return known[id(tensor)]
-
-    def read(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        outputs = layer(*args, **kwargs)
-        tensors = keras.tree.flatten(outputs)
-        arrays = [a for a in keras.tree.flatten((args, kwargs)) if len(getattr(a, "shape", ()))]
-        call = Call(
-            op=layer,
-            arguments=args,
-            inputs=[axes_of(a) for a in arrays],
-            shapes=[tuple(tensor.shape) for tensor in tensors],
-            changes=changes.setdefault(id(layer), {}),
-        )
-        if getattr(layer, "weights", None):
-            # A shared layer has one kernel, so all that it is called with must be of one width.
-            earlier = first_inputs.setdefault(id(layer), call.inputs)
-            for axes, others in zip(call.inputs, earlier, strict=False):
-                for axis, other in zip(reversed(axes), reversed(others), strict=False):
-                    tie(axis, other)
-        free_before = [axis for axes in call.inputs for axis in axes if not is_fixed(axis)]
-        for tensor, axes in zip(tensors, output_axes(call), strict=True):
-            kept.append(tensor)
-            known[id(tensor)] = axes
-        if any(is_fixed(axis) for axis in free_before):
-            logging.info("slim: %r keeps the width of what it is given", layer.name)
-        return outputs
-
-    whole = keras.models.clone_model(flat, clone_function=share_layer, call_function=read)
-    for axis in axes_of(whole.outputs[0]):
-        pin(axis)
-    return changes
 
 
 def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:

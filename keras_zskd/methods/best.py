@@ -1,0 +1,209 @@
+"""The best student that we know how to make without data; the default."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.distillation.augmentation import Mixup, RandomAffine
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.distillation.family_choice import FamilyRatings, rate_families
+from keras_zskd.evaluation.metrics import TeacherAgreement
+from keras_zskd.evaluation.report.picture_sections import picture_section, starts_section
+from keras_zskd.evaluation.report.section import Section
+from keras_zskd.evaluation.report.synthesis_sections import impression_sections
+from keras_zskd.impressions.canvas import PictureCanvas
+from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
+from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
+from keras_zskd.impressions.transforms import Jitter
+from keras_zskd.inputs.procedural_pictures import ProceduralPictures
+from keras_zskd.inputs.source import Arrays, Mixture, Source
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.methods.method import Method
+from keras_zskd.methods.training import CosineDecay, agreements
+from keras_zskd.models import repair_batch_norms
+from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.needs import ClassTemplates
+from keras_zskd.runs.resources import Resources
+from keras_zskd.runs.run import Run
+from keras_zskd.runs.sizing import Sizes, size_by_time
+from keras_zskd.runs.trained import Origin, Trained
+
+_REPAIRED_ON = 2_000
+_HELD_OUT_PICTURES = 1_000
+_EPOCHS = 20
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Best(Method):
+    """A student that starts from its teacher, on impressions and on pictures drawn by formula.
+
+    The teacher chooses a mixture of families of pictures (`FamilyRatings.shares`). Impressions start
+    from such pictures. The student starts from the teacher's weights, folded; where it has batch
+    normalization, its statistics are estimated on the pictures. It is trained on impressions and fresh
+    pictures in each batch. Time decides how many of them: sizes that are not given are chosen so that
+    the run takes `minutes`.
+
+    Args:
+        minutes: Of the whole run on this machine, 0 or more. At 0 nothing is trained: the folded
+            student is exported. Default: 2 for networks as small as LeNet-5, more for larger ones.
+        start: "teacher", or "random" as in the papers.
+        num_impressions: How many; default: by time.
+        steps: Of the training; default: by time.
+        impression_share: Of impressions in each batch.
+        synthesis_temperature: `tau` of the synthesis.
+        synthesis_steps: Adam steps per impression.
+        synthesis_rate: Adam's learning rate, on the logits of the pixels.
+        total_variation: Weight of the prior; images only.
+        batch_norm_weight: Weight of the prior; teachers with batch normalization only.
+        temperature: `tau` of the distillation.
+        mixup: Share of the examples that are mixed with another.
+        batch_size: Of the training.
+        learning_rate: Adam's, at the first step; it falls to 0 along a cosine.
+    """
+
+    name = "best"
+    title = "the best student without data: folded from the teacher, impressions and pictures"
+    reference = "keras_zskd; see docs/methods.md for the sources of its parts"
+    presets = {"default": {}, "demo": {"minutes": 1.0}}
+
+    minutes: float | None = None
+    start: str = "teacher"
+    num_impressions: int | None = None
+    steps: int | None = None
+    impression_share: float = 0.5
+    synthesis_temperature: float = 4.0
+    synthesis_steps: int = 20
+    synthesis_rate: float = 0.15
+    total_variation: float = 1e-4
+    batch_norm_weight: float = 0.5
+    temperature: float = 4.0
+    mixup: float = 0.25
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes >= 0:
+            raise InputError(
+                f"`minutes` must be a number of 0 or more. Received: minutes={self.minutes!r}."
+            )
+
+    def train(self, run: Run) -> Trained:
+        """See `Method.train`."""
+        teacher = run.teacher
+        ratings = FamilyRatings(**run.keep("families", lambda: vars(rate_families(teacher))))
+        shares = ratings.shares()
+        pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
+        student = run.new_student(self.start)
+        if self.start == "teacher":
+            repair_batch_norms(student, pictures.images(_REPAIRED_ON))
+        distiller = Distiller(
+            teacher,
+            student,
+            temperature=self.temperature,
+            augmentations=(RandomAffine(), Mixup(self.mixup)),
+            seed=run.seed,
+        )
+        distiller.compile(keras.optimizers.Adam(self.learning_rate), metrics=[TeacherAgreement()])
+        generator = self.generator(teacher, shares)
+        wanted = Sizes(self.num_impressions, self.steps)
+        sizes = size_by_time(
+            run, self.minutes, wanted, generator, distiller, pictures, self.batch_size
+        )
+        source: Source = pictures
+        held_out = {"left_out": self._left_out(teacher, ratings, shares)}
+        made = None
+        if sizes.num_impressions:
+            made = run.synthesize(generator, sizes.num_impressions)
+            seen, held_out["impressions"] = made.split()
+            source = Mixture(
+                (Arrays(seen.arrays["image"]), pictures),
+                (self.impression_share, 1.0 - self.impression_share),
+            )
+        if sizes.steps:
+            epochs = min(_EPOCHS, -(-sizes.steps // 8))
+            steps = max(1, round(sizes.steps / epochs / 8)) * 8
+            run.fit(
+                distiller,
+                source,
+                epochs,
+                self.batch_size,
+                steps,
+                callbacks=[CosineDecay(self.learning_rate, epochs), *agreements(run, held_out)],
+            )
+        return Trained(
+            student,
+            source,
+            held_out.get("impressions", held_out["left_out"]),
+            Origin.pictures(sizes.num_impressions or 0),
+            lambda: self._sections(run, ratings, shares, made, student),
+        )
+
+    def generator(self, teacher: Teacher, shares: dict[str, float]) -> ImpressionGenerator:
+        """The synthesis."""
+        priors: list[Any] = []
+        if self.total_variation and len(teacher.input_shape) == 3:
+            priors.append(TotalVariation(self.total_variation))
+        if self.batch_norm_weight and teacher.batch_norms:
+            priors.append(BatchNormStatistics(self.batch_norm_weight))
+        has_templates = ClassTemplates().missing(teacher, Resources()) is None
+        return ImpressionGenerator(
+            teacher,
+            targets=DirichletTargets() if has_templates else OneHotTargets(0.9),
+            temperature=self.synthesis_temperature,
+            priors=priors,
+            transforms=[Jitter(2)] if len(teacher.input_shape) == 3 else [],
+            canvas=PictureCanvas(shares),
+            steps=self.synthesis_steps,
+            learning_rate=self.synthesis_rate,
+        )
+
+    def _left_out(
+        self, teacher: Teacher, ratings: FamilyRatings, shares: dict[str, float]
+    ) -> np.ndarray:
+        """Pictures that the student never sees: of the best family without a share, if there is one."""
+        names = ratings.names[np.argsort(-ratings.scores)]
+        unused = [str(name) for name in names if name not in shares]
+        family = {unused[0]: 1.0} if unused else shares
+        pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, family)
+        return np.asarray(next(iter(pictures.stream(_HELD_OUT_PICTURES, seed=2**31 - 1))))
+
+    def _sections(
+        self,
+        run: Run,
+        ratings: FamilyRatings,
+        shares: dict[str, float],
+        made: TransferSet | None,
+        student: keras.Model,
+    ) -> Sequence[Section]:
+        shape = run.teacher.input_shape
+        families = {
+            str(name): ProceduralPictures(shape, shares={name: 1.0}).keyed(run.seed, range(8))
+            for name in ratings.names
+        }
+        columns = (ratings.names, ratings.mutual_information, ratings.distance)
+        figures = {
+            str(name): {
+                "mutual information": f"{information:.2f}",
+                "distance": f"{distance:.2f}",
+                "share": f"{shares.get(name, 0.0):.0%}",
+            }
+            for name, information, distance in zip(*columns, strict=True)
+        }
+        sections = [picture_section(families, figures)]
+        if made is not None:
+            arrays = made.arrays(limit=1_000)
+            starts = ProceduralPictures(shape, shares=shares).keyed(run.seed, range(8))
+            models = {"teacher": run.teacher.model, "student": student}
+            sections += [
+                starts_section(starts, arrays["image"][:8], run.teacher.input_range),
+                *impression_sections(
+                    arrays, run.teacher.input_range, self.synthesis_temperature, models
+                ),
+            ]
+        return sections

@@ -1,0 +1,88 @@
+"""How many impressions and training steps fit into a given time."""
+
+import dataclasses
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.inputs.source import Source
+from keras_zskd.runs.run import STEPS_AT_ONCE, Run, set_steps_at_once
+from keras_zskd.runs.timing import training_seconds
+
+# Export, measuring and the report of a network as small as LeNet-5.
+_SECONDS_AFTER = 10.0
+# Of the time, what goes into impressions; and how many are worth it at least and at most.
+_SYNTHESIS_SHARE = 0.35
+_FEWEST, _MOST = 1_000, 40_000
+# Where no time is given: what is worth waiting for, from two minutes to an hour.
+_DEFAULT_IMPRESSIONS, _DEFAULT_EXAMPLES = 12_000, 800_000
+_DEFAULT_SECONDS = (120.0, 3600.0)
+# In less, compiling the synthesis would take most of the time.
+_SECONDS_FOR_IMPRESSIONS = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Of a run; None where time decides."""
+
+    num_impressions: int | None
+    steps: int | None
+
+
+def size_by_time(
+    run: Run,
+    minutes: float | None,
+    wanted: Sizes,
+    generator: ImpressionGenerator,
+    distiller: keras.Model,
+    source: Source,
+    batch_size: int,
+) -> Sizes:
+    """Choose the sizes that are not given, measured once and kept with the run.
+
+    What is compiled for measuring is used by the run.
+
+    Args:
+        run: The run; what it took until now is part of the time.
+        minutes: Of the whole run; None for a time that suits the networks.
+        wanted: Sizes that are given.
+        generator: Of the impressions.
+        distiller: Compiled.
+        source: What it is trained on.
+        batch_size: Of the training.
+    """
+    if minutes == 0:
+        return Sizes(0, 0)
+    if wanted.num_impressions is not None and wanted.steps is not None:
+        return wanted
+
+    def measured() -> dict[str, np.ndarray]:
+        at_once = set_steps_at_once(distiller, STEPS_AT_ONCE)
+        _, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
+        seconds = None if minutes is None else 60.0 * minutes
+        per_impression = np.inf
+        if seconds is None or seconds - run.elapsed - _SECONDS_AFTER > _SECONDS_FOR_IMPRESSIONS:
+            with tempfile.TemporaryDirectory() as scratch:
+                per_impression = generator.measure(_MOST, scratch) / _MOST
+        if seconds is None:
+            all_of_it = (
+                _DEFAULT_IMPRESSIONS * per_impression + _DEFAULT_EXAMPLES / batch_size * per_step
+            )
+            seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))
+        left = max(0.0, seconds - run.elapsed - _SECONDS_AFTER)
+        count = wanted.num_impressions
+        if count is None:
+            count = min(_MOST, int(_SYNTHESIS_SHARE * left / per_impression))
+            count = count if count >= _FEWEST else 0
+        synthesis = count * per_impression if count else 0.0
+        steps = wanted.steps or max(STEPS_AT_ONCE, int((left - synthesis) / per_step))
+        return {name: np.array(size) for name, size in vars(Sizes(count, steps)).items()}
+
+    kept = run.keep("sizes", measured)
+    sizes = Sizes(**{name: int(size) for name, size in kept.items()})
+    run.say(
+        f"{sizes.num_impressions:,} impressions, then {sizes.steps:,} steps of {batch_size} examples"
+    )
+    return sizes
