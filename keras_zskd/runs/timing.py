@@ -28,7 +28,7 @@ def training_seconds(
     clock = _Clock()
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
-    before = [np.array(variable) for variable in variables]
+    before = [variable.numpy() for variable in variables]
     model.fit(
         source.stream(batch_size, seed),
         epochs=1 + _MEASURED_CALLS,

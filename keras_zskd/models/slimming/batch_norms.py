@@ -26,7 +26,7 @@ def repair_batch_norms(model: keras.Model, images: Any, batch_size: int = 250) -
     view = logits_view(model)
     images = np.asarray(images)
     for layer, received in view.batch_norms:
-        before = keras.Model(view.model.inputs, received)
+        before = keras.Model(view.model.inputs[0], received)
         axes = [i for i in range(len(received.shape)) if i != layer.axis % len(received.shape)]
 
         @tf.function(autograph=False, reduce_retracing=True)
