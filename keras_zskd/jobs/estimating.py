@@ -14,7 +14,7 @@ from keras_zskd.runs.resources import Resources
 def estimate(
     teacher: Teacher,
     student: float | keras.Model | str = 0.5,
-    method: str | Method = "zskd",
+    method: str | Method = "best",
     seed: int = 0,
     training_dataset: str | None = None,
     data_dir: str | None = None,

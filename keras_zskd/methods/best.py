@@ -52,7 +52,8 @@ class Best(Method):
     Args:
         minutes: Of the whole run on this machine, 0 or more. At 0 nothing is trained: the folded
             student is exported. Default: 2 for networks as small as LeNet-5, more for larger ones.
-        start: "teacher", or "random" as in the papers.
+        start: "teacher", "random" as in the papers, or "auto": from the teacher where the student is
+            a narrower copy of it.
         num_impressions: How many; default: by time.
         steps: Of the training; default: by time.
         impression_share: Of impressions in each batch.
@@ -70,10 +71,9 @@ class Best(Method):
     name = "best"
     title = "the best student without data: folded from the teacher, impressions and pictures"
     reference = "keras_zskd; see docs/methods.md for the sources of its parts"
-    presets = {"default": {}, "demo": {"minutes": 1.0}}
 
     minutes: float | None = None
-    start: str = "teacher"
+    start: str = "auto"
     num_impressions: int | None = None
     steps: int | None = None
     impression_share: float = 0.5
@@ -93,6 +93,11 @@ class Best(Method):
                 f"`minutes` must be a number of 0 or more. Received: minutes={self.minutes!r}."
             )
 
+        if self.start not in ("auto", "teacher", "random"):
+            raise InputError(
+                f"`start` must be 'auto', 'teacher' or 'random'. Received: start={self.start!r}."
+            )
+
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
         teacher = run.teacher
@@ -100,7 +105,7 @@ class Best(Method):
         shares = ratings.shares()
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
         student = run.new_student(self.start)
-        if self.start == "teacher":
+        if self.start != "random":
             repair_batch_norms(student, pictures.images(_REPAIRED_ON))
         distiller = Distiller(
             teacher,

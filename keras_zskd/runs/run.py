@@ -113,10 +113,19 @@ class Run:
 
         Args:
             weights: "random": as the student's layers draw them, or as the caller's model has them.
-                "teacher": folded from the teacher, see `start_from`.
+                "teacher": folded from the teacher, see `start_from`. "auto": from the teacher where
+                the student is a narrower copy of it.
         """
         student = self._plain_student()
-        return start_from(self.teacher.original, student) if weights == "teacher" else student
+        if weights == "random":
+            return student
+        try:
+            return start_from(self.teacher.original, student)
+        except InputError as error:
+            if weights == "teacher":
+                raise
+            self.say(f"The student starts from random weights: {error}")
+            return student
 
     def _plain_student(self) -> keras.Model:
         keras.utils.set_random_seed(self.seed)

@@ -152,7 +152,10 @@ def test_channels_that_come_twice_are_folded_without_an_error(kind):
 def test_parallel_filters_are_folded_without_an_error_where_relu_follows():
     small = random_weights(plain(1))
     large = doubled(small, plain(2))
-    for layer, following in ((large.layers[0], large.layers[2]), (large.layers[2], large.layers[5])):
+    for layer, following in (
+        (large.layers[0], large.layers[2]),
+        (large.layers[2], large.layers[5]),
+    ):
         count = layer.filters
         factors = np.random.default_rng(3).uniform(0.2, 5.0, count)
         kernel, bias = layer.get_weights()

@@ -1,0 +1,96 @@
+"""The teacher's choice of families, against figures computed in another way."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_zskd as zskd
+from keras_zskd.distillation.family_choice import FamilyRatings, entropy, rate_families
+from keras_zskd.inputs.procedural_pictures import ProceduralPictures, families_of
+
+
+def ratings(predictions, entropies, distances):
+    names = np.array([f"family{number}" for number in range(len(predictions))])
+    return FamilyRatings(names, np.array(predictions), np.array(entropies), np.array(distances))
+
+
+def objective(shares, rated, evenness):
+    return (
+        entropy(shares @ rated.mean_prediction)
+        - shares @ (rated.mean_entropy + rated.distance)
+        + evenness * entropy(shares)
+    )
+
+
+def test_shares_are_those_of_the_greatest_objective():
+    random = np.random.default_rng(0)
+    rated = ratings(random.dirichlet([0.5] * 4, 3), [0.2, 0.3, 0.1], [0.0, 0.2, 0.4])
+    chosen = np.array(list(rated.shares(evenness=0.5).values()))
+    best = objective(chosen, rated, 0.5)
+    others = random.dirichlet([1.0] * 3, 20_000)
+    found = max(objective(other, rated, 0.5) for other in others)
+    assert best >= found - 1e-6
+    assert best == pytest.approx(found, abs=1e-3)
+
+
+def test_what_fills_a_rare_class_gets_a_share_that_its_score_alone_does_not_give():
+    # The second family is as good as the first, the third worse, but it alone shows the last class.
+    rated = ratings(
+        [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.1, 0.9]], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+    )
+    assert rated.mutual_information.argmin() == 2
+    shares = rated.shares()
+    assert shares["family2"] > shares["family0"]
+    assert shares["family0"] == pytest.approx(shares["family1"])
+
+
+def test_distance_and_unsure_predictions_cost_a_share():
+    even = [[0.5, 0.5]] * 3
+    shares = ratings(even, [0.0, 0.3, 0.0], [0.0, 0.0, 0.3]).shares()
+    assert shares["family0"] / shares["family1"] == pytest.approx(np.e, rel=1e-3)
+    assert shares["family1"] == pytest.approx(shares["family2"])
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_a_family_with_a_tiny_share_is_left_out():
+    assert set(ratings([[0.5, 0.5]] * 2, [0.0, 2.0], [0.0, 0.0]).shares()) == {"family0"}
+
+
+def test_ratings_are_those_of_forward_passes():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    norm = model.layers[1]
+    norm.moving_mean.assign([0.1, -0.2, 0.3, 0.0])
+    norm.moving_variance.assign([0.5, 1.0, 2.0, 0.1])
+    teacher = zskd.Teacher(model, (0.0, 2.0))
+    rated = rate_families(teacher, count=512, seed=3)
+    assert list(rated.names) == list(families_of((8, 8, 1)))
+    pictures = 2 * ProceduralPictures((8, 8, 1), shares={"noise": 1}).keyed(3, range(512))
+    place = list(rated.names).index("noise")
+    predicted = keras.ops.softmax(model(pictures, training=False)).numpy()
+    np.testing.assert_allclose(rated.mean_prediction[place], predicted.mean(0), rtol=1e-4)
+    uncertainty = -(predicted * np.log(predicted)).sum(1).mean()
+    assert rated.mean_entropy[place] == pytest.approx(uncertainty, rel=1e-4)
+    seen = model.layers[0](pictures).numpy()
+    mean, variance = seen.mean((0, 1, 2)), seen.var((0, 1, 2)) + 1e-3
+    stored_mean, stored = np.array([0.1, -0.2, 0.3, 0.0]), np.array([0.5, 1.0, 2.0, 0.1]) + 1e-3
+    divergence = 0.5 * (
+        variance / stored + (mean - stored_mean) ** 2 / stored - 1 - np.log(variance / stored)
+    )
+    assert rated.distance[place] == pytest.approx(divergence.mean(), rel=1e-3)
+
+
+def test_without_batch_normalization_the_distance_is_zero():
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    rated = rate_families(zskd.Teacher(model, (0, 1)), count=64)
+    np.testing.assert_array_equal(rated.distance, 0.0)
+    assert list(rated.names) == ["correlated", "heavy", "uniform"]
