@@ -49,7 +49,7 @@ class Origin:
             else ""
         )
         return cls(
-            "impressions" if count else "pictures",
+            "impressions and pictures" if count else "pictures",
             False,
             "They are synthetic. Pictures were drawn by formula, fresh in every batch, in a mixture "
             f"that the teacher chose.{more} No original data was read.",

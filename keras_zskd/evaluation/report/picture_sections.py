@@ -28,7 +28,7 @@ def picture_section(
     for name, values in figures.items():
         cells = "".join(f'<td class="short">{html.escape(str(values[h]))}</td>' for h in headings)
         rows.append(
-            f'<tr><th scope="row">{html.escape(name)}</th>{cells}<td>{_strip(families[name])}</td></tr>'
+            f'<tr><th scope="row">{html.escape(name)}</th>{cells}{_strip(families[name])}</tr>'
         )
     return Section(
         "Pictures drawn by formula",
@@ -50,8 +50,8 @@ def starts_section(starts: np.ndarray, impressions: np.ndarray, input_range: Any
         input_range: `(low, high)`.
     """
     rows = (
-        f'<tr><th scope="row">start</th><td>{_strip(starts)}</td></tr>'
-        f'<tr><th scope="row">impression</th><td>{_strip(impressions, input_range)}</td></tr>'
+        f'<tr><th scope="row">start</th>{_strip(starts)}</tr>'
+        f'<tr><th scope="row">impression</th>{_strip(impressions, input_range)}</tr>'
     )
     return Section(
         "From pictures to impressions",
@@ -64,4 +64,4 @@ def _strip(images: np.ndarray, input_range: tuple[float, float] = (0.0, 1.0)) ->
     if np.ndim(images) != 4:
         return ""
     small = pictures.resize(pictures.to_pixels(images[:_SHOWN], input_range), _PICTURE)
-    return "".join(f'<img src="{pictures.data_uri(one)}" alt="picture"> ' for one in small)
+    return "".join(f'<td><img src="{pictures.data_uri(one)}" alt="picture"></td>' for one in small)
