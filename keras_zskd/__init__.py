@@ -9,18 +9,21 @@ from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
 from keras_zskd.evaluation import callbacks, metrics
 from keras_zskd.evaluation.measures import evaluate
-from keras_zskd.impressions.canvas import BlobCanvas, Canvas, UniformCanvas
+from keras_zskd.impressions.canvas import BlobCanvas, Canvas, PictureCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets, Targets
 from keras_zskd.impressions.transforms import Jitter, Transform
 from keras_zskd.inputs import datasets
+from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture, Noise, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.training import train
 from keras_zskd.methods import METHODS, Method
 from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half
+from keras_zskd.models.slimming.batch_norms import repair_batch_norms
+from keras_zskd.models.slimming.folding import start_from
 from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.run import Run
@@ -48,7 +51,9 @@ __all__ = [
     "OneHotTargets",
     "Origin",
     "PaperAugmentation",
+    "PictureCanvas",
     "Prior",
+    "ProceduralPictures",
     "RandomAffine",
     "Run",
     "Source",
@@ -72,6 +77,8 @@ __all__ = [
     "lenet5_half",
     "load_model",
     "metrics",
+    "repair_batch_norms",
     "slim",
+    "start_from",
     "train",
 ]

@@ -1,5 +1,6 @@
 """`ProceduralPictures`: an endless source of inputs that are drawn by formula."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,18 +84,13 @@ class ProceduralPictures:
             )
         total = sum(shares.values())
         self.shares = {name: share / total for name, share in shares.items()}
-        self._makers = {name: _maker(families[name], self.shape) for name in self.shares}
+        self._makers = {name: _maker(name, self.shape) for name in self.shares}
 
     def stream(self, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         """See `Source.stream`."""
 
         def batch(step: Any) -> Any:
-            parts = [
-                self._fresh(name, size, seed, step)
-                for name, size in self._sizes(batch_size).items()
-                if size
-            ]
-            return tf.concat(parts, axis=0)
+            return self._batch(batch_size, seed, step)
 
         return ready(tf.data.Dataset.counter(first_step).map(batch))
 
@@ -102,9 +98,9 @@ class ProceduralPictures:
         """Pictures have no end."""
         del batch_size
 
-    def images(self, count: int) -> np.ndarray:
-        """`(count, *shape)`, the first batch of seed 0."""
-        return np.asarray(next(iter(self.stream(count, seed=0))))
+    def images(self, count: int, seed: int = 0) -> np.ndarray:
+        """`(count, *shape)`; not compiled, since every count would be compiled anew."""
+        return np.asarray(self._batch(count, seed, tf.constant(0, tf.int64)))
 
     def keyed(self, seed: int, indices: Any) -> np.ndarray:
         """Pictures in [0, 1] that are a function of (seed, index), families by their shares.
@@ -128,6 +124,11 @@ class ProceduralPictures:
                 )
         return pixels
 
+    def _batch(self, batch_size: int, seed: int, step: Any) -> Any:
+        """Batch `step`, of each family its share."""
+        sizes = self._sizes(batch_size).items()
+        return tf.concat([self._fresh(n, size, seed, step) for n, size in sizes if size], axis=0)
+
     def _fresh(self, name: str, size: int, seed: int, step: Any) -> Any:
         form, num_uniform, num_normal = self._makers[name]
         family_seed = int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])
@@ -146,8 +147,10 @@ class ProceduralPictures:
         return {name: int(size) for name, size in zip(self.shares, np.diff(edges), strict=True)}
 
 
-def _maker(family: Family, shape: tuple[int, ...]) -> tuple[Any, int, int]:
+@functools.cache
+def _maker(name: str, shape: tuple[int, ...]) -> tuple[Any, int, int]:
     """A compiled function of uniform and normal numbers, and how many of them a picture takes."""
+    family = families_of(shape)[name]
 
     def form(uniform: Any, normal: Any) -> Any:
         return family(Draws(uniform, normal), shape)

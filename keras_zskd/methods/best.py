@@ -139,7 +139,10 @@ class Best(Method):
                 epochs,
                 self.batch_size,
                 steps,
-                callbacks=[CosineDecay(self.learning_rate, epochs), *agreements(run, held_out)],
+                callbacks=[
+                    CosineDecay(self.learning_rate, epochs * steps),
+                    *agreements(run, held_out),
+                ],
             )
         return Trained(
             student,
@@ -176,7 +179,7 @@ class Best(Method):
         unused = [str(name) for name in names if name not in shares]
         family = {unused[0]: 1.0} if unused else shares
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, family)
-        return np.asarray(next(iter(pictures.stream(_HELD_OUT_PICTURES, seed=2**31 - 1))))
+        return pictures.images(_HELD_OUT_PICTURES, seed=2**31 - 1)
 
     def _sections(
         self,

@@ -34,22 +34,19 @@ class CosineDecay(keras.callbacks.Callback):
 
     Args:
         learning_rate: At the first step.
-        epochs: Of the training.
+        num_steps: All steps of the training.
     """
 
-    def __init__(self, learning_rate: float, epochs: int):
+    def __init__(self, learning_rate: float, num_steps: int):
         super().__init__()
-        self._learning_rate, self._epochs, self._epoch = learning_rate, epochs, 0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Note where it is: a resumed training begins later."""
-        self._epoch = epoch
+        self._learning_rate, self._num_steps = learning_rate, num_steps
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Set the rate of the coming steps."""
-        done = (self._epoch + batch / self.params["steps"]) / self._epochs
-        rate = self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
-        self.model.optimizer.learning_rate = rate
+        """Set the rate of the coming steps; a resumed training may begin amid an epoch."""
+        done = int(self.model.optimizer.iterations) / self._num_steps
+        self.model.optimizer.learning_rate = (
+            self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+        )
 
 
 def agreements(run: Run, held_out: Mapping[str, np.ndarray]) -> list[HeldOutAgreement]:

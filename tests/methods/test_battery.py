@@ -18,6 +18,7 @@ from keras_zskd.runs.run import Run
 MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "1"))
 # A row for each method: settings of a few steps, and settings that learn the small problem.
 SHORT = {
+    "best": {"num_impressions": 40, "steps": 16, "batch_size": 4, "synthesis_steps": 2},
     "zskd": {"num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2},
     "class_impressions": {
         "num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2,
@@ -30,6 +31,7 @@ SHORT = {
     "dafl": {"latent": 4, "filters": 4, "epochs": 2, "rounds": 11, "batch_size": 4},
 }  # fmt: skip
 LEARNING = {
+    "best": {"num_impressions": 500, "steps": 400, "batch_size": 64},
     "zskd": {"num_impressions": 1_000, "epochs": 20, "batch_size": 64},
     "class_impressions": {"num_impressions": 1_000, "epochs": 20, "batch_size": 64},
     "hinton": {"epochs": 60, "batch_size": 32},

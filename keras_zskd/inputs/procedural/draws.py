@@ -51,7 +51,8 @@ class _Counted(Draws):
 
 
 def numbers_of(family: Family, shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many uniform and normal numbers one picture of a family takes."""
+    """How many uniform and normal numbers one picture of a family takes: it draws one to count."""
     counted = _Counted()
-    tf.function(lambda: family(counted, shape), autograph=False).get_concrete_function()
+    with tf.init_scope():
+        family(counted, shape)
     return counted.num_uniform, counted.num_normal
