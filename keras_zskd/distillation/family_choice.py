@@ -42,23 +42,25 @@ class FamilyRatings:
         """`(F,)`, what each family is worth alone: mutual information less distance."""
         return np.asarray(self.mutual_information - self.distance)
 
-    def shares(self, evenness: float = 0.3) -> dict[str, float]:
-        """The mixture of greatest mutual information, less distance, plus `evenness` times its entropy.
+    def shares(self, balance: float = 0.5, evenness: float = 0.3) -> dict[str, float]:
+        """The mixture of the greatest mean score, with balanced classes and many families.
 
-        The mutual information of a mixture grows where its families fill each other's rare classes, so
-        it is balanced by drawing more of what is rare. It is concave in the shares; the iteration is
-        that of Blahut and Arimoto (1972) for the capacity of a channel, with families as its inputs.
+        The shares maximize `w . scores + balance * H(sum_f w_f p_f) + evenness * H(w)`, with the
+        entropy `H` of the mean prediction and of the shares: classes are balanced by drawing more of
+        what is rare. The sum is concave; the iteration is that of Blahut and Arimoto (1972) for the
+        capacity of a channel, with families as its inputs.
 
         Args:
-            evenness: In nat, above 0; near 0 a few families get everything.
+            balance: Worth of an even class histogram, 0 or more.
+            evenness: Worth of even shares, above 0; near 0 a few families get everything.
 
         Returns:
             Shares by name that add up to 1; families with a tiny share are left out.
         """
         shares = np.full(len(self.names), 1.0 / len(self.names))
-        for _ in range(200):
+        for _ in range(300):
             mixed = np.log(np.maximum(shares @ self.mean_prediction, 1e-12))
-            gains = -self.mean_prediction @ mixed - self.mean_entropy - self.distance
+            gains = self.scores - balance * self.mean_prediction @ mixed
             target = np.exp((gains - gains.max()) / evenness)
             shares = np.sqrt(shares * target / target.sum())  # Half a step: it would oscillate.
             shares /= shares.sum()
