@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.inputs.procedural_pictures import ProceduralPictures, families_of
+from keras_zskd.inputs.procedural_pictures import (
+    ProceduralPictures,
+    families_of,
+    pictures_at_once,
+)
 from keras_zskd.models.teacher import Teacher
 
-_BATCH_SIZE = 256
 # Below this share a family is left out: drawing it would have to be compiled.
 _LEAST_SHARE = 0.03
 
@@ -71,14 +74,16 @@ class FamilyRatings:
 
 def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRatings:
     """Ask the teacher about `count` pictures of each family; forward passes only."""
-    ask = _question(teacher)
+    ask, size = _question(teacher), pictures_at_once(teacher.input_shape)
     low, high = teacher.input_range
     names = list(families_of(teacher.input_shape))
     mean_predictions, entropies, distances = [], [], []
     for name in names:
         pictures = ProceduralPictures(teacher.input_shape, shares={name: 1.0})
-        pixels = low + (high - low) * pictures.keyed(seed, range(count))
-        answers = [ask(pixels[i : i + _BATCH_SIZE]) for i in range(0, count, _BATCH_SIZE)]
+        answers = [
+            ask(low + (high - low) * pictures.keyed(seed, range(first, first + size)))
+            for first in range(0, count, size)
+        ]
         predictions = np.concatenate([np.asarray(predicted) for predicted, _ in answers])
         mean_predictions.append(predictions.mean(axis=0))
         entropies.append(entropy(predictions).mean())

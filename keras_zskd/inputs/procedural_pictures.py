@@ -1,6 +1,7 @@
 """`ProceduralPictures`: an endless source of inputs that are drawn by formula."""
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from keras_zskd.inputs.procedural.draws import Draws, Family, numbers_of
 
 _SALT = 30
 _PLACES = 64
+_AT_ONCE = 256
 _IMAGES: dict[str, Family] = {
     "leaves": images.leaves,
     "noise": images.noise,
@@ -42,6 +44,11 @@ _FEATURES: dict[str, Family] = {
 def families_of(shape: tuple[int, ...]) -> dict[str, Family]:
     """The families that inputs of a shape can be drawn from, by name."""
     return {3: _IMAGES, 2: _SIGNALS}.get(len(shape), _FEATURES)
+
+
+def pictures_at_once(shape: tuple[int, ...]) -> int:
+    """How many pictures to draw at once: 256 of 32x32x3, fewer of larger ones."""
+    return min(_AT_ONCE, max(1, _AT_ONCE * 32 * 32 * 3 // math.prod(shape)))
 
 
 class ProceduralPictures:
@@ -100,7 +107,10 @@ class ProceduralPictures:
 
     def images(self, count: int, seed: int = 0) -> np.ndarray:
         """`(count, *shape)`; not compiled, since every count would be compiled anew."""
-        return np.asarray(self._batch(count, seed, tf.constant(0, tf.int64)))
+        size = pictures_at_once(self.shape)
+        steps = range(-(-count // size))
+        batches = [self._batch(size, seed, tf.constant(step, tf.int64)) for step in steps]
+        return np.concatenate(batches)[:count]
 
     def keyed(self, seed: int, indices: Any) -> np.ndarray:
         """Pictures in [0, 1] that are a function of (seed, index), families by their shares.

@@ -1,6 +1,7 @@
 """The best student that we know how to make without data; the default."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ from keras_zskd.runs.run import Run
 from keras_zskd.runs.sizing import Sizes, size_by_time
 from keras_zskd.runs.trained import Origin, Trained
 
-_REPAIRED_ON = 2_000
+# Pictures for the statistics of batch normalization, of 32x32x3 values; fewer of larger ones.
+_REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
 _EPOCHS = 20
 
@@ -106,7 +108,9 @@ class Best(Method):
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
         student = run.new_student(self.start)
         if self.start != "random":
-            repair_batch_norms(student, pictures.images(_REPAIRED_ON))
+            size = math.prod(teacher.input_shape)
+            count = min(_REPAIRED_ON, max(_FEWEST, _REPAIRED_ON * 32 * 32 * 3 // size))
+            repair_batch_norms(student, pictures.images(count))
         distiller = Distiller(
             teacher,
             student,

@@ -29,15 +29,14 @@ def repair_batch_norms(model: keras.Model, images: Any, batch_size: int = 250) -
         before = keras.Model(view.model.inputs[0], received)
         axes = [i for i in range(len(received.shape)) if i != layer.axis % len(received.shape)]
 
-        @tf.function(autograph=False, reduce_retracing=True)
-        def moments(batch: Any, before: Any = before, axes: Any = axes) -> Any:
-            seen = tf.cast(before(batch, training=False), tf.float32)
-            return tf.reduce_mean(seen, axes), tf.reduce_mean(seen**2, axes)
-
         starts = range(0, len(images), batch_size)
         batches = [images[start : start + batch_size] for start in starts]
-        found = np.array([moments(batch) for batch in batches], np.float64)
-        mean, square = np.average(found, axis=0, weights=[len(batch) for batch in batches])
+        found = []
+        for batch in batches:
+            seen = tf.cast(before(batch, training=False), tf.float32)
+            found.append((tf.reduce_mean(seen, axes), tf.reduce_mean(seen**2, axes)))
+        weights = [len(batch) for batch in batches]
+        mean, square = np.average(np.array(found, np.float64), axis=0, weights=weights)
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(np.maximum(square - mean**2, 0.0))
     return model
