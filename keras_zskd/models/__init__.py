@@ -12,6 +12,8 @@ import keras
 
 from keras_zskd.models.alexnet_pair import LocalResponseNormalization, alexnet, alexnet_half
 from keras_zskd.models.lenet import lenet5, lenet5_half
+from keras_zskd.models.slimming.batch_norms import repair_batch_norms
+from keras_zskd.models.slimming.folding import start_from
 from keras_zskd.models.slimming.narrow_copy import slim
 
 ARCHITECTURES: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
@@ -31,5 +33,7 @@ __all__ = [
     "alexnet_half",
     "lenet5",
     "lenet5_half",
+    "repair_batch_norms",
     "slim",
+    "start_from",
 ]

@@ -104,14 +104,27 @@ class Run:
         if self._lock is not None:
             self._lock.close()
 
-    def new_student(self) -> keras.Model:
-        """An untrained student, the same at every call; the caller's model is not changed."""
+    def new_student(self, weights: str = "random") -> keras.Model:
+        """An untrained student, the same at every call; the caller's model is not changed.
+
+        Args:
+            weights: "random": those that the layers draw, or those of the caller's model. "teacher":
+                the teacher's, folded to the student's widths, see `start_from`.
+
+        Raises:
+            InputError: If `weights` is neither, or the teacher's do not fit the caller's model.
+        """
         keras.utils.set_random_seed(self.seed)
         if not isinstance(self._student, keras.Model):
-            return models.slim(self.teacher.original, float(self._student))
+            return models.slim(self.teacher.original, float(self._student), weights)
+        if weights not in ("random", "teacher"):
+            raise InputError(
+                f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Leave it '
+                "out for the weights of the student as it was given."
+            )
         copy = keras.models.clone_model(self._student, clone_function=clone_layer)
         copy.set_weights(self._student.get_weights())
-        return copy
+        return models.start_from(self.teacher.original, copy) if weights == "teacher" else copy
 
     def synthesize(
         self, generator: ImpressionGenerator, count: int, name: str = "impressions"

@@ -37,7 +37,7 @@ class Channels:
         self.same_as: Channels | None = None  # union-find: the one that speaks for this one
 
     def __repr__(self) -> str:
-        root = _root(self)
+        root = root_of(self)
         return f"<Channels {root.size} {root.kind}>"
 
 
@@ -55,7 +55,7 @@ def total(parts: list[Channels]) -> Channels:
     """The axis of a concatenation of `parts`."""
     flat: list[Channels] = []
     for part in parts:
-        root = _root(part)
+        root = root_of(part)
         flat.extend(root.parts if root.kind == "total" else [root])
     sizes = [part.size for part in flat]
     if any(size is None for size in sizes) or all(is_fixed(part) for part in flat):
@@ -65,7 +65,7 @@ def total(parts: list[Channels]) -> Channels:
 
 def product(parts: list[Channels]) -> Channels:
     """The axis that merges `parts`, as `Flatten` does."""
-    factors = [_root(part) for part in parts if part.size != 1]
+    factors = [root_of(part) for part in parts if part.size != 1]
     sizes = [part.size for part in factors]
     if any(size is None for size in sizes) or all(is_fixed(part) for part in factors):
         return _all_fixed(
@@ -89,13 +89,13 @@ def quotient(part: Channels, divisor: int) -> Channels:
 
 def is_fixed(channels: Channels) -> bool:
     """Whether nothing in it may shrink."""
-    root = _root(channels)
+    root = root_of(channels)
     return root.kind == "fixed" or (bool(root.parts) and all(map(is_fixed, root.parts)))
 
 
 def pin(channels: Channels) -> None:
     """Keep this axis, and all that decides it, as long as in the original."""
-    root = _root(channels)
+    root = root_of(channels)
     for part in root.parts:
         pin(part)
     root.kind, root.parts = "fixed", ()
@@ -103,7 +103,7 @@ def pin(channels: Channels) -> None:
 
 def tie(first: Channels, second: Channels) -> None:
     """Say that two axes must be of one length, as the operands of an addition are."""
-    a, b = _root(first), _root(second)
+    a, b = root_of(first), root_of(second)
     if a is b or a.size is None or a.size != b.size:
         return
     if is_fixed(a) or is_fixed(b):
@@ -122,14 +122,14 @@ def tie(first: Channels, second: Channels) -> None:
         # sure to agree.
         pin(a)
         pin(b)
-    a, b = _root(a), _root(b)
+    a, b = root_of(a), root_of(b)
     if a is not b:
         a.same_as = b
 
 
 def require_multiple(channels: Channels, multiple: int) -> None:
     """Allow only multiples of `multiple`; pins the axis where it cannot promise them."""
-    root = _root(channels)
+    root = root_of(channels)
     if multiple == 1 or is_fixed(root):
         return
     if root.kind == "free":
@@ -191,7 +191,7 @@ def narrowed(channels: Channels, width: float) -> int | None:
     Returns:
         The length, or None for an axis of unknown length.
     """
-    root = _root(channels)
+    root = root_of(channels)
     if root.kind == "fixed" or root.size is None:
         return root.size
     if root.kind == "free":
@@ -205,7 +205,8 @@ def narrowed(channels: Channels, width: float) -> int | None:
     return lengths[0] // root.divisor
 
 
-def _root(channels: Channels) -> Channels:
+def root_of(channels: Channels) -> Channels:
+    """The axis that speaks for all that are tied to this one."""
     while channels.same_as is not None:
         channels = channels.same_as
     return channels
@@ -224,7 +225,7 @@ def _alike(a: Channels, b: Channels) -> bool:
 
 def _contains(whole: Channels, part: Channels) -> bool:
     """Whether `part` helps to decide `whole`: tying those two would go round in a circle."""
-    root = _root(whole)
+    root = root_of(whole)
     return root is part or any(_contains(inner, part) for inner in root.parts)
 
 
@@ -238,3 +239,11 @@ def _block(merged: list[Channels], split: list[int]) -> list[Channels]:
     for axis in merged:
         pin(axis)
     return [fixed(size) for size in split]
+
+
+def free_parts(channels: Channels) -> list[Channels]:
+    """The free axes that an axis is made of."""
+    root = root_of(channels)
+    if root.kind == "free":
+        return [root]
+    return [free_part for part in root.parts for free_part in free_parts(part)]

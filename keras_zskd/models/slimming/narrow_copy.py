@@ -4,16 +4,16 @@ import numbers
 from typing import Any
 
 import keras
-from absl import logging
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.models.graph import inline, share_layer
-from keras_zskd.models.slimming.channel_rules import Axes, Call, output_axes
-from keras_zskd.models.slimming.channels import Channels, fixed, is_fixed, narrowed, pin, tie
+from keras_zskd.models.slimming.channels import Channels, narrowed
+from keras_zskd.models.slimming.folding import start_from
+from keras_zskd.models.slimming.reading import read_channels
 
 
-def slim(model: keras.Model, width: float) -> keras.Model:
-    """A copy of `model` whose hidden layers are `width` times as wide, with fresh weights.
+def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Model:
+    """A copy of `model` whose hidden layers are `width` times as wide, with fresh or folded weights.
 
     A layer of `c` channels or units gets `c * width` of them, rounded to the nearest whole number
     (halves up) and at least 1. Layers of one size stay of one size, so residual additions,
@@ -26,21 +26,23 @@ def slim(model: keras.Model, width: float) -> keras.Model:
     graph, shared layers, and nested models, which are opened into one flat graph. What it cannot
     narrow among operations without weights (slices of the channels, `einsum`) keeps its width.
 
-    Weights are drawn anew by each layer's own initialisers and all layers are trainable, also where
-    those of `model` are frozen. Only `Normalization` keeps its mean and variance, which describe
-    the data. `model` is not changed.
+    Weights are drawn anew by each layer's own initialisers, as in the papers, unless
+    `weights="teacher"` folds those of `model`. All layers are trainable, also where those of `model`
+    are frozen. Only `Normalization` keeps its mean and variance, which describe the data. `model` is
+    not changed.
 
     Args:
         model: A Functional or Sequential model with one input and one output.
         width: Fraction of the channels to keep, above 0 and at most 1.
+        weights: "random", or "teacher" for `start_from(model, slim(model, width))`.
 
     Returns:
         A Functional model named `<name>_slim` with the input and output shapes of `model`.
 
     Raises:
-        InputError: If `width` is not in (0, 1], if `model` has no graph of layers or several inputs
-            or outputs, if a layer with weights is of a kind that cannot be narrowed, or if the copy
-            would be no smaller although `width` is below 1.
+        InputError: If `width` is not in (0, 1], `weights` is neither of the two, if `model` has no
+            graph of layers or several inputs or outputs, if a layer with weights is of a kind that
+            cannot be narrowed, or if the copy would be no smaller although `width` is below 1.
 
     Example:
     >>> from keras_zskd.models import lenet5, slim
@@ -48,9 +50,14 @@ def slim(model: keras.Model, width: float) -> keras.Model:
     15738
     """
     _check(model, width)
+    if weights not in ("random", "teacher"):
+        raise InputError(
+            f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Leave it out for '
+            "random weights."
+        )
     # The model's own layers, seen as one flat graph: nothing is built twice at full width.
     flat = inline(model, share_layer)
-    changes = _read(flat)
+    changes = {id(call.op): call.changes for call in read_channels(flat)}
     copies: list[tuple[Any, Any]] = []
 
     def copy(layer: Any) -> Any:
@@ -80,7 +87,8 @@ def slim(model: keras.Model, width: float) -> keras.Model:
             f"Model {model.name!r} was received with width={width}, but none of its hidden layers "
             "can get narrower; use a smaller width, or pass a smaller model as the student."
         )
-    return keras.Model(narrow.inputs[0], narrow.outputs[0], name=f"{model.name}_slim")
+    student = keras.Model(narrow.inputs[0], narrow.outputs[0], name=f"{model.name}_slim")
+    return start_from(model, student) if weights == "teacher" else student
 
 
 def _check(model: Any, width: Any) -> None:
@@ -98,50 +106,6 @@ def _check(model: Any, width: Any) -> None:
             f"Model {model.name!r} was received with {len(inputs)} inputs and {len(outputs)} "
             "outputs; slim needs a model with one of each."
         )
-
-
-def _read(flat: keras.Model) -> dict[int, dict[str, Any]]:
-    """What must change in the configuration of each layer, by `id` of the layer."""
-    known: dict[int, Axes] = {}
-    changes: dict[int, dict[str, Any]] = {}
-    first_inputs: dict[int, list[Axes]] = {}
-    kept = []  # an id is only good as long as the tensor lives
-
-    def axes_of(tensor: Any) -> Axes:
-        if id(tensor) not in known:  # the model's input, or a constant
-            kept.append(tensor)
-            known[id(tensor)] = tuple(fixed(size) for size in tensor.shape)
-        return known[id(tensor)]
-
-    def read(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        outputs = layer(*args, **kwargs)
-        tensors = keras.tree.flatten(outputs)
-        arrays = [a for a in keras.tree.flatten((args, kwargs)) if len(getattr(a, "shape", ()))]
-        call = Call(
-            op=layer,
-            arguments=args,
-            inputs=[axes_of(a) for a in arrays],
-            shapes=[tuple(tensor.shape) for tensor in tensors],
-            changes=changes.setdefault(id(layer), {}),
-        )
-        if getattr(layer, "weights", None):
-            # A shared layer has one kernel, so all that it is called with must be of one width.
-            earlier = first_inputs.setdefault(id(layer), call.inputs)
-            for axes, others in zip(call.inputs, earlier, strict=False):
-                for axis, other in zip(reversed(axes), reversed(others), strict=False):
-                    tie(axis, other)
-        free_before = [axis for axes in call.inputs for axis in axes if not is_fixed(axis)]
-        for tensor, axes in zip(tensors, output_axes(call), strict=True):
-            kept.append(tensor)
-            known[id(tensor)] = axes
-        if any(is_fixed(axis) for axis in free_before):
-            logging.info("slim: %r keeps the width of what it is given", layer.name)
-        return outputs
-
-    whole = keras.models.clone_model(flat, clone_function=share_layer, call_function=read)
-    for axis in axes_of(whole.outputs[0]):
-        pin(axis)
-    return changes
 
 
 def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:

@@ -1,0 +1,286 @@
+"""`start_from`: a narrower student that begins with its teacher's weights, similar channels folded."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.graph import inline, share_layer
+from keras_zskd.models.slimming.assignment import (
+    Alike,
+    Fold,
+    alike,
+    clusters,
+    fold_of,
+    places,
+    unfolded,
+)
+from keras_zskd.models.slimming.channel_rules import Call
+from keras_zskd.models.slimming.channels import Channels, free_parts, root_of
+from keras_zskd.models.slimming.homogeneity import is_homogeneous
+from keras_zskd.models.slimming.reading import read_channels
+from keras_zskd.models.slimming.weight_axes import WeightAxes, WeightAxis, axes_of_weights
+
+Calls = list[tuple[Call, WeightAxes]]
+
+
+def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
+    """Give a narrower student its teacher's weights, similar channels folded into one.
+
+    The channels of a layer are put into as many clusters as the student's layer has channels, by
+    k-means on what comes into each (its kernel and bias), weighted by the norm of that times the norm
+    of its outgoing weights. A cluster becomes one channel: the weighted mean of the incoming weights,
+    the sum of the outgoing ones. Equal channels are folded without an error.
+
+    Where every function between the two passes a positive factor on, as ReLU and pooling do, incoming
+    weights are compared and averaged as directions, of length 1, by the squares of those weights, and
+    the length of each goes into its outgoing weights: channels that are multiples of each other are
+    folded without an error, too. Behind
+    batch normalization directions are compared, of the kernel as the normalization scales it; its
+    parameters and statistics are averaged like the kernel. Their true statistics differ:
+    `repair_batch_norms` estimates them from pictures.
+
+    Channels that additions tie together share their clusters, groups of a convolution keep their own.
+    What is as wide in the student as in the teacher is copied.
+
+    Args:
+        teacher: A Functional or Sequential model.
+        student: Of the same layers in the same order, narrower, as `slim(teacher, width)` or
+            `lenet5_half()` for `lenet5()`.
+
+    Returns:
+        `student`, with new weights.
+
+    Raises:
+        InputError: If the student's layers with weights are not those of the teacher, only narrower.
+            No weight is set then.
+
+    Example:
+    >>> from keras_zskd.models import lenet5, lenet5_half, start_from
+    >>> student = start_from(lenet5(), lenet5_half())
+
+    Reference:
+        Wang, Šimić, Thiele, et al.: "Forget the Data and Fine-Tuning! Just Fold the Network to
+        Compress" (ICLR 2025), with directions in place of filters where that is exact.
+    """
+    for name, model in (("teacher", teacher), ("student", student)):
+        if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+            raise InputError(
+                f"`{name}` must be a built Functional or Sequential model. Received: "
+                f"{type(model).__name__}. Start from random weights."
+            )
+    flat = inline(teacher, share_layer)
+    layers = [layer for layer in flat.layers if layer.weights]
+    twins = [layer for layer in inline(student, share_layer).layers if layer.weights]
+    if [_kind(layer) for layer in layers] != [_kind(layer) for layer in twins]:
+        raise InputError(
+            "`student` must have the teacher's layers in the same order to start from its weights. "
+            f"Received: {[_kind(layer)[0] for layer in twins]} in place of "
+            f"{[_kind(layer)[0] for layer in layers]}. Start from random weights."
+        )
+    calls = [(call, axes_of_weights(call)) for call in read_channels(flat)]
+    axes_of = {id(call.op): axes for call, axes in reversed(calls)}
+    pairs = [(layer, twin, axes_of[id(layer)]) for layer, twin in zip(layers, twins, strict=True)]
+    folds = _folds(calls, _student_sizes(pairs))
+    values = [_folded(*pair, folds) for pair in pairs]
+    for twin, value in zip(twins, values, strict=True):
+        twin.set_weights(value)
+        if isinstance(twin, keras.layers.Normalization):
+            twin.finalize_state()  # Keras computes with tensors that it derives from the weights.
+    return student
+
+
+def _kind(layer: Any) -> tuple[str, int]:
+    return type(layer).__name__, len(layer.weights)
+
+
+def _student_sizes(pairs: list[tuple[Any, Any, WeightAxes]]) -> dict[Channels, int]:
+    """How many channels the student has of each free axis."""
+    sizes: dict[Channels, int] = {}
+    for _, twin, weights in pairs:
+        for weight, axes in zip(twin.weights, weights, strict=True):
+            for size, axis in zip(weight.shape, axes, strict=False):
+                root = root_of(axis.channels)
+                if root.kind == "free" and axis.role == "made":
+                    sizes.setdefault(root, size)
+    return sizes
+
+
+def _folds(calls: Calls, sizes: dict[Channels, int]) -> dict[Channels, Fold]:
+    of_tensors = [axis for call, _ in calls for axes in call.inputs + call.outputs for axis in axes]
+    of_weights = [axis.channels for _, weights in calls for axes in weights for axis in axes]
+    folds: dict[Channels, Fold] = {}
+    for group in alike(of_tensors + of_weights):
+        for axis in group.axes:
+            sizes.setdefault(axis, axis.size or 1)
+        if all(sizes[axis] == axis.size for axis in group.axes):
+            folds.update((axis, unfolded(sizes[axis])) for axis in group.axes)
+        else:
+            folds.update(_group_folds(group, calls, sizes))
+    return folds
+
+
+def _group_folds(group: Alike, calls: Calls, sizes: dict[Channels, int]) -> dict[Channels, Fold]:
+    period = group.period
+    found = [_incoming(calls, axis) for axis in group.axes]
+    points = np.concatenate([rows.reshape(-1, period) for rows, _ in found]).T
+    normalized = any(is_normalized for _, is_normalized in found)
+    outgoing = sum(_outgoing(calls, axis).reshape(-1, period).sum(0) for axis in group.axes)
+    lengths = np.linalg.norm(points, axis=1)
+    lengths = np.maximum(lengths, 1e-12 * lengths.max() or 1)
+    weights = lengths * np.sqrt(outgoing)
+    is_alone = period == group.axes[0].size
+    by_length = is_alone and is_homogeneous(group.axes[0], calls)
+    if by_length:
+        # What the student computes wrong is the error of a direction times this, squared.
+        weights = weights**2
+    if by_length or normalized:
+        points = points / lengths[:, None]
+    weights = weights / weights.max() + 1e-9 if weights.max() > 0 else np.ones(period)
+    labels, count = clusters(group, sizes, points, weights)
+    share = weights / np.bincount(labels, weights)[labels]
+    factors = {"made": share, "kept": share, "used": np.ones(period), "dotted": np.ones(period)}
+    if by_length:
+        mean_length = np.bincount(labels, share * lengths)[labels]
+        factors["made"], factors["used"] = share * mean_length / lengths, lengths / mean_length
+    folds = {}
+    for axis in group.axes:
+        n = (axis.size or 1) // period
+        own = {role: np.tile(factor, n) for role, factor in factors.items()}
+        own["dotted"] = own["dotted"] * np.sqrt(count / period)
+        folds[axis] = Fold(np.concatenate([labels + i * count for i in range(n)]), count * n, own)
+    return folds
+
+
+def _incoming(calls: Calls, channels: Channels) -> tuple[np.ndarray, bool]:
+    """`(D, N)`: what makes the channels, kernels and biases; whether batch normalization scales it."""
+    found, is_normalized = [], False
+    for call, weights in _first_calls(calls):
+        for made in dict.fromkeys(
+            root_of(a.channels) for axes in weights for a in axes if a.role == "made"
+        ):
+            index = places(made).get(channels)
+            if index is None:
+                continue
+            rows = np.concatenate(
+                [
+                    np.moveaxis(np.asarray(array, "float64"), number, -1).reshape(
+                        -1, made.size or 1
+                    )
+                    for array, axes in zip(call.op.get_weights(), weights, strict=True)
+                    for number, axis in enumerate(axes)
+                    if axis.role == "made" and root_of(axis.channels) is made
+                ]
+            )
+            norm = _normalization_behind(call, calls)
+            if norm is not None:
+                rows, is_normalized = _scaled_by(norm, rows, bool(call.op.use_bias)), True
+            found.append(_gathered(rows, index, channels.size or 1))
+    return np.concatenate(found) if found else np.zeros((1, channels.size or 1)), is_normalized
+
+
+def _gathered(rows: np.ndarray, index: np.ndarray, size: int) -> np.ndarray:
+    """Columns by channel: `(D, n)` at `n` positions to `(D * repeats, size)`."""
+    positions = [np.flatnonzero(index == channel) for channel in range(size)]
+    repeats = max(len(own) for own in positions)
+    columns = np.zeros((len(rows), repeats, size))
+    for channel, own in enumerate(positions):
+        columns[:, : len(own), channel] = rows[:, own]
+    return columns.reshape(-1, size)
+
+
+def _normalization_behind(call: Call, calls: Calls) -> Any:
+    """The batch normalization that directly follows, or None."""
+    activation = getattr(call.op, "activation", None)
+    if activation not in (None, keras.activations.linear) or not hasattr(call.op, "use_bias"):
+        return None
+    for other, _ in calls:
+        is_norm = isinstance(other.op, keras.layers.BatchNormalization)
+        if is_norm and call.outputs and other.inputs[0] is call.outputs[0]:
+            return other.op
+    return None
+
+
+def _scaled_by(norm: Any, rows: np.ndarray, has_bias: bool) -> np.ndarray:
+    scale = np.asarray(norm.gamma, "float64") if norm.scale else 1.0
+    shift = np.asarray(norm.beta, "float64") if norm.center else 0.0
+    scale = scale / np.sqrt(np.asarray(norm.moving_variance, "float64") + norm.epsilon)
+    bias = rows[-1] if has_bias else 0.0
+    bias = (bias - np.asarray(norm.moving_mean, "float64")) * scale + shift
+    return np.concatenate([(rows[:-1] if has_bias else rows) * scale, [bias]])
+
+
+def _outgoing(calls: Calls, channels: Channels) -> np.ndarray:
+    """`(N,)`: the sum of the squared weights that read each channel."""
+    total = np.zeros(channels.size or 1)
+    for call, weights in _first_calls(calls):
+        for array, axes in zip(call.op.get_weights(), weights, strict=True):
+            for number, axis in enumerate(axes):
+                index = places(axis.channels).get(channels)
+                if axis.role != "used" or index is None:
+                    continue
+                squares = np.moveaxis(np.asarray(array, "float64") ** 2, number, 0)
+                # One group after the other, each with the channels that it reads.
+                parts = np.split(squares, axis.groups, axis=-1)
+                read = np.concatenate([part.reshape(len(part), -1).sum(1) for part in parts])
+                np.add.at(total, index[index >= 0], read[index >= 0])
+    return total
+
+
+def _first_calls(calls: Calls) -> Calls:
+    first: dict[int, tuple[Call, WeightAxes]] = {}
+    for call, weights in calls:
+        if weights:
+            first.setdefault(id(call.op), (call, weights))
+    return list(first.values())
+
+
+def _folded(
+    layer: Any, twin: Any, weights: WeightAxes, folds: dict[Channels, Fold]
+) -> list[np.ndarray]:
+    """A layer's weights in the shapes of its twin's."""
+    arrays = []
+    for array, axes, weight in zip(layer.get_weights(), weights, twin.weights, strict=True):
+        folded = array
+        for number in reversed(range(len(axes))):  # The outputs first: that leaves groups in order.
+            folded = _fold_axis(folded, number, axes[number], folds)
+        if folded.shape != tuple(weight.shape):
+            raise InputError(
+                "`student` must be a narrower copy of the teacher, layer by layer. Received: layer "
+                f"{twin.name!r} with a weight of shape {tuple(weight.shape)}, for which the teacher's "
+                f"{layer.name!r} of shape {array.shape} gives {folded.shape}. Start from random "
+                "weights."
+            )
+        arrays.append(folded.astype(array.dtype))
+    return arrays
+
+
+def _fold_axis(
+    array: np.ndarray, number: int, axis: WeightAxis, folds: dict[Channels, Fold]
+) -> np.ndarray:
+    if not free_parts(axis.channels):
+        return array
+    fold = fold_of(axis.channels, folds)
+    if fold.size == len(fold.labels):
+        return array
+    factor = fold.factors[axis.role]
+    if axis.groups == 1:
+        return _summed(array, number, fold.labels, factor)
+    # The outputs of each group, folded before, read inputs of their own.
+    parts = np.split(array, axis.groups, axis=-1)
+    labels, factors = np.split(fold.labels, axis.groups), np.split(factor, axis.groups)
+    folded = [
+        _summed(part, number, own - own.min(), by)
+        for part, own, by in zip(parts, labels, factors, strict=True)
+    ]
+    return np.concatenate(folded, axis=-1)
+
+
+def _summed(array: np.ndarray, number: int, labels: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Entries of an axis multiplied by their factor, and those of one label added."""
+    order = np.argsort(labels, kind="stable")
+    begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
+    moved = np.moveaxis(array, number, 0)[order].astype("float64")
+    moved *= factor[order].reshape(-1, *[1] * (array.ndim - 1))
+    return np.moveaxis(np.add.reduceat(moved, begins, axis=0), 0, number)
