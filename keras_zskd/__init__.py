@@ -21,9 +21,14 @@ from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.training import train
 from keras_zskd.methods import METHODS, Method
-from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half
-from keras_zskd.models.slimming.batch_norms import repair_batch_norms
-from keras_zskd.models.slimming.folding import start_from
+from keras_zskd.models import (
+    alexnet,
+    alexnet_half,
+    lenet5,
+    lenet5_half,
+    repair_batch_norms,
+    start_from,
+)
 from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.run import Run

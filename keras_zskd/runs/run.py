@@ -112,28 +112,23 @@ class Run:
         """An untrained student, the same at every call; the caller's model is not changed.
 
         Args:
-            weights: "random": as the student's layers draw them, or as the caller's model has them.
-                "teacher": folded from the teacher, see `start_from`. "auto": from the teacher where
-                the student is a narrower copy of it.
-        """
-        student = self._plain_student()
-        if weights == "random":
-            return student
-        try:
-            return start_from(self.teacher.original, student)
-        except InputError as error:
-            if weights == "teacher":
-                raise
-            self.say(f"The student starts from random weights: {error}")
-            return student
+            weights: "random": those that the layers draw, or those of the caller's model. "teacher":
+                the teacher's, folded to the student's widths, see `start_from`.
 
-    def _plain_student(self) -> keras.Model:
+        Raises:
+            InputError: If `weights` is neither, or the teacher's do not fit the caller's model.
+        """
         keras.utils.set_random_seed(self.seed)
         if not isinstance(self._student, keras.Model):
-            return models.slim(self.teacher.original, float(self._student))
+            return models.slim(self.teacher.original, float(self._student), weights)
+        if weights not in ("random", "teacher"):
+            raise InputError(
+                f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Leave it '
+                "out for the weights of the student as it was given."
+            )
         copy = keras.models.clone_model(self._student, clone_function=clone_layer)
         copy.set_weights(self._student.get_weights())
-        return copy
+        return models.start_from(self.teacher.original, copy) if weights == "teacher" else copy
 
     @property
     def elapsed(self) -> float:

@@ -1,42 +1,73 @@
-"""Batch normalization statistics of a network whose weights were changed."""
+"""`repair_batch_norms`: the statistics of batch normalization, estimated anew from pictures."""
 
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_zskd.models.graph import logits_view
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.graph import inline, share_layer
 
 
-def repair_batch_norms(model: keras.Model, images: Any, batch_size: int = 250) -> keras.Model:
-    """Set the statistics of all batch normalizations to those of what they receive.
+def repair_batch_norms(student: keras.Model, images: Any, batch_size: int = 250) -> keras.Model:
+    """Set the moving statistics of each batch normalization to those of its input over `images`.
 
-    Layer by layer in the order of the graph, each with the layers before it repaired, in inference
-    mode (REPAIR, Jordan et al., ICLR 2023).
+    In the order of the network, so that each layer sees what the repaired ones before it hand on in
+    inference: mean `E[x]` and variance `E[x^2] - E[x]^2` over all images and pixels, whatever the
+    batch size. A network of `n` such layers is run `n` times.
 
     Args:
-        model: Changed in place. Without batch normalization nothing happens.
-        images: `(N, *input_shape)`.
-        batch_size: Images at a time.
+        student: A Functional or Sequential model with one input.
+        images: `(N, ...)` in the student's input range, at least one.
+        batch_size: Images at once, at least 1.
 
     Returns:
-        The model.
-    """
-    view = logits_view(model)
-    images = np.asarray(images)
-    for layer, received in view.batch_norms:
-        before = keras.Model(view.model.inputs[0], received)
-        axes = [i for i in range(len(received.shape)) if i != layer.axis % len(received.shape)]
+        `student`, with new statistics; one without batch normalization is not changed.
 
-        starts = range(0, len(images), batch_size)
-        batches = [images[start : start + batch_size] for start in starts]
-        found = []
-        for batch in batches:
-            seen = tf.cast(before(batch, training=False), tf.float32)
-            found.append((tf.reduce_mean(seen, axes), tf.reduce_mean(seen**2, axes)))
-        weights = [len(batch) for batch in batches]
-        mean, square = np.average(np.array(found, np.float64), axis=0, weights=weights)
-        layer.moving_mean.assign(mean)
-        layer.moving_variance.assign(np.maximum(square - mean**2, 0.0))
-    return model
+    Raises:
+        InputError: If there is no image, or `batch_size` is below 1.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_zskd.models import alexnet, repair_batch_norms
+    >>> student = repair_batch_norms(alexnet(), np.random.uniform(size=(8, 32, 32, 3)))
+    """
+    if len(images) == 0:
+        raise InputError(
+            "`images` must hold at least one image. Received: none. Pass some thousands."
+        )
+    if batch_size < 1:
+        raise InputError(
+            f"`batch_size` must be at least 1. Received: batch_size={batch_size}. Leave it out."
+        )
+    fed: dict[keras.layers.BatchNormalization, list[Any]] = {}
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            fed.setdefault(layer, []).append(args[0])
+        return layer(*args, **kwargs)
+
+    flat = inline(student, share_layer)
+    flat = keras.models.clone_model(flat, clone_function=share_layer, call_function=call)
+    for norm, tensors in fed.items():
+        mean, variance = _moments(keras.Model(flat.inputs, tensors), norm.axis, images, batch_size)
+        norm.moving_mean.assign(mean)
+        norm.moving_variance.assign(variance)
+    return student
+
+
+def _moments(
+    view: keras.Model, axis: int, images: Any, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each channel over all that a view puts out."""
+    count, total, squares = 0, 0.0, 0.0
+    for begin in range(0, len(images), batch_size):
+        outputs = view.predict_on_batch(np.asarray(images[begin : begin + batch_size]))
+        for output in keras.tree.flatten(outputs):
+            values = np.moveaxis(np.asarray(output, "float64"), axis, -1)
+            values = values.reshape(-1, values.shape[-1])
+            count += len(values)
+            total = total + values.sum(0)
+            squares = squares + (values**2).sum(0)
+    mean = total / count
+    return np.asarray(mean), np.maximum(squares / count - mean**2, 0)

@@ -42,6 +42,7 @@ class Call:
         shapes: The original shape of each output.
         changes: Configuration of `op` to change: name -> `Channels`, or a list of `Channels` and
             numbers. One dictionary for all calls of a shared layer.
+        outputs: The axes of each output, when its rule has been applied.
     """
 
     op: Any
@@ -49,6 +50,7 @@ class Call:
     inputs: list[Axes]
     shapes: list[tuple[int | None, ...]]
     changes: dict[str, Any]
+    outputs: list[Axes] = dataclasses.field(default_factory=list)
 
     def make(self, name: str, size: int) -> Channels:
         """Axis that the layer's argument `name` decides: the same one each time it is called."""
@@ -203,6 +205,10 @@ def _global_pooling(call: Call) -> list[Axes]:
 
 def _flatten(call: Call) -> list[Axes]:
     batch, *rest = call.inputs[0]
+    if (
+        call.op.data_format == "channels_first"
+    ):  # Keras flattens with the channels last in any case.
+        rest = [*rest[1:], *rest[:1]]
     return [(batch, product(rest))]
 
 

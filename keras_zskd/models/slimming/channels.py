@@ -207,7 +207,7 @@ def narrowed(channels: Channels, width: float) -> int | None:
 
 
 def root_of(channels: Channels) -> Channels:
-    """The one that speaks for all axes that were tied together."""
+    """The axis that speaks for all that are tied to this one."""
     while channels.same_as is not None:
         channels = channels.same_as
     return channels
@@ -242,22 +242,9 @@ def _block(merged: list[Channels], split: list[int]) -> list[Channels]:
     return [fixed(size) for size in split]
 
 
-def length_of(channels: Channels, of_root: Callable[[Channels], int]) -> int:
-    """Length of an axis of which the lengths of the free ones are known."""
-    root = root_of(channels)
-    if root.kind == "free":
-        return of_root(root)
-    if not root.parts:
-        return root.size or 1
-    lengths = [length_of(part, of_root) for part in root.parts]
-    if root.kind == "total":
-        return sum(lengths)
-    return math.prod(lengths) if root.kind == "product" else lengths[0] // root.divisor
-
-
-def parts_of(channels: Channels) -> list[Channels]:
+def free_parts(channels: Channels) -> list[Channels]:
     """The free axes that an axis is made of."""
     root = root_of(channels)
     if root.kind == "free":
         return [root]
-    return [free for part in root.parts for free in parts_of(part)]
+    return [free_part for part in root.parts for free_part in free_parts(part)]

@@ -1,4 +1,4 @@
-"""Similar channels in clusters: weighted k-means."""
+"""Weighted k-means that gives the same clusters every time, and never an empty one."""
 
 import numpy as np
 
@@ -6,70 +6,82 @@ _STARTS = 10
 _ROUNDS = 20
 
 
-def k_means(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """The cluster of each point, 0 to `count - 1`; every cluster has a member.
+def k_means(points: np.ndarray, weights: np.ndarray, num_clusters: int) -> np.ndarray:
+    """The cluster of each point, by the best of several starts of weighted k-means.
 
-    Lloyd's algorithm from ten starts by k-means++ (Arthur and Vassilvitskii, 2007); the best by its
-    weighted sum of squared distances. The same points give the same clusters.
+    Minimizes `sum_i weights[i] * ||points[i] - center(i)||^2`, the centers being weighted means.
+    Starts are drawn by k-means++ (Arthur and Vassilvitskii, 2007) from a fixed seed.
 
     Args:
-        points: `(N, D)`, `N >= count`.
-        weights: `(N,)`, 0 or more.
-        count: Clusters.
+        points: `(N, D)`.
+        weights: `(N,)`, above 0.
+        num_clusters: From 1 to `N`.
+
+    Returns:
+        `(N,)` whole numbers from 0, in the order in which the clusters first occur.
     """
-    points = np.asarray(points, np.float64)
-    weights = np.maximum(weights, 1e-12 * max(1e-30, float(np.max(weights))))
-    if count == len(points):
-        return np.arange(count)
-    random = np.random.default_rng(0)
+    if num_clusters == len(points):
+        return np.arange(len(points))
+    rng = np.random.default_rng(0)
+    # Scalar products are all it takes, and there are far fewer of them than weights in a kernel.
+    points = points.astype("float64")
+    gram, weights = points @ points.T, weights.astype("float64")
     best, least = np.zeros(len(points), int), np.inf
     for _ in range(_STARTS):
-        centers = _spread_out(points, weights, count, random)
+        labels = np.full(len(points), -1)
+        distances = _spread_out(gram, weights, num_clusters, rng)
         for _ in range(_ROUNDS):
-            members = _distances(points, centers).argmin(axis=1)
-            members = _without_empty(points, weights, centers, members)
-            sums = np.zeros((count, points.shape[1]))
-            np.add.at(sums, members, weights[:, None] * points)
-            centers = sums / np.bincount(members, weights, count)[:, None]
-        cost = float((weights * ((points - centers[members]) ** 2).sum(axis=1)).sum())
-        if cost < least:
-            best, least = members, cost
-    # In the order of their first members, so that a cluster of one each keeps the order of channels.
-    _, first = np.unique(best, return_index=True)
-    order = np.empty(count, int)
-    order[np.argsort(first)] = np.arange(count)
-    return order[best]
+            before, labels = labels, _nearest(distances, weights)
+            if np.array_equal(before, labels):
+                break
+            distances = _to_means(gram, labels, weights)
+        error = float(weights @ distances[labels, np.arange(len(labels))])
+        # A start must be clearly better: rounding differs from machine to machine.
+        if error < least - 1e-9 * float(weights @ np.diag(gram)):
+            best, least = labels, error
+    _, first, inverse = np.unique(best, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[inverse])
 
 
-def _distances(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    squares = (points**2).sum(axis=1)[:, None] + (centers**2).sum(axis=1)
-    return np.asarray(np.maximum(squares - 2 * points @ centers.T, 0.0))
+def _to_means(gram: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`(K, N)`: squared distance of each point from the mean of each cluster."""
+    share = weights / np.bincount(labels, weights)[labels]
+    order = np.argsort(labels, kind="stable")
+    begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
+    products = np.add.reduceat(gram[order] * share[order, None], begins, axis=0)
+    squares = np.bincount(labels, share * products[labels, np.arange(len(labels))])
+    return np.asarray(np.maximum(np.diag(gram) - 2 * products + squares[:, None], 0))
 
 
 def _spread_out(
-    points: np.ndarray, weights: np.ndarray, count: int, random: np.random.Generator
+    gram: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """k-means++: each further center is a point, with a chance by its weighted squared distance."""
-    chosen = [int(random.choice(len(points), p=weights / weights.sum()))]
-    for _ in range(count - 1):
-        chances = weights * _distances(points, points[chosen]).min(axis=1)
-        chances[chosen] = 0.0
-        if not chances.sum() > 0:  # Only copies of the chosen ones are left.
-            chances = np.ones(len(points))
-            chances[chosen] = 0.0
-        chosen.append(int(random.choice(len(points), p=chances / chances.sum())))
-    return points[chosen]
+    """k-means++: each next center a point, drawn by its weight and squared distance.
+
+    Returns:
+        `(count, N)`: squared distance of each point from each center.
+    """
+    squares, chosen = np.diag(gram), np.zeros(count, int)
+    distances = np.zeros((count, len(gram)))
+    chance, nearest = weights, np.full(len(gram), np.inf)
+    for number in range(count):
+        if not chance.sum() > 0:  # Every point coincides with a center.
+            chance = np.ones(len(gram))
+            chance[chosen[:number]] = 0
+        chosen[number] = point = rng.choice(len(gram), p=chance / chance.sum())
+        distances[number] = np.maximum(squares + squares[point] - 2 * gram[point], 0)
+        nearest = np.minimum(nearest, distances[number])
+        chance = weights * nearest
+    return distances
 
 
-def _without_empty(
-    points: np.ndarray, weights: np.ndarray, centers: np.ndarray, members: np.ndarray
-) -> np.ndarray:
-    """An empty cluster gets the point that is farthest from its center and not alone there."""
-    sizes = np.bincount(members, minlength=len(centers))
+def _nearest(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The nearest center of each point; an empty cluster takes the farthest point of the others."""
+    labels = distances.argmin(0)
+    cost = weights * distances.min(0)
+    sizes = np.bincount(labels, minlength=len(distances))
     for empty in np.flatnonzero(sizes == 0):
-        far = weights * ((points - centers[members]) ** 2).sum(axis=1)
-        far[sizes[members] == 1] = -1.0
-        taken = int(far.argmax())
-        sizes[members[taken]] -= 1
-        members[taken], sizes[empty] = empty, 1
-    return members
+        farthest = int(np.where(sizes[labels] > 1, cost, -1).argmax())
+        sizes[labels[farthest]] -= 1
+        sizes[empty], labels[farthest], cost[farthest] = 1, empty, 0
+    return labels

@@ -1,4 +1,4 @@
-"""`start_from`: a narrower student that starts from its teacher, similar channels folded into one."""
+"""`start_from`: a narrower student that begins with its teacher's weights, similar channels folded."""
 
 from typing import Any
 
@@ -7,295 +7,280 @@ import numpy as np
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.models.graph import inline, share_layer
-from keras_zskd.models.slimming.channel_rules import Axes, Call
-from keras_zskd.models.slimming.channels import Channels, length_of, parts_of, root_of
-from keras_zskd.models.slimming.clusters import k_means
+from keras_zskd.models.slimming.assignment import (
+    Alike,
+    Fold,
+    alike,
+    clusters,
+    fold_of,
+    places,
+    unfolded,
+)
+from keras_zskd.models.slimming.channel_rules import Call
+from keras_zskd.models.slimming.channels import Channels, free_parts, root_of
+from keras_zskd.models.slimming.homogeneity import is_homogeneous
 from keras_zskd.models.slimming.reading import read_channels
-from keras_zskd.models.slimming.weight_axes import WeightAxis, weight_axes
+from keras_zskd.models.slimming.weight_axes import WeightAxes, WeightAxis, axes_of_weights
 
-# What passes a positive factor on: f(a x) = a f(x).
-_HOMOGENEOUS_ACTIVATIONS = ("linear", "relu", "leaky_relu")
-_HOMOGENEOUS = (
-    "Activation", "ReLU", "LeakyReLU", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "Flatten",
-    "Reshape", "Permute", "InputLayer", "MaxPooling1D", "MaxPooling2D", "AveragePooling1D",
-    "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D",
-    "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D", "Concatenate", "Relu",
-)  # fmt: skip
+Calls = list[tuple[Call, WeightAxes]]
 
 
 def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
-    """Fill a narrower student with its teacher's weights, similar channels folded into one.
+    """Give a narrower student its teacher's weights, similar channels folded into one.
 
-    The channels of a layer are put into as many clusters as the student has channels, by weighted
-    k-means on the incoming weights and bias of each channel. A cluster becomes one channel: the mean
-    of its incoming weights, the sum of its outgoing ones (Model Folding, Wang et al., ICLR 2025).
-    Where every function between them passes a positive factor on, as ReLU does, only the direction of
-    the incoming weights counts and lengths go into the outgoing ones: parallel channels are folded
-    without an error. Channels that residual additions tie together get the same clusters. Batch
-    normalization gets the means of its parameters and statistics; `repair_batch_norms` estimates the
-    statistics anew.
+    The channels of a layer are put into as many clusters as the student's layer has channels, by
+    k-means on what comes into each (its kernel and bias), weighted by the norm of that times the norm
+    of its outgoing weights. A cluster becomes one channel: the weighted mean of the incoming weights,
+    the sum of the outgoing ones. Equal channels are folded without an error.
+
+    Where every function between the two passes a positive factor on, as ReLU and pooling do, incoming
+    weights are compared and averaged as directions, of length 1, by the squares of those weights, and
+    the length of each goes into its outgoing weights: channels that are multiples of each other are
+    folded without an error, too. Behind
+    batch normalization directions are compared, of the kernel as the normalization scales it; its
+    parameters and statistics are averaged like the kernel. Their true statistics differ:
+    `repair_batch_norms` estimates them from pictures.
+
+    Channels that additions tie together share their clusters, groups of a convolution keep their own.
+    What is as wide in the student as in the teacher is copied.
 
     Args:
-        teacher: A trained Functional or Sequential classifier.
-        student: Of the same layers in the same order, no wider; as `slim(teacher, width)` makes it.
+        teacher: A Functional or Sequential model.
+        student: Of the same layers in the same order, narrower, as `slim(teacher, width)` or
+            `lenet5_half()` for `lenet5()`.
 
     Returns:
-        The student, whose weights were set.
+        `student`, with new weights.
 
     Raises:
-        InputError: If the student is not a narrower copy of the teacher, or a layer is of a kind that
-            cannot be folded. The student is not changed then.
+        InputError: If the student's layers with weights are not those of the teacher, only narrower.
+            No weight is set then.
+
+    Example:
+    >>> from keras_zskd.models import lenet5, lenet5_half, start_from
+    >>> student = start_from(lenet5(), lenet5_half())
+
+    Reference:
+        Wang, Šimić, Thiele, et al.: "Forget the Data and Fine-Tuning! Just Fold the Network to
+        Compress" (ICLR 2025), with directions in place of filters where that is exact.
     """
+    for name, model in (("teacher", teacher), ("student", student)):
+        if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+            raise InputError(
+                f"`{name}` must be a built Functional or Sequential model. Received: "
+                f"{type(model).__name__}. Start from random weights."
+            )
     flat = inline(teacher, share_layer)
-    calls = _first_calls(read_channels(flat).calls)
-    narrow = [layer for layer in inline(student, share_layer).layers if layer.weights]
-    wide = [layer for layer in flat.layers if layer.weights]
-    kinds = [[type(layer).__name__ for layer in side] for side in (wide, narrow)]
-    if kinds[0] != kinds[1]:
+    layers = [layer for layer in flat.layers if layer.weights]
+    twins = [layer for layer in inline(student, share_layer).layers if layer.weights]
+    if [_kind(layer) for layer in layers] != [_kind(layer) for layer in twins]:
         raise InputError(
-            "`student` must have the teacher's layers in the same order, to start from its weights. "
-            f"Received: {kinds[1]} for {kinds[0]}. Start from random weights."
+            "`student` must have the teacher's layers in the same order to start from its weights. "
+            f"Received: {[_kind(layer)[0] for layer in twins]} in place of "
+            f"{[_kind(layer)[0] for layer in layers]}. Start from random weights."
         )
-    folds = _Folds(calls, {id(one): other for one, other in zip(wide, narrow, strict=True)})
-    found = [folds.folded(layer, twin) for layer, twin in zip(wide, narrow, strict=True)]
-    for twin, weights in zip(narrow, found, strict=True):
-        twin.set_weights(weights)
+    calls = [(call, axes_of_weights(call)) for call in read_channels(flat)]
+    axes_of = {id(call.op): axes for call, axes in reversed(calls)}
+    pairs = [(layer, twin, axes_of[id(layer)]) for layer, twin in zip(layers, twins, strict=True)]
+    folds = _folds(calls, _student_sizes(pairs))
+    values = [_folded(*pair, folds) for pair in pairs]
+    for twin, value in zip(twins, values, strict=True):
+        twin.set_weights(value)
+        if isinstance(twin, keras.layers.Normalization):
+            twin.finalize_state()  # Keras computes with tensors that it derives from the weights.
     return student
 
 
-def _first_calls(calls: list[tuple[Call, list[Axes]]]) -> dict[int, tuple[Call, list[Axes]]]:
-    """By `id` of the layer or operation, in the order of the graph."""
-    first: dict[int, tuple[Call, list[Axes]]] = {}
-    for call, outputs in calls:
-        first.setdefault(id(call.op), (call, outputs))
-    return first
+def _kind(layer: Any) -> tuple[str, int]:
+    return type(layer).__name__, len(layer.weights)
 
 
-class _Folds:
-    """The clusters of all channels of a teacher.
+def _student_sizes(pairs: list[tuple[Any, Any, WeightAxes]]) -> dict[Channels, int]:
+    """How many channels the student has of each free axis."""
+    sizes: dict[Channels, int] = {}
+    for _, twin, weights in pairs:
+        for weight, axes in zip(twin.weights, weights, strict=True):
+            for size, axis in zip(weight.shape, axes, strict=False):
+                root = root_of(axis.channels)
+                if root.kind == "free" and axis.role == "made":
+                    sizes.setdefault(root, size)
+    return sizes
 
-    Args:
-        calls: The first call of each layer.
-        twins: The student's layer, by `id` of the teacher's.
-    """
 
-    def __init__(self, calls: dict[int, tuple[Call, list[Axes]]], twins: dict[int, Any]):
-        self._calls = calls
-        self._axes = {key: weight_axes(*calls[key]) for key in calls if key in twins}
-        self._members: dict[int, np.ndarray] = {}  # Cluster of each channel, by `id` of the root.
-        self._scales: dict[int, np.ndarray] = {}  # What outgoing weights are multiplied by.
-        self._weights: dict[int, np.ndarray] = {}  # What means are weighted by.
-        for root, size in self._sizes(twins):
-            self._cluster(root, size)
+def _folds(calls: Calls, sizes: dict[Channels, int]) -> dict[Channels, Fold]:
+    of_tensors = [axis for call, _ in calls for axes in call.inputs + call.outputs for axis in axes]
+    of_weights = [axis.channels for _, weights in calls for axes in weights for axis in axes]
+    folds: dict[Channels, Fold] = {}
+    for group in alike(of_tensors + of_weights):
+        for axis in group.axes:
+            sizes.setdefault(axis, axis.size or 1)
+        if all(sizes[axis] == axis.size for axis in group.axes):
+            folds.update((axis, unfolded(sizes[axis])) for axis in group.axes)
+        else:
+            folds.update(_group_folds(group, calls, sizes))
+    return folds
 
-    def folded(self, layer: Any, twin: Any) -> list[np.ndarray]:
-        """The teacher's weights of a layer in the shapes of the student's."""
-        arrays, axes = layer.get_weights(), self._axes[id(layer)]
-        shapes = [tuple(weight.shape) for weight in twin.weights]
-        if axes is not None and [len(s) for s in shapes] == [len(a) for a in axes]:
-            arrays = [self._fold(a, by) for a, by in zip(arrays, axes, strict=True)]
-        if [a.shape for a in arrays] != shapes:
-            raise InputError(
-                f"Layer {layer.name!r} of type {type(layer).__name__} cannot be folded to weights of "
-                f"shapes {shapes}. Start from random weights."
-            )
-        return arrays
 
-    def _fold(self, array: np.ndarray, axes: list[WeightAxis]) -> np.ndarray:
-        for number, (channels, is_input, groups) in enumerate(axes):
-            members = self._assignment(channels)
-            scales, weights = (
-                self._spread(channels, self._scales),
-                self._spread(channels, self._weights),
-            )
-            if groups > 1:
-                members, scales, weights = (
-                    x[: len(x) // groups] for x in (members, scales, weights)
-                )
-            matrix = np.zeros((members.max() + 1, len(members)))
-            if is_input:
-                matrix[members, np.arange(len(members))] = scales
-            else:
-                # A direction of the mean length: its length went into the outgoing weights.
-                matrix[members, np.arange(len(members))] = weights / scales
-                matrix /= np.bincount(members, weights)[:, None]
-            array = np.moveaxis(np.tensordot(matrix, array, (1, number)), 0, number)
-        return array.astype("float32")
+def _group_folds(group: Alike, calls: Calls, sizes: dict[Channels, int]) -> dict[Channels, Fold]:
+    period = group.period
+    found = [_incoming(calls, axis) for axis in group.axes]
+    points = np.concatenate([rows.reshape(-1, period) for rows, _ in found]).T
+    normalized = any(is_normalized for _, is_normalized in found)
+    outgoing = sum(_outgoing(calls, axis).reshape(-1, period).sum(0) for axis in group.axes)
+    lengths = np.linalg.norm(points, axis=1)
+    lengths = np.maximum(lengths, 1e-12 * lengths.max() or 1)
+    weights = lengths * np.sqrt(outgoing)
+    is_alone = period == group.axes[0].size
+    by_length = is_alone and is_homogeneous(group.axes[0], calls)
+    if by_length:
+        # What the student computes wrong is the error of a direction times this, squared.
+        weights = weights**2
+    if by_length or normalized:
+        points = points / lengths[:, None]
+    weights = weights / weights.max() + 1e-9 if weights.max() > 0 else np.ones(period)
+    labels, count = clusters(group, sizes, points, weights)
+    share = weights / np.bincount(labels, weights)[labels]
+    factors = {"made": share, "kept": share, "used": np.ones(period), "dotted": np.ones(period)}
+    if by_length:
+        mean_length = np.bincount(labels, share * lengths)[labels]
+        factors["made"], factors["used"] = share * mean_length / lengths, lengths / mean_length
+    folds = {}
+    for axis in group.axes:
+        n = (axis.size or 1) // period
+        own = {role: np.tile(factor, n) for role, factor in factors.items()}
+        own["dotted"] = own["dotted"] * np.sqrt(count / period)
+        folds[axis] = Fold(np.concatenate([labels + i * count for i in range(n)]), count * n, own)
+    return folds
 
-    def _layer(self, key: int) -> Any:
-        return self._calls[key][0].op
 
-    def _sizes(self, twins: dict[int, Any]) -> list[tuple[Channels, int]]:
-        """Each root that a student's layer narrows, and to how many channels."""
-        found: dict[int, tuple[Channels, int]] = {}
-        for key, axes in self._axes.items():
-            for weight, by in zip(twins[key].weights, axes or [], strict=False):
-                if len(weight.shape) != len(by):
-                    continue
-                for size, axis in zip(weight.shape, by, strict=True):
-                    root = root_of(axis.channels)
-                    if root.kind == "free" and not axis.is_input:
-                        found.setdefault(id(root), (root, size))
-        return list(found.values())
-
-    def _cluster(self, root: Channels, size: int) -> None:
-        total = root.size or 0
-        if size > total or total % root.multiple or size % root.multiple:
-            raise InputError(
-                f"A layer of {total} channels cannot be folded into {size}. Start from random weights."
-            )
-        producers = self._producers(root)
-        features = np.concatenate([features for _, features, _ in producers]).T
-        length = np.linalg.norm(features, axis=1) + 1e-12
-        importance = length * (np.sqrt(self._outgoing(root)) + 1e-12)
-        scaled = len(producers) == 1 and self._is_homogeneous(root, producers[0][0])
-        has_norm = any(norm is not None for _, _, norm in producers)
-        points = features / length[:, None] if scaled or has_norm else features
-        blocks = root.multiple
-        # Groups are folded alike, so that each keeps its own channels.
-        joined = points.reshape(blocks, -1, points.shape[1]).swapaxes(0, 1)
-        members = k_means(
-            joined.reshape(total // blocks, -1),
-            importance.reshape(blocks, -1).sum(0),
-            size // blocks,
-        )
-        members = np.concatenate([members + block * (size // blocks) for block in range(blocks)])
-        self._members[id(root)] = members
-        mean_length = np.bincount(members, importance * length) / np.bincount(members, importance)
-        self._scales[id(root)] = length / mean_length[members] if scaled else np.ones(total)
-        self._weights[id(root)] = importance if scaled or has_norm else np.ones(total)
-
-    def _producers(self, root: Channels) -> list[tuple[Any, np.ndarray, Any]]:
-        """Layers that make these channels, what comes into each, and the batch normalization behind.
-
-        Incoming weights and bias are `(features, channels)`, as the normalization passes them on.
-        """
-        found: list[tuple[Any, np.ndarray, Any]] = []
-        for key, axes in self._axes.items():
-            layer, own = self._layer(key), []
-            for array, by in zip(layer.get_weights(), axes or [], strict=False):
-                outs = [
-                    n
-                    for n, axis in enumerate(by)
-                    if not axis.is_input and root_of(axis.channels) is root
-                ]
-                if outs:
-                    own.append(np.moveaxis(array, outs[0], -1).reshape(-1, array.shape[outs[0]]))
-            is_norm = isinstance(layer, keras.layers.BatchNormalization)
-            if own and is_norm and found and found[-1][2] is None:
-                producer, features, _ = found[-1]
-                found[-1] = (producer, _through(layer, features, producer.use_bias), layer)
-            elif own and _makes_channels(layer, axes or []):
-                found.append((layer, np.concatenate(own), None))
-        return found
-
-    def _outgoing(self, root: Channels) -> np.ndarray:
-        """Sum of the squared outgoing weights of each channel, 0 where nothing is found."""
-        total = np.zeros(root.size or 0)
-        for key, axes in self._axes.items():
-            for array, by in zip(self._layer(key).get_weights(), axes or [], strict=False):
-                for number, axis in enumerate(by):
-                    if not axis.is_input or root not in parts_of(axis.channels):
-                        continue
-                    others = tuple(n for n in range(array.ndim) if n != number)
-                    squares = np.tile((array.astype(float) ** 2).sum(axis=others), axis.groups)
-                    places = self._places(axis.channels, root)
-                    np.add.at(total, places[places >= 0], squares[places >= 0])
-        return total
-
-    def _is_homogeneous(self, root: Channels, producer: Any) -> bool:
-        """Whether a positive factor of a channel arrives where its outgoing weights are."""
-        if not _has_plain_activation(producer):
-            return False
-        for call, outputs in self._calls.values():
-            if call.op is producer:
+def _incoming(calls: Calls, channels: Channels) -> tuple[np.ndarray, bool]:
+    """`(D, N)`: what makes the channels, kernels and biases; whether batch normalization scales it."""
+    found, is_normalized = [], False
+    for call, weights in _first_calls(calls):
+        for made in dict.fromkeys(
+            root_of(a.channels) for axes in weights for a in axes if a.role == "made"
+        ):
+            index = places(made).get(channels)
+            if index is None:
                 continue
-            is_out = any(root in parts_of(axis) for axes in outputs for axis in axes)
-            is_in = any(root in parts_of(axis) for axes in call.inputs for axis in axes)
-            kind = type(call.op).__name__
-            if is_out and (kind not in _HOMOGENEOUS or not _has_plain_activation(call.op)):
-                return False
-            summed = [
-                by for axes in self._axes.get(id(call.op)) or [] for by in axes if by.is_input
-            ]
-            if is_in and not is_out and not any(root in parts_of(by.channels) for by in summed):
-                return False
-        return True
-
-    def _assignment(self, channels: Channels) -> np.ndarray:
-        """The student's channel of each of the teacher's."""
-        root = root_of(channels)
-        if not root.parts:
-            return self._members.get(id(root), np.arange(root.size or 1))
-        parts = [(self._assignment(part), length_of(part, self._length)) for part in root.parts]
-        if root.kind == "quotient":
-            return parts[0][0][: (root.size or 1)]
-        members = np.zeros(1 if root.kind == "product" else 0, int)
-        begin = 0
-        for own, length in parts:
-            if root.kind == "product":
-                members = (members[:, None] * length + own).ravel()
-            else:
-                members = np.concatenate([members, begin + own])
-                begin += length
-        return members
-
-    def _spread(self, channels: Channels, of_root: dict[int, np.ndarray]) -> np.ndarray:
-        """A value of each channel of an axis, from those of the free axes that it is made of."""
-        root = root_of(channels)
-        if not root.parts:
-            return of_root.get(id(root), np.ones(root.size or 1))
-        parts = [self._spread(part, of_root) for part in root.parts]
-        if root.kind == "total":
-            return np.concatenate(parts)
-        return parts[0][: (root.size or 1)] if root.kind == "quotient" else _outer(parts)
-
-    def _places(self, channels: Channels, free: Channels) -> np.ndarray:
-        """Which channel of a free axis each channel of an axis comes from; -1 for none."""
-        root = root_of(channels)
-        if root is free:
-            return np.arange(root.size or 1)
-        if not root.parts:
-            return np.full(root.size or 1, -1)
-        parts = [self._places(part, free) for part in root.parts]
-        if root.kind == "total":
-            return np.concatenate(parts)
-        if root.kind == "quotient":
-            return parts[0][: (root.size or 1)]
-        grid = np.meshgrid(*parts, indexing="ij")
-        return np.asarray(np.max(grid, axis=0)).ravel()
-
-    def _length(self, root: Channels) -> int:
-        members = self._members.get(id(root))
-        return (root.size or 1) if members is None else int(members.max()) + 1
+            rows = np.concatenate(
+                [
+                    np.moveaxis(np.asarray(array, "float64"), number, -1).reshape(
+                        -1, made.size or 1
+                    )
+                    for array, axes in zip(call.op.get_weights(), weights, strict=True)
+                    for number, axis in enumerate(axes)
+                    if axis.role == "made" and root_of(axis.channels) is made
+                ]
+            )
+            norm = _normalization_behind(call, calls)
+            if norm is not None:
+                rows, is_normalized = _scaled_by(norm, rows, bool(call.op.use_bias)), True
+            found.append(_gathered(rows, index, channels.size or 1))
+    return np.concatenate(found) if found else np.zeros((1, channels.size or 1)), is_normalized
 
 
-def _through(norm: Any, features: np.ndarray, has_bias: bool) -> np.ndarray:
-    """Incoming weights and bias as a batch normalization in inference passes them on."""
-    size = features.shape[1]
-    gamma = np.asarray(norm.gamma) if norm.scale else np.ones(size)
-    beta = np.asarray(norm.beta) if norm.center else np.zeros(size)
-    factor = gamma / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
-    bias = features[-1:] if has_bias else np.zeros((1, size))
-    shifted = (bias - np.asarray(norm.moving_mean)) * factor + beta
-    return np.concatenate([(features[:-1] if has_bias else features) * factor, shifted])
+def _gathered(rows: np.ndarray, index: np.ndarray, size: int) -> np.ndarray:
+    """Columns by channel: `(D, n)` at `n` positions to `(D * repeats, size)`."""
+    positions = [np.flatnonzero(index == channel) for channel in range(size)]
+    repeats = max(len(own) for own in positions)
+    columns = np.zeros((len(rows), repeats, size))
+    for channel, own in enumerate(positions):
+        columns[:, : len(own), channel] = rows[:, own]
+    return columns.reshape(-1, size)
 
 
-def _makes_channels(layer: Any, axes: list[list[WeightAxis]]) -> bool:
-    """Whether the layer mixes inputs into new channels, other than one parameter per channel."""
-    is_embedding = isinstance(layer, keras.layers.Embedding)
-    return is_embedding or any(axis.is_input for by in axes for axis in by)
+def _normalization_behind(call: Call, calls: Calls) -> Any:
+    """The batch normalization that directly follows, or None."""
+    activation = getattr(call.op, "activation", None)
+    if activation not in (None, keras.activations.linear) or not hasattr(call.op, "use_bias"):
+        return None
+    for other, _ in calls:
+        is_norm = isinstance(other.op, keras.layers.BatchNormalization)
+        if is_norm and call.outputs and other.inputs[0] is call.outputs[0]:
+            return other.op
+    return None
 
 
-def _has_plain_activation(op: Any) -> bool:
-    if getattr(op, "max_value", None) is not None or getattr(op, "threshold", None):
-        return False
-    activation = getattr(op, "activation", None)
-    return activation is None or getattr(activation, "__name__", "") in _HOMOGENEOUS_ACTIVATIONS
+def _scaled_by(norm: Any, rows: np.ndarray, has_bias: bool) -> np.ndarray:
+    scale = np.asarray(norm.gamma, "float64") if norm.scale else 1.0
+    shift = np.asarray(norm.beta, "float64") if norm.center else 0.0
+    scale = scale / np.sqrt(np.asarray(norm.moving_variance, "float64") + norm.epsilon)
+    bias = rows[-1] if has_bias else 0.0
+    bias = (bias - np.asarray(norm.moving_mean, "float64")) * scale + shift
+    return np.concatenate([(rows[:-1] if has_bias else rows) * scale, [bias]])
 
 
-def _outer(vectors: list[np.ndarray]) -> np.ndarray:
-    product = np.ones(1)
-    for vector in vectors:
-        product = np.multiply.outer(product, vector).ravel()
-    return product
+def _outgoing(calls: Calls, channels: Channels) -> np.ndarray:
+    """`(N,)`: the sum of the squared weights that read each channel."""
+    total = np.zeros(channels.size or 1)
+    for call, weights in _first_calls(calls):
+        for array, axes in zip(call.op.get_weights(), weights, strict=True):
+            for number, axis in enumerate(axes):
+                index = places(axis.channels).get(channels)
+                if axis.role != "used" or index is None:
+                    continue
+                squares = np.moveaxis(np.asarray(array, "float64") ** 2, number, 0)
+                # One group after the other, each with the channels that it reads.
+                parts = np.split(squares, axis.groups, axis=-1)
+                read = np.concatenate([part.reshape(len(part), -1).sum(1) for part in parts])
+                np.add.at(total, index[index >= 0], read[index >= 0])
+    return total
+
+
+def _first_calls(calls: Calls) -> Calls:
+    first: dict[int, tuple[Call, WeightAxes]] = {}
+    for call, weights in calls:
+        if weights:
+            first.setdefault(id(call.op), (call, weights))
+    return list(first.values())
+
+
+def _folded(
+    layer: Any, twin: Any, weights: WeightAxes, folds: dict[Channels, Fold]
+) -> list[np.ndarray]:
+    """A layer's weights in the shapes of its twin's."""
+    arrays = []
+    for array, axes, weight in zip(layer.get_weights(), weights, twin.weights, strict=True):
+        folded = array
+        for number in reversed(range(len(axes))):  # The outputs first: that leaves groups in order.
+            folded = _fold_axis(folded, number, axes[number], folds)
+        if folded.shape != tuple(weight.shape):
+            raise InputError(
+                "`student` must be a narrower copy of the teacher, layer by layer. Received: layer "
+                f"{twin.name!r} with a weight of shape {tuple(weight.shape)}, for which the teacher's "
+                f"{layer.name!r} of shape {array.shape} gives {folded.shape}. Start from random "
+                "weights."
+            )
+        arrays.append(folded.astype(array.dtype))
+    return arrays
+
+
+def _fold_axis(
+    array: np.ndarray, number: int, axis: WeightAxis, folds: dict[Channels, Fold]
+) -> np.ndarray:
+    if not free_parts(axis.channels):
+        return array
+    fold = fold_of(axis.channels, folds)
+    if fold.size == len(fold.labels):
+        return array
+    factor = fold.factors[axis.role]
+    if axis.groups == 1:
+        return _summed(array, number, fold.labels, factor)
+    # The outputs of each group, folded before, read inputs of their own.
+    parts = np.split(array, axis.groups, axis=-1)
+    labels, factors = np.split(fold.labels, axis.groups), np.split(factor, axis.groups)
+    folded = [
+        _summed(part, number, own - own.min(), by)
+        for part, own, by in zip(parts, labels, factors, strict=True)
+    ]
+    return np.concatenate(folded, axis=-1)
+
+
+def _summed(array: np.ndarray, number: int, labels: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Entries of an axis multiplied by their factor, and those of one label added."""
+    order = np.argsort(labels, kind="stable")
+    begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
+    moved = np.moveaxis(array, number, 0)[order].astype("float64")
+    moved *= factor[order].reshape(-1, *[1] * (array.ndim - 1))
+    return np.moveaxis(np.add.reduceat(moved, begins, axis=0), 0, number)

@@ -13,7 +13,7 @@ from keras_zskd.models.slimming.reading import read_channels
 
 
 def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Model:
-    """A copy of `model` whose hidden layers are `width` times as wide.
+    """A copy of `model` whose hidden layers are `width` times as wide, with fresh or folded weights.
 
     A layer of `c` channels or units gets `c * width` of them, rounded to the nearest whole number
     (halves up) and at least 1. Layers of one size stay of one size, so residual additions,
@@ -26,22 +26,23 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     graph, shared layers, and nested models, which are opened into one flat graph. What it cannot
     narrow among operations without weights (slices of the channels, `einsum`) keeps its width.
 
-    Weights are drawn anew by each layer's own initializers, or folded from those of `model` by
-    `start_from`. All layers are trainable, also where those of `model` are frozen. `Normalization`
-    keeps its mean and variance, which describe the data. `model` is not changed.
+    Weights are drawn anew by each layer's own initialisers, as in the papers, unless
+    `weights="teacher"` folds those of `model`. All layers are trainable, also where those of `model`
+    are frozen. Only `Normalization` keeps its mean and variance, which describe the data. `model` is
+    not changed.
 
     Args:
         model: A Functional or Sequential model with one input and one output.
         width: Fraction of the channels to keep, above 0 and at most 1.
-        weights: "random" or "teacher".
+        weights: "random", or "teacher" for `start_from(model, slim(model, width))`.
 
     Returns:
         A Functional model named `<name>_slim` with the input and output shapes of `model`.
 
     Raises:
-        InputError: If `width` is not in (0, 1] or `weights` is neither, if `model` has no graph of
-            layers or several inputs or outputs, if a layer with weights is of a kind that cannot be
-            narrowed or folded, or if the copy would be no smaller although `width` is below 1.
+        InputError: If `width` is not in (0, 1], `weights` is neither of the two, if `model` has no
+            graph of layers or several inputs or outputs, if a layer with weights is of a kind that
+            cannot be narrowed, or if the copy would be no smaller although `width` is below 1.
 
     Example:
     >>> from keras_zskd.models import lenet5, slim
@@ -50,10 +51,13 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     """
     _check(model, width)
     if weights not in ("random", "teacher"):
-        raise InputError(f"`weights` must be 'random' or 'teacher'. Received: weights={weights!r}.")
+        raise InputError(
+            f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Leave it out for '
+            "random weights."
+        )
     # The model's own layers, seen as one flat graph: nothing is built twice at full width.
     flat = inline(model, share_layer)
-    changes = read_channels(flat).changes
+    changes = {id(call.op): call.changes for call in read_channels(flat)}
     copies: list[tuple[Any, Any]] = []
 
     def copy(layer: Any) -> Any:
@@ -83,8 +87,8 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
             f"Model {model.name!r} was received with width={width}, but none of its hidden layers "
             "can get narrower; use a smaller width, or pass a smaller model as the student."
         )
-    narrow = keras.Model(narrow.inputs[0], narrow.outputs[0], name=f"{model.name}_slim")
-    return start_from(model, narrow) if weights == "teacher" else narrow
+    student = keras.Model(narrow.inputs[0], narrow.outputs[0], name=f"{model.name}_slim")
+    return start_from(model, student) if weights == "teacher" else student
 
 
 def _check(model: Any, width: Any) -> None:

@@ -1,119 +1,149 @@
-"""Which channels the axes of each weight of a layer belong to."""
+"""Which axis of which weight follows which channels, and how it is folded."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from keras import layers
 
 from keras_zskd.models.slimming.channel_rules import Axes, Call
-from keras_zskd.models.slimming.channels import Channels, fixed, product
+from keras_zskd.models.slimming.channels import Channels, fixed, product, root_of
 
 
-class WeightAxis(NamedTuple):
-    """One axis of a weight.
+@dataclasses.dataclass(frozen=True)
+class WeightAxis:
+    """One axis of one weight.
 
     Attributes:
-        channels: What decides its length.
-        is_input: Whether the layer sums over it: a fold adds up what it merges. Else the axis is of
-            outputs, or of one parameter per channel, and a fold takes the mean.
-        groups: The axis holds this fraction of the channels, alike for each group.
+        channels: What its entries belong to.
+        role: "made": the weight computes these channels, so a cluster gets the mean; "kept": one
+            parameter of each channel, the mean as well; "used": it reads these channels, so a cluster
+            gets the sum; "dotted": the sum, for one factor of a scalar product over the channels.
+        groups: Of a grouped convolution, whose axis is that of one group.
     """
 
     channels: Channels
-    is_input: bool = False
+    role: str = "kept"
     groups: int = 1
 
 
-def weight_axes(call: Call, outputs: list[Axes]) -> list[list[WeightAxis]] | None:
-    """For each weight of the called layer, its axes; None for a kind of layer that is not known.
-
-    Args:
-        call: The first call of the layer.
-        outputs: The axes of its outputs.
-    """
-    layer = call.op
-    found = _axes_by_weight(layer, call.inputs[0], outputs[0])
-    if found is None:
-        return None
-    return [found(_role(weight), weight) for weight in layer.weights]
+WeightAxes = list[tuple[WeightAxis, ...]]
 
 
-def _axes_by_weight(layer: Any, inputs: Axes, outputs: Axes) -> Any:
-    """A function from the name and the shape of a weight to its axes."""
-    first = getattr(layer, "data_format", None) == "channels_first"
-    seen, made = (axes[1 if first else -1] for axes in (inputs, outputs))
-
-    def convolution(role: str, weight: Any) -> list[WeightAxis]:
-        if role == "bias":
-            return [WeightAxis(made)]
-        window = [_fixed(size) for size in weight.shape[:-2]]
-        return [*window, WeightAxis(seen, True, getattr(layer, "groups", 1)), WeightAxis(made)]
-
-    def transposed(role: str, weight: Any) -> list[WeightAxis]:
-        axes = convolution(role, weight)
-        return axes if role == "bias" else [*axes[:-2], axes[-1], axes[-2]]
-
-    def depthwise(role: str, weight: Any) -> list[WeightAxis]:
-        if role == "bias":
-            return [WeightAxis(made)]
-        window = [_fixed(size) for size in weight.shape[:-2]]
-        return [*window, WeightAxis(seen), _fixed(weight.shape[-1])]
-
-    def separable(role: str, weight: Any) -> list[WeightAxis]:
-        if role == "depthwise_kernel":
-            return depthwise(role, weight)
-        if role == "bias":
-            return [WeightAxis(made)]
-        inner = product([seen, fixed(layer.depth_multiplier)])
-        window = [_fixed(size) for size in weight.shape[:-2]]
-        return [*window, WeightAxis(inner, True), WeightAxis(made)]
-
-    def dense(role: str, weight: Any) -> list[WeightAxis]:
-        del weight
-        return [WeightAxis(made)] if role == "bias" else [WeightAxis(seen, True), WeightAxis(made)]
-
-    def embedding(role: str, weight: Any) -> list[WeightAxis]:
-        del role
-        return [_fixed(weight.shape[0]), WeightAxis(made)]
-
-    def per_channel(role: str, weight: Any) -> list[WeightAxis]:
-        del role
-        axis = getattr(layer, "axis", None)
-        numbers = range(-len(weight.shape), 0) if axis is None else _as_list(axis)
-        return [
-            _fixed(size) if size == 1 else WeightAxis(inputs[number])
-            for number, size in zip(numbers, weight.shape, strict=True)
-        ]
-
-    rules: tuple[tuple[tuple[type, ...], Any], ...] = (
-        ((layers.SeparableConv1D, layers.SeparableConv2D), separable),
-        ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), depthwise),
-        ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), transposed),
-        ((layers.Conv1D, layers.Conv2D, layers.Conv3D), convolution),
-        ((layers.Dense,), dense),
-        ((layers.Embedding,), embedding),
-        (
-            (
-                layers.BatchNormalization,
-                layers.LayerNormalization,
-                layers.RMSNormalization,
-                layers.GroupNormalization,
-                layers.PReLU,
-            ),
-            per_channel,
-        ),
-    )
-    if type(layer).__name__ == "LayerScale":  # Of keras.applications.convnext.
-        return per_channel
-    return next((rule for kinds, rule in rules if isinstance(layer, kinds)), None)
+def axes_of_weights(call: Call) -> WeightAxes:
+    """The axes of each weight of a layer, from one of its calls."""
+    shapes = [tuple(weight.shape) for weight in getattr(call.op, "weights", [])]
+    rule = next((_RULES[c] for c in type(call.op).__mro__ if c in _RULES), None)
+    if type(call.op).__name__ == "LayerScale":  # of keras.applications.convnext
+        rule = _per_channel
+    found = rule(call) if rule is not None and shapes else []
+    if [len(axes) for axes in found] != [len(shape) for shape in shapes]:
+        found = [tuple(WeightAxis(fixed(size)) for size in shape) for shape in shapes]
+    return found
 
 
-def _role(weight: Any) -> str:
-    return str(weight.path.rsplit("/", 1)[-1])
+def _fixed(sizes: Any) -> tuple[WeightAxis, ...]:
+    return tuple(WeightAxis(fixed(size)) for size in sizes)
 
 
-def _fixed(size: int) -> WeightAxis:
-    return WeightAxis(fixed(size))
+def _channels(op: Any, axes: Axes) -> Channels:
+    return axes[1 if getattr(op, "data_format", None) == "channels_first" else -1]
 
 
-def _as_list(axis: Any) -> list[int]:
-    return list(axis) if isinstance(axis, list | tuple) else [axis]
+def _convolution(call: Call) -> WeightAxes:
+    op = call.op
+    read, made = _channels(op, call.inputs[0]), _channels(op, call.outputs[0])
+    groups, window = getattr(op, "groups", 1), _fixed(op.kernel_size)
+    bias = [(WeightAxis(made, "made"),)] * op.use_bias
+    if 1 < groups == root_of(read).size:  # a depthwise convolution in other words
+        per_channel = WeightAxis(made)
+        return [(*window, *_fixed([1]), per_channel), *[(per_channel,)] * op.use_bias]
+    kernel = (WeightAxis(read, "used", groups), WeightAxis(made, "made"))
+    return [(*window, *kernel), *bias]
+
+
+def _transposed(call: Call) -> WeightAxes:
+    (*window, read, made), *bias = _convolution(call)
+    return [(*window, made, read), *bias]
+
+
+def _separable(call: Call) -> WeightAxes:
+    op = call.op
+    read, made = _channels(op, call.inputs[0]), _channels(op, call.outputs[0])
+    between = product([read, fixed(op.depth_multiplier)])
+    return [
+        (*_fixed(op.kernel_size), WeightAxis(read), *_fixed([op.depth_multiplier])),
+        (*_fixed([1] * op.rank), WeightAxis(between, "used"), WeightAxis(made, "made")),
+        *[(WeightAxis(made, "made"),)] * op.use_bias,
+    ]
+
+
+def _depthwise(call: Call) -> WeightAxes:
+    op = call.op
+    read, made = _channels(op, call.inputs[0]), _channels(op, call.outputs[0])
+    kernel = (*_fixed(op.kernel_size), WeightAxis(read), *_fixed([op.depth_multiplier]))
+    return [kernel, *[(WeightAxis(made),)] * op.use_bias]
+
+
+def _dense(call: Call) -> WeightAxes:
+    made = WeightAxis(call.outputs[0][-1], "made")
+    return [(WeightAxis(call.inputs[0][-1], "used"), made), *[(made,)] * call.op.use_bias]
+
+
+def _embedding(call: Call) -> WeightAxes:
+    return [(*_fixed([call.op.input_dim]), WeightAxis(call.outputs[0][-1], "made"))]
+
+
+def _attention(call: Call) -> WeightAxes:
+    key, value = call.changes["key_dim"], call.changes["value_dim"]
+    query_in, *others = [axes[-1] for axes in call.inputs]
+    value_in = others[0] if others else query_in
+    # A mask may follow; it is positional only behind the key.
+    key_in = others[1] if len(call.arguments) > 2 and len(others) > 1 else value_in
+    parts = {
+        "query": (query_in, WeightAxis(key, "dotted")),
+        "key": (key_in, WeightAxis(key, "made")),
+        "gate": (query_in, WeightAxis(value)),
+        "value": (value_in, WeightAxis(value, "made")),
+    }
+    found: WeightAxes = []
+    for weight in call.op.weights:
+        part, is_bias = weight.path.split("/")[-2], weight.path.endswith("bias")
+        if part == "attention_output":
+            made = WeightAxis(call.outputs[0][-1], "made")
+            heads = (*_fixed(weight.shape[:1]), WeightAxis(value, "used"))
+            found.append((made,) if is_bias else (*heads, made))
+        elif part in parts:
+            read, made = parts[part]
+            heads = (*_fixed(weight.shape[-2:-1]), made)
+            found.append(heads if is_bias else (WeightAxis(read, "used"), *heads))
+    return found
+
+
+def _per_channel(call: Call) -> WeightAxes:
+    axis = getattr(call.op, "axis", -1)
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    kept = tuple(WeightAxis(call.inputs[0][i]) for i in axes)
+    return [kept for _ in call.op.weights]
+
+
+def _prelu(call: Call) -> WeightAxes:
+    shape = call.op.alpha.shape
+    own = zip(call.inputs[0][1:], shape, strict=True)
+    return [tuple(WeightAxis(fixed(1) if size == 1 else axis) for axis, size in own)]
+
+
+_RULES: dict[type, Callable[[Call], WeightAxes]] = {
+    **{getattr(layers, f"Conv{rank}D"): _convolution for rank in (1, 2, 3)},
+    **{getattr(layers, f"Conv{rank}DTranspose"): _transposed for rank in (1, 2, 3)},
+    **{getattr(layers, f"SeparableConv{rank}D"): _separable for rank in (1, 2)},
+    **{getattr(layers, f"DepthwiseConv{rank}D"): _depthwise for rank in (1, 2)},
+    layers.Dense: _dense,
+    layers.Embedding: _embedding,
+    layers.MultiHeadAttention: _attention,
+    layers.BatchNormalization: _per_channel,
+    layers.LayerNormalization: _per_channel,
+    layers.RMSNormalization: _per_channel,
+    layers.GroupNormalization: _per_channel,
+    layers.PReLU: _prelu,
+}

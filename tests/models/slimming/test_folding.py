@@ -1,238 +1,291 @@
-"""`start_from`: exact where channels are parallel, the teacher itself at full width."""
-
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.models import lenet5, lenet5_half, repair_batch_norms, slim, start_from
-from keras_zskd.models.slimming.clusters import k_means
+from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half, slim, start_from
 
 
-def random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Weights and statistics of a trained network: none is 0 or 1."""
-    random = np.random.default_rng(seed)
-    for variable in model.weights:
-        values = random.normal(0.0, 0.5, variable.shape)
-        if "variance" in variable.path or "gamma" in variable.path:
-            values = 0.5 + np.abs(values)
-        variable.assign(values)
+def _plain(x, n):
+    x = layers.Conv2D(3 * n, 3, activation="relu")(x)
+    return layers.Conv2D(4 * n, 3, activation="leaky_relu")(layers.MaxPooling2D()(x))
+
+
+def _batch_norm(x, n):
+    for width in (3, 4):
+        x = layers.BatchNormalization()(layers.Conv2D(width * n, 3, use_bias=width == 3)(x))
+        x = layers.ReLU()(x)
+    return x
+
+
+def _batch_norm_last(x, n):
+    return layers.BatchNormalization()(layers.Conv2D(3 * n, 3, activation="relu")(x))
+
+
+def _residual(x, n):
+    x = layers.Conv2D(3 * n, 3, padding="same")(x)
+    y = layers.Conv2D(2 * n, 3, padding="same", activation="relu")(x)
+    x = layers.Add()([x, layers.Conv2D(3 * n, 3, padding="same")(y)])
+    return layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+
+
+def _concatenation(x, n):
+    x = layers.Concatenate()([layers.Conv2D(3 * n, 1)(x), layers.Conv2D(2 * n, 1)(x)])
+    return layers.Conv2D(4 * n, 3)(layers.ReLU()(x))
+
+
+def _added_to_a_concatenation(x, n):
+    y = layers.Concatenate()([layers.Conv2D(3 * n, 1)(x), layers.Conv2D(2 * n, 1)(x)])
+    return layers.ReLU()(layers.Add()([y, layers.Conv2D(5 * n, 1)(x)]))
+
+
+def _depthwise(x, n):
+    x = layers.Conv2D(3 * n, 1, activation="relu")(x)
+    x = layers.DepthwiseConv2D(3, activation="relu")(x)
+    return layers.Conv2D(2 * n, 1)(layers.Conv2D(3 * n, 3, groups=3 * n)(x))
+
+
+def _separable(x, n):
+    x = layers.Conv2D(3 * n, 3, activation="relu")(x)
+    return layers.SeparableConv2D(4 * n, 3, depth_multiplier=2, activation="relu")(x)
+
+
+def _transposed(x, n):
+    return layers.Conv2DTranspose(4 * n, 3, activation="relu")(layers.Conv2D(3 * n, 3)(x))
+
+
+def _tanh(x, n):
+    return layers.Conv2D(4 * n, 3, activation="gelu")(layers.Conv2D(3 * n, 3, activation="tanh")(x))
+
+
+def _groups(x, n):
+    x = layers.Conv2D(6 * n, 1, activation="relu")(x)
+    return layers.GroupNormalization(2)(layers.Conv2D(4 * n, 3, groups=2, activation="relu")(x))
+
+
+def _shuffle(x, n):
+    # As in ShuffleNet V2: halves of two layers change places.
+    x = layers.Concatenate()([layers.Conv2D(4 * n, 1)(x), layers.Conv2D(4 * n, 1)(x)])
+    x = ops.transpose(ops.reshape(x, (-1, 8, 8, 2, 4 * n)), (0, 1, 2, 4, 3))
+    left, right = ops.split(ops.reshape(x, (-1, 8, 8, 8 * n)), 2, axis=-1)
+    left = layers.Conv2D(3 * n, 1, name="left")(ops.relu(left))
+    return left + layers.Conv2D(3 * n, 1, name="right")(ops.relu(right))
+
+
+def _gate(x, n):
+    x = layers.PReLU(shared_axes=(1, 2))(layers.Conv2D(4 * n, 3)(x))
+    gate = layers.Reshape((1, 1, 4 * n))(layers.GlobalAveragePooling2D()(x))
+    gate = layers.Conv2D(2 * n, 1, activation="relu")(gate)
+    return x * layers.Conv2D(4 * n, 1, activation="sigmoid")(gate)
+
+
+def _attention(x, n):
+    x = layers.LayerNormalization()(layers.Conv2D(4 * n, 4, 4)(x))
+    x = layers.Reshape((4, 4 * n))(x)
+    y = layers.MultiHeadAttention(2, 3 * n, value_dim=2 * n, name="attention")(x, x)
+    return layers.GlobalAveragePooling1D()(x + y)
+
+
+def _shared(x, n):
+    conv = layers.Conv2D(3 * n, 3, padding="same", activation="relu")
+    return conv(conv(layers.Conv2D(3 * n, 1)(x)))
+
+
+def _nested(x, n):
+    inside = keras.Input((8, 8, 3 * n))
+    block = keras.Model(inside, layers.Conv2D(4 * n, 3, activation="relu")(inside))
+    return block(layers.Conv2D(3 * n, 1, activation="relu")(x))
+
+
+# Those on the left pass a positive factor on: there, channels that are multiples are folded exactly.
+_BODIES = {
+    **dict.fromkeys(
+        (_plain, _residual, _concatenation, _added_to_a_concatenation, _separable, _transposed,
+         _shared, _nested),
+        (0.5, 4.0),
+    ),
+    **dict.fromkeys(
+        (_batch_norm, _batch_norm_last, _depthwise, _tanh, _groups, _shuffle, _gate, _attention),
+        (1.0, 1.0),
+    ),
+}  # fmt: skip
+
+
+def _classifier(body, n):
+    """The body with all widths times `n`, and weights of no special structure."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((8, 8, 3))
+    x = body(pixels, n)
+    x = layers.Flatten()(x) if len(x.shape) > 2 else x
+    x = layers.Dense(5 * n, activation="relu")(x)
+    model = keras.Model(pixels, layers.Dense(4)(x))
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        low = 0.5 if weight.path.endswith("variance") else -1.0
+        weight.assign(rng.uniform(low, 1, weight.shape))
     return model
 
 
-def outputs(model: keras.Model, seed: int = 1) -> np.ndarray:
-    images = np.random.default_rng(seed).uniform(-1, 1, (16, *model.input_shape[1:]))
-    return np.asarray(model(images.astype("float32"), training=False))
+def _split(small, wide, lengths):
+    """Make two channels out of each, `lengths` times as long, that do together what it did."""
+    for weight, twin in zip(small.weights, wide.weights, strict=True):
+        *_, part, name = weight.path.split("/")
+        value, layer = np.asarray(weight), weight.path.split("/")[0]
+        for axis, (size, wider) in enumerate(zip(weight.shape, twin.shape, strict=True)):
+            if size == wider:
+                continue
+            # Behind a depth multiplier, or a shuffle of two groups, two entries belong together.
+            inner = 2 if name == "pointwise_kernel" or layer in ("left", "right") else 1
+            inner = inner if axis == len(weight.shape) - 2 else 1
+            value = np.take(
+                value, np.repeat(np.arange(size).reshape(-1, inner), 2, 0).ravel(), axis
+            )
+            reads = axis == len(weight.shape) - 2
+            transposed = "transpose" in weight.path and len(weight.shape) == 4
+            if part in ("query", "key", "value"):
+                reads = axis == 0 and len(weight.shape) == 3
+            if part == "query" and not reads:
+                value = value / np.sqrt(2)
+            factors = np.ones(2)
+            if reads != transposed and name not in ("depthwise_kernel", "bias"):
+                if not ("depthwise" in weight.path and name == "kernel"):
+                    factors = np.array([0.3, 0.7]) / lengths
+            elif name in ("kernel", "pointwise_kernel", "bias"):
+                factors = np.array(lengths)
+            shape = [-1 if i == axis else 1 for i in range(value.ndim)]
+            value = value * np.repeat(np.tile(factors, size // inner), inner).reshape(shape)
+        twin.assign(value)
 
 
-def plain(width: int) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 2)),
-            layers.Conv2D(3 * width, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(2 * width, 3),
-            layers.LeakyReLU(),
-            layers.Flatten(),
-            layers.Dense(5 * width, activation="relu"),
-            layers.Dense(4),
-        ]
-    )
+def _inputs(model, seed=2):
+    return np.random.default_rng(seed).uniform(size=(4, *model.input_shape[1:])).astype("float32")
 
 
-def normalized(width: int) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 2)),
-            layers.Conv2D(3 * width, 3, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Conv2D(2 * width, 3),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(4, activation="softmax"),
-        ]
-    )
+@pytest.mark.parametrize("body", _BODIES, ids=lambda body: body.__name__[1:])
+def test_split_channels_are_put_together_again(body):
+    small, wide = _classifier(body, 1), _classifier(body, 2)
+    _split(small, wide, _BODIES[body])
+    x = _inputs(small)
+    expected = np.asarray(small(x))
+    np.testing.assert_allclose(wide(x), expected, rtol=1e-4, atol=1e-4)
+    student = slim(wide, 0.5, weights="teacher")
+    assert student.count_params() == small.count_params()
+    np.testing.assert_allclose(student(x), expected, rtol=1e-4, atol=1e-4)
+    # A student that the caller wrote.
+    np.testing.assert_allclose(start_from(wide, small)(x), expected, rtol=1e-4, atol=1e-4)
 
 
-def residual(width: int) -> keras.Model:
-    x = inputs = keras.Input((8, 8, 2))
-    x = layers.Conv2D(3 * width, 3, padding="same", activation="relu")(x)
-    y = layers.Conv2D(2 * width, 3, padding="same", activation="relu")(x)
-    y = layers.Conv2D(3 * width, 3, padding="same")(y)
-    x = layers.ReLU()(layers.Add()([x, y]))
-    return keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+@pytest.mark.parametrize("body", _BODIES, ids=lambda body: body.__name__[1:])
+def test_width_one_is_the_teacher(body):
+    teacher = _classifier(body, 1)
+    x = _inputs(teacher)
+    student = slim(teacher, 1.0, weights="teacher")
+    np.testing.assert_allclose(student(x), teacher(x), rtol=1e-5, atol=1e-5)
 
 
-def joined(width: int) -> keras.Model:
-    inputs = keras.Input((8, 8, 2))
-    x = layers.Conv2D(3 * width, 3, padding="same", activation="relu")(inputs)
-    y = layers.Conv2D(2 * width, 1, activation="tanh")(inputs)
-    x = layers.Concatenate()([x, y])
-    x = layers.Conv2D(3 * width, 3, activation="relu")(x)
-    return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
-
-
-def depthwise(width: int) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 2)),
-            layers.Conv2D(3 * width, 3, activation="relu"),
-            layers.DepthwiseConv2D(3),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.SeparableConv2D(2 * width, 3, activation="relu"),
-            layers.GlobalMaxPooling2D(),
-            layers.Dense(4),
-        ]
-    )
-
-
-def grouped(width: int) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 2)),
-            layers.Conv2D(4 * width, 3, activation="relu"),
-            layers.Conv2D(6 * width, 3, groups=2, activation="relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(4),
-        ]
-    )
-
-
-def signal(width: int) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((16, 3)),
-            layers.Conv1D(4 * width, 5, activation="gelu"),
-            layers.LayerNormalization(),
-            layers.Conv1DTranspose(3 * width, 3, activation="relu"),
-            layers.PReLU(shared_axes=[1]),
-            layers.Flatten(),
-            layers.Dense(4),
-        ]
-    )
-
-
-KINDS = (plain, normalized, residual, joined, depthwise, grouped, signal)
-
-
-def doubled(small: keras.Model, large: keras.Model) -> keras.Model:
-    """Give a network of twice the width the function of the small one: each channel comes twice."""
-    for one, two in zip(small.layers, large.layers, strict=True):
-        is_depthwise = isinstance(one, layers.DepthwiseConv2D)
-        arrays = []
-        for weight, target in zip(one.weights, two.weights, strict=True):
-            array = np.asarray(weight)
-            inner = weight.path.rsplit("/", 1)[-1]
-            for axis, (size, wanted) in enumerate(zip(array.shape, target.shape, strict=True)):
-                if size == wanted:
-                    continue
-                transposed = isinstance(one, layers.Conv1DTranspose)
-                summed = array.ndim - (1 if transposed else 2)
-                is_input = axis == summed and inner in ("kernel", "pointwise_kernel")
-                array = np.repeat(array, 2, axis) / (2.0 if is_input and not is_depthwise else 1.0)
-            arrays.append(array)
-        two.set_weights(arrays)
-    return large
-
-
-# Repeating in place keeps the channels of a group together, so that groups fold as well.
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_channels_that_come_twice_are_folded_without_an_error(kind):
-    small = random_weights(kind(1))
-    large = doubled(small, kind(2))
-    np.testing.assert_allclose(outputs(large), outputs(small), rtol=1e-3, atol=1e-4)
-    folded = start_from(large, kind(1))
-    np.testing.assert_allclose(outputs(folded), outputs(small), rtol=1e-3, atol=1e-4)
-
-
-def test_parallel_filters_are_folded_without_an_error_where_relu_follows():
-    small = random_weights(plain(1))
-    large = doubled(small, plain(2))
-    for layer, following in (
-        (large.layers[0], large.layers[2]),
-        (large.layers[2], large.layers[5]),
-    ):
-        count = layer.filters
-        factors = np.random.default_rng(3).uniform(0.2, 5.0, count)
-        kernel, bias = layer.get_weights()
-        layer.set_weights([kernel * factors, bias * factors])
-        kernel, bias = following.get_weights()
-        tiled = np.tile(factors, kernel.shape[-2] // count)
-        following.set_weights([kernel / tiled[:, None], bias])
-    np.testing.assert_allclose(outputs(large), outputs(small), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(
-        outputs(start_from(large, plain(1))), outputs(small), rtol=1e-3, atol=1e-4
-    )
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_at_full_width_the_student_is_the_teacher(kind):
-    teacher = random_weights(kind(2))
-    student = start_from(teacher, slim(teacher, 1.0))
-    np.testing.assert_array_equal(outputs(student), outputs(teacher))
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_folding_is_the_same_each_time_and_leaves_the_teacher_alone(kind):
-    teacher = random_weights(kind(2))
-    before = teacher.get_weights()
-    one, two = (start_from(teacher, slim(teacher, 0.5)) for _ in range(2))
-    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(before, teacher.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_layers_that_keep_the_teachers_width_are_copied():
-    teacher = random_weights(lenet5())
+def test_what_is_as_wide_is_copied():
+    teacher = lenet5()
     student = start_from(teacher, lenet5_half())
-    dense = [layer for layer in teacher.layers if isinstance(layer, layers.Dense)]
-    twins = [layer for layer in student.layers if isinstance(layer, layers.Dense)]
-    for layer, twin in zip(dense[1:], twins[1:], strict=True):
-        for a, b in zip(layer.get_weights(), twin.get_weights(), strict=True):
-            np.testing.assert_allclose(b, a, rtol=1e-6)
+    for name in ("dense2", "logits"):
+        own, others = student.get_layer(name), teacher.get_layer(name)
+        for value, expected in zip(own.get_weights(), others.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, expected)
+    assert student.count_params() == 35_820
+
+
+def test_a_cluster_is_the_weighted_mean_direction():
+    pixels = keras.Input((2,))
+    hidden = layers.Dense(2, activation="relu")(pixels)
+    teacher = keras.Model(pixels, layers.Dense(1)(hidden))
+    teacher.set_weights(
+        [np.array([[3.0, 0], [0, 1]]), np.zeros(2), np.array([[1.0], [2.0]]), np.ones(1)]
+    )
+    student = slim(teacher, 0.5, weights="teacher")
+    kernel, bias, out, last = student.get_weights()
+    # Directions (1, 0) and (0, 1), weights (3 * 1)^2 and (1 * 2)^2, mean length (9 * 3 + 4 * 1) / 13.
+    length = 31 / 13
+    np.testing.assert_allclose(kernel[:, 0], np.array([9, 4]) / 13 * length, rtol=1e-6)
+    np.testing.assert_allclose(out[0, 0], (3 * 1 + 1 * 2) / length, rtol=1e-6)
+    assert (bias[0], last[0]) == (0, 1)
+
+
+def test_twice_the_same():
+    teacher = _classifier(_residual, 2)
+    first, second = (slim(teacher, 0.5, weights="teacher").get_weights() for _ in range(2))
+    for value, expected in zip(first, second, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_networks_with_batch_normalization_behind_everything():
+    teacher = alexnet()
+    student = start_from(teacher, alexnet_half())
+    x = _inputs(teacher)
+    assert np.isfinite(np.asarray(student(x))).all()
+    np.testing.assert_array_equal(slim(teacher, 1.0, weights="teacher")(x), teacher(x))
+
+
+def test_a_network_of_keras_applications():
+    teacher = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)
+    x = _inputs(teacher)
+    np.testing.assert_allclose(slim(teacher, 1.0, weights="teacher")(x), teacher(x), atol=1e-5)
+    assert np.isfinite(np.asarray(start_from(teacher, slim(teacher, 0.5))(x))).all()
+
+
+def test_preprocessing_is_copied():
+    adapted = layers.Normalization()
+    adapted.adapt(np.random.default_rng(0).normal(5, 3, (32, 8, 8, 3)))
+    mean, variance, count = adapted.get_weights()
+    teacher = _classifier(lambda x, n: layers.Conv2D(4, 3)(adapted(x)), 1)
+    adapted.set_weights([mean, variance, count])
+    twin = layers.Normalization()
+    student = start_from(teacher, _classifier(lambda x, n: layers.Conv2D(4, 3)(twin(x)), 1))
+    x = _inputs(teacher)
+    np.testing.assert_allclose(student(x), teacher(x), rtol=1e-5, atol=1e-5)
+
+
+def _conv(filters, size=3, groups=1):
+    return lambda x, n: layers.Conv2D(filters, size, groups=groups)(layers.Conv2D(8, 1)(x))
 
 
 @pytest.mark.parametrize(
-    "student",
+    ("student", "message"),
     [
-        lambda: keras.Sequential([keras.Input((8, 8, 2)), layers.Flatten(), layers.Dense(4)]),
-        lambda: plain(3),
+        (_classifier(_batch_norm, 1), "the teacher's layers in the same order"),
+        (_classifier(_conv(4, size=5), 1), "a weight of shape"),
+        (_classifier(_conv(12), 1), "no more channels"),
+        ("student.keras", "must be a built Functional or Sequential model"),
     ],
-    ids=["other layers", "wider"],
 )
-def test_a_student_that_is_not_a_narrower_teacher_is_refused_and_left_alone(student):
-    student = student()
-    before = student.get_weights()
-    with pytest.raises(InputError, match="Start from random weights"):
-        start_from(random_weights(plain(2)), student)
-    for a, b in zip(before, student.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_a_student_of_other_layers_is_refused_and_keeps_its_weights(student, message):
+    before = [] if isinstance(student, str) else student.get_weights()
+    with pytest.raises(InputError, match=message):
+        start_from(_classifier(_conv(8), 1), student)
+    after = [] if isinstance(student, str) else student.get_weights()
+    for value, expected in zip(after, before, strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
-def test_clusters_are_those_that_are_there():
-    random = np.random.default_rng(0)
-    centers = 10 * random.normal(size=(5, 3))
-    truth = np.arange(40) % 5
-    points = centers[truth] + 0.01 * random.normal(size=(40, 3))
-    members = k_means(points, np.ones(40), 5)
-    assert len(set(zip(truth.tolist(), members.tolist(), strict=True))) == 5
+def test_groups_that_cannot_be_kept_are_refused():
+    teacher = _classifier(_conv(8, groups=4), 1)
+    with pytest.raises(InputError, match="multiples of the same groups"):
+        start_from(teacher, _classifier(_conv(6, groups=2), 1))
 
 
-def test_no_cluster_is_empty_where_points_come_often():
-    assert sorted(set(k_means(np.ones((7, 2)), np.ones(7), 3).tolist())) == [0, 1, 2]
+def test_other_weights_are_refused():
+    with pytest.raises(InputError, match='"random" or "teacher"'):
+        slim(lenet5(), 0.5, weights="cut")
 
 
-def test_repaired_statistics_are_those_of_what_the_layers_receive():
-    model = random_weights(normalized(2))
-    images = np.random.default_rng(5).normal(size=(70, 8, 8, 2)).astype("float32")
-    assert repair_batch_norms(model, images, batch_size=32) is model
-    for number in (1, 4):
-        received = keras.Model(model.inputs[0], model.layers[number - 1].output)(images).numpy()
-        norm = model.layers[number]
-        np.testing.assert_allclose(norm.moving_mean, received.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(norm.moving_variance, received.var((0, 1, 2)), rtol=1e-4)
+def test_flatten_takes_the_channels_last_also_if_they_come_first():
+    def body(x, n):
+        x = layers.Permute((3, 1, 2))(layers.Conv2D(3 * n, 3, activation="relu")(x))
+        return layers.Flatten(data_format="channels_first")(x)
+
+    small, wide = _classifier(body, 1), _classifier(body, 2)
+    _split(small, wide, (0.5, 4.0))
+    x = _inputs(small)
+    np.testing.assert_allclose(wide(x), small(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        slim(wide, 0.5, weights="teacher")(x), small(x), rtol=1e-4, atol=1e-4
+    )
