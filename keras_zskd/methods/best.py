@@ -106,7 +106,7 @@ class Best(Method):
         ratings = FamilyRatings(**run.keep("families", lambda: vars(rate_families(teacher))))
         shares = ratings.shares()
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
-        student = run.new_student(self.start)
+        student = self._new_student(run)
         if self.start != "random":
             size = math.prod(teacher.input_shape)
             count = min(_REPAIRED_ON, max(_FEWEST, _REPAIRED_ON * 32 * 32 * 3 // size))
@@ -174,6 +174,17 @@ class Best(Method):
             steps=self.synthesis_steps,
             learning_rate=self.synthesis_rate,
         )
+
+    def _new_student(self, run: Run) -> keras.Model:
+        if self.start == "random":
+            return run.new_student()
+        try:
+            return run.new_student("teacher")
+        except InputError as error:
+            if self.start == "teacher":
+                raise
+            run.say(f"The student starts from random weights. {error}")
+            return run.new_student()
 
     def _left_out(
         self, teacher: Teacher, ratings: FamilyRatings, shares: dict[str, float]

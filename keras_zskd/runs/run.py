@@ -19,7 +19,6 @@ from keras_zskd.evaluation.callbacks.synthesis_callbacks import for_synthesis
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.source import Source
 from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.models import start_from
 from keras_zskd.models.graph import clone_layer, fingerprint
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs import backup

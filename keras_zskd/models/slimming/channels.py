@@ -8,7 +8,6 @@ channel shuffle goes through a *quotient*; pixels, classes and anything that tou
 """
 
 import math
-from collections.abc import Callable
 
 
 class Channels:
