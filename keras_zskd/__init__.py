@@ -11,9 +11,10 @@ from keras_zskd.evaluation import callbacks, metrics
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas, PictureCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.impressions.objectives import ClassLogit, MatchTargets, Objective
 from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets, Targets
-from keras_zskd.impressions.transforms import Jitter, Transform
+from keras_zskd.impressions.transforms import AffineJitter, Jitter, Transform
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture, Noise, Source
@@ -36,11 +37,13 @@ from keras_zskd.runs.trained import Origin, Trained
 
 __all__ = [
     "METHODS",
+    "AffineJitter",
     "Arrays",
     "Augmentation",
     "BatchNormStatistics",
     "BlobCanvas",
     "Canvas",
+    "ClassLogit",
     "DirichletTargets",
     "Distilled",
     "Distiller",
@@ -49,10 +52,12 @@ __all__ = [
     "InputError",
     "Jitter",
     "LiteRTModel",
+    "MatchTargets",
     "Method",
     "Mixture",
     "Mixup",
     "Noise",
+    "Objective",
     "OneHotTargets",
     "Origin",
     "PaperAugmentation",

@@ -52,7 +52,7 @@ class TestSynthesis:
         [
             (None, {}),
             (3, {}),
-            # Some leave early, and others take their slots on either replica.
+            # Some are done early, and others take their slots on either replica.
             (None, {"steps": 8, "learning_rate": 0.3, "tolerance": 0.8}),
             (3, {"steps": 8, "learning_rate": 0.3, "tolerance": 1.2}),
         ],

@@ -13,7 +13,9 @@ from keras_zskd.impressions.engine import PixelEngine
 from keras_zskd.impressions.replicas import Replicas
 
 _STATE = ("z", "target", "draws")
-_CHECK_EVERY = 3
+# Between two looks at what is done: few steps, since a slot may wait as long, but not for a look that
+# takes longer than the steps.
+_SHORTEST, _LOOKS = 3, 100
 # Seconds that starting states may take before a batch that stands still is said to be waiting. Other
 # workers may wait for what it holds: at the end of a job all do.
 _SOON = 0.3
@@ -22,16 +24,14 @@ _SOON = 0.3
 class ContinuousBatch:
     """A batch whose impressions come and go one by one.
 
-    An impression that has reached its target leaves its slot, and a new one takes it, so that no
-    slot runs for nothing (the continuous batching of language models). Checked every few steps of
-    each impression's own, at the cross-entropy that its last step saw, so that the steps an
-    impression gets depend on nothing but the impression.
+    An impression that is done leaves its slot, and a new one takes it, so that no slot runs for
+    nothing (the continuous batching of language models). Looked at every few steps; until then the
+    engine keeps what is done as it is, so an impression depends on nothing but itself.
 
     Args:
         engine: What moves the impressions.
         replicas: Where.
         size: Slots, over all replicas.
-        tolerance: Gap in nat below which an impression is done; None runs all steps.
         group_size: Neighbours that come and go together.
 
     Attributes:
@@ -43,15 +43,13 @@ class ContinuousBatch:
         engine: PixelEngine,
         replicas: Replicas,
         size: int,
-        tolerance: float | None,
         group_size: int,
     ):
         self.size = size
         self._engine = engine
         self._replicas = replicas
-        self._tolerance = -np.inf if tolerance is None else tolerance
         self._group_size = group_size
-        self._round = np.int32(round_length(engine.steps, tolerance is not None))
+        self._round = np.int32(round_length(engine.steps, engine.objective.stops))
         self._start = replicas.function(engine.start, engine.compiled)
         self._advance = replicas.function(engine.advance, engine.compiled)
         self._refill = replicas.function(_refill, engine.compiled)
@@ -79,8 +77,6 @@ class ContinuousBatch:
         slots = {
             "index": np.full(size, -1),
             "label": np.zeros(size, np.int64),
-            "entropy": np.zeros(size, np.float32),
-            "steps": np.zeros(size, np.int64),
         }
         self._slots = slots
         self._state = None
@@ -99,11 +95,8 @@ class ContinuousBatch:
                 if fresh is not None:
                     self._place(fresh, empty[: len(fresh["index"])])
                 self._state = self._advance(self._state, self._round)
-                slots["steps"] += self._round
                 yield None
-                gap = self._replicas.join(self._state["cross_entropy"]) - slots["entropy"]
-                # Not "gap above": what is NaN will never come closer.
-                is_done = ~(gap > self._tolerance) | (slots["steps"] >= self._engine.steps)
+                is_done = self._replicas.join(self._state["is_done"])
                 is_done = np.repeat(is_done.reshape(-1, group).all(axis=1), group)
                 leaving = np.flatnonzero(is_done & (slots["index"] >= 0))
                 if len(leaving):
@@ -117,7 +110,8 @@ class ContinuousBatch:
         used = self._slots["index"] >= 0
         seen = self._finish({"z": self._state["z"], "target": self._state["target"]})
         shown = {name: self._replicas.join(value)[used] for name, value in seen.items()}
-        return {**shown, "label": self._slots["label"][used], "steps": self._slots["steps"][used]}
+        steps = self._replicas.join(self._state["age"])[used]
+        return {**shown, "label": self._slots["label"][used], "steps": steps}
 
     def _begin(self, seed: int, piece: np.ndarray) -> dict[str, np.ndarray]:
         """Starting states of the impressions of a piece, one row each."""
@@ -127,20 +121,16 @@ class ContinuousBatch:
         label = drawn.pop("label")
         started = self._start(drawn)
         rows = {name: self._replicas.join(started[name])[: len(piece)] for name in _STATE}
-        target = rows["target"].astype(np.float64)
-        entropy = -np.sum(target * np.log(np.where(target > 0, target, 1.0)), axis=-1)
         return {
             **rows,
             "index": np.asarray(piece, np.int64),
             "label": label[: len(piece)],
-            "entropy": entropy.astype(np.float32),
         }
 
     def _place(self, fresh: dict[str, np.ndarray], places: np.ndarray) -> None:
         """Put starting states into empty slots."""
-        for name in ("index", "label", "entropy"):
+        for name in ("index", "label"):
             self._slots[name][places] = fresh[name]
-        self._slots["steps"][places] = 0
         rows = {
             name: np.zeros((self.size, *fresh[name].shape[1:]), fresh[name].dtype)
             for name in _STATE
@@ -153,8 +143,9 @@ class ContinuousBatch:
 
     def _leave(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """Take impressions out of their slots."""
-        rows = {name: self._replicas.join(self._state[name])[places] for name in ("z", "target")}
-        rows |= {name: self._slots[name][places] for name in ("index", "label", "steps")}
+        names = {"z": "z", "target": "target", "age": "steps"}
+        rows = {new: self._replicas.join(self._state[old])[places] for old, new in names.items()}
+        rows |= {name: self._slots[name][places] for name in ("index", "label")}
         self._slots["index"][places] = -1
         return rows
 
@@ -182,16 +173,16 @@ class ContinuousBatch:
             }
 
 
-def round_length(steps: int, is_checked: bool) -> int:
+def round_length(steps: int, stops: bool) -> int:
     """How many steps to make between two looks at the slots: a divisor of `steps`.
 
     A divisor, so that impressions of different ages share the rounds.
 
     Args:
         steps: Of an impression, at most.
-        is_checked: Whether impressions may be done earlier; else a look is for those who watch.
+        stops: Whether impressions may be done earlier; else a look is for those who watch.
     """
-    longest = _CHECK_EVERY if is_checked else max(1, steps // 4)
+    longest = max(_SHORTEST, steps // _LOOKS) if stops else max(1, steps // 4)
     return max(n for n in range(1, longest + 1) if steps % n == 0)
 
 
@@ -202,7 +193,7 @@ def _refill(state: Any, rows: dict[str, Any], is_fresh: Any) -> dict[str, Any]:
         "mean": tf.zeros_like(rows["z"]),
         "variance": tf.zeros_like(rows["z"]),
         "age": tf.zeros_like(is_fresh, tf.int32),
-        "cross_entropy": tf.zeros_like(is_fresh, tf.float32),
+        "is_done": ~is_fresh,  # Of an empty slot.
     }
     if state is None:
         return new

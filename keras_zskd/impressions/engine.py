@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_zskd.core import randomness
 from keras_zskd.impressions.canvas import Canvas
+from keras_zskd.impressions.objectives import Objective
 from keras_zskd.impressions.priors import Prior
-from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Transform
 from keras_zskd.models.lowering.lowered import Lowered
 from keras_zskd.models.teacher import Teacher
@@ -18,21 +18,20 @@ _ADAM = (0.9, 0.999, 1e-8)
 
 
 class PixelEngine:
-    """Optimises a batch of impressions: `x* = argmin_x CE(y, softmax(f(x) / tau)) + priors(x)`.
+    """Optimizes a batch of impressions: `x* = argmin_x objective(f(x), y) + priors(x)`.
 
     (Paper, equation 4, and section 3.2.) Adam on the free variables of the canvas; the teacher's
     weights get no gradient. The loss of one impression touches no other (but for priors on groups),
-    so the sum over the batch is optimised, and what stands beside an impression, or how far it is,
-    changes nothing.
+    so the sum over the batch is optimized, and the other impressions of the batch change nothing.
+    An impression that has met its objective is frozen, pixels and Adam's state, while others go on.
 
     The state of `N` impressions is a dict of tensors, `N` first: `z`, Adam's `mean` and `variance`,
-    the `age` in steps, the `target`, the uniform `draws` `(N, steps, D)` of the transforms, and the
-    `cross_entropy` at the last step.
+    the `age` in steps, the `target`, the uniform `draws` `(N, steps, D)` of the transforms, and
+    `is_done`.
 
     Args:
         teacher: The teacher.
-        targets: What it should say.
-        temperature: `tau` of the synthesis.
+        objective: What it should do.
         priors: What the pixels should look like.
         transforms: Applied in turn before the teacher looks, anew at each step.
         canvas: What is optimised, and where it starts.
@@ -46,8 +45,7 @@ class PixelEngine:
     def __init__(
         self,
         teacher: Teacher,
-        targets: Targets,
-        temperature: float,
+        objective: Objective,
         priors: tuple[Prior, ...],
         transforms: tuple[Transform, ...],
         canvas: Canvas,
@@ -57,8 +55,7 @@ class PixelEngine:
         compiled: bool = False,
     ):
         self.teacher = teacher
-        self.targets = targets
-        self.temperature = temperature
+        self.objective = objective
         self.priors = priors
         self.transforms = transforms
         self.canvas = canvas
@@ -71,14 +68,14 @@ class PixelEngine:
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
         # Once, and early: it refuses what the teacher cannot give.
-        self._prepared = targets.prepare(teacher)
+        self._prepared = objective.prepare(teacher)
         outputs = [watched.model.outputs[0], *flat]
         self._look = Lowered(watched.model, outputs, compiled, frozen=compiled)
         self._answer = Lowered(teacher.model, compiled=compiled, frozen=compiled)
 
     def draw(self, seed: int, indices: Any) -> dict[str, Any]:
         """All random numbers of the impressions `indices`, as arrays; what `start` takes."""
-        target, label = self.targets.sample(self.teacher, seed, indices, self._prepared)
+        target, label = self.objective.sample(self.teacher, seed, indices, self._prepared)
         width = sum(transform.num_draws for transform in self.transforms)
         draws = randomness.uniforms(seed, _SALT, indices, self.steps * width)
         return {
@@ -96,40 +93,39 @@ class PixelEngine:
             "z": z, "mean": tf.zeros_like(z), "variance": tf.zeros_like(z),
             "age": tf.zeros_like(target[:, 0], tf.int32), "target": target,
             "draws": tf.convert_to_tensor(drawn["draws"]),
-            "cross_entropy": tf.zeros_like(target[:, 0]),
+            "is_done": tf.zeros_like(target[:, 0], tf.bool),
         }  # fmt: skip
 
     def advance(self, state: dict[str, Any], steps: Any) -> dict[str, Any]:
-        """The state after `steps` more Adam steps."""
+        """The state after `steps` more Adam steps, or fewer if all impressions are done."""
         beta1, beta2, epsilon = _ADAM
         target, draws = state["target"], state["draws"]
         wide = (-1, *(1 for _ in self.teacher.input_shape))
         weights = self._look.weights()  # Once, not at every step.
 
         def update(
-            step: Any, z: Any, mean: Any, variance: Any, age: Any, _: Any
+            step: Any, z: Any, mean: Any, variance: Any, age: Any, is_done: Any
         ) -> tuple[Any, ...]:
-            # What is left in a slot that nothing uses may be older than its draws.
+            # What has had all its steps may be asked again, with its last draws.
             now = tf.minimum(age, self.steps - 1)
             uniforms = tf.gather(draws, now, axis=1, batch_dims=1) if self.transforms else None
-            gradient, cross_entropy = self.gradient(z, target, uniforms, weights)
+            gradient, is_met = self.gradient(z, target, uniforms, weights)
+            old = (z, mean, variance, age)
             mean = beta1 * mean + (1.0 - beta1) * gradient
             variance = beta2 * variance + (1.0 - beta2) * tf.square(gradient)
             t = tf.cast(age + 1, tf.float32)
             rate = self.learning_rate * tf.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
             change = tf.reshape(rate, wide) * mean / (tf.sqrt(variance) + epsilon)
-            return (
-                step + 1,
-                self.canvas.constrain(z - change),
-                mean,
-                variance,
-                age + 1,
-                cross_entropy,
-            )
+            new = (self.canvas.constrain(z - change), mean, variance, age + 1)
+            if self.objective.stops:
+                is_done |= is_met
+                kept = [tf.reshape(is_done, wide)] * 3 + [is_done]
+                new = tuple(tf.where(*each) for each in zip(kept, old, new, strict=True))
+            return (step + 1, *new, is_done | (new[-1] >= self.steps))
 
-        names = ("z", "mean", "variance", "age", "cross_entropy")
+        names = ("z", "mean", "variance", "age", "is_done")
         _, *moved = tf.while_loop(
-            lambda step, *_: step < steps,
+            lambda step, *rest: (step < steps) & ~tf.reduce_all(rest[-1]),
             update,
             [tf.constant(0), *(state[name] for name in names)],
         )
@@ -138,20 +134,19 @@ class PixelEngine:
     def gradient(
         self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
     ) -> tuple[Any, Any]:
-        """Gradient of the summed loss by `z`, and the cross-entropies `(N,)`."""
+        """Gradient of the summed loss by `z`, and what `Objective.is_met` says, see `loss`."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(z)
-            loss, cross_entropy = self.loss(z, target, uniforms, weights)
-        return tape.gradient(loss, z), cross_entropy
+            loss, is_met = self.loss(z, target, uniforms, weights)
+        return tape.gradient(loss, z), is_met
 
     def loss(
         self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
     ) -> tuple[Any, Any]:
-        """Loss and cross-entropy, each `(N,)`.
+        """Loss `(N,)`, and what `Objective.is_met` says, None where the objective never stops.
 
-        The loss is the cross-entropy at the synthesis temperature plus the weighted priors, with the
-        transforms that `uniforms` `(N, D)` say, and the teacher's weights as `Lowered.weights` made
-        them beforehand.
+        The loss is that of the objective plus the weighted priors, with the transforms that `uniforms`
+        `(N, D)` say, and the teacher's weights as `Lowered.weights` made them beforehand.
         """
         pixels = self.canvas.show(z)
         seen = pixels
@@ -159,26 +154,27 @@ class PixelEngine:
             seen = transform.apply(seen, uniforms[:, : transform.num_draws])
             uniforms = uniforms[:, transform.num_draws :]
         logits, *taps = self._look(self._scale(seen), weights)
-        scaled = tf.cast(logits, tf.float32) / self.temperature
-        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(target, scaled)
-        loss = cross_entropy
+        logits = tf.cast(logits, tf.float32)
+        loss = self.objective.loss(logits, target)
         for prior, count in zip(self.priors, self._tap_counts, strict=True):
             loss += prior.weight * prior.penalty(pixels, taps[:count], self.teacher)
             taps = taps[count:]
-        return loss, cross_entropy
+        return loss, self.objective.is_met(logits, target) if self.objective.stops else None
 
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
         """What the impressions are now.
 
         Returns:
             `image` `(N, *input_shape)` in the teacher's input range, `target` and `logits` `(N, K)`,
-            and per impression `cross_entropy`, `gap` (cross-entropy less the entropy of the target,
-            in nat, 0 where the target is reached) and `confidence`.
+            and per impression `cross_entropy` at the objective's temperature, `gap` (cross-entropy
+            less the entropy of the target, in nat, 0 where the target is reached) and `confidence`.
         """
         image = self._scale(self.canvas.show(state["z"]))
         logits = tf.cast(self._answer(image)[0], tf.float32)
         target = state["target"]
-        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits / self.temperature)
+        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(
+            target, logits / self.objective.temperature
+        )
         return {
             "image": image,
             "target": target,

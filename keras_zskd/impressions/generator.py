@@ -20,6 +20,7 @@ from keras_zskd.core.processor import has_bfloat16
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.engine import PixelEngine
+from keras_zskd.impressions.objectives import MatchTargets, Objective
 from keras_zskd.impressions.priors import Prior, TotalVariation
 from keras_zskd.impressions.replicas import Replicas
 from keras_zskd.impressions.targets import DirichletTargets, Targets
@@ -58,6 +59,8 @@ class ImpressionGenerator:
         tolerance: Gap in nat, above 0, below which an impression is done: it leaves the batch and a
             new one takes its place. Defaults to None: every impression gets all its steps. With 1.0 it
             takes a third of 30; what that costs the student is in `benchmarks/tuning.md`.
+        objective: In place of `targets`, `temperature` and `tolerance`, which are short for
+            `MatchTargets(targets, temperature, tolerance)`.
         precision: "float32" or "bfloat16" of the teacher's arithmetic while impressions form. By
             default bfloat16 where the processor has it and the teacher is wide enough to gain.
 
@@ -74,7 +77,7 @@ class ImpressionGenerator:
         self,
         teacher: Teacher | keras.Model,
         targets: Targets | None = None,
-        temperature: float = 4.0,
+        temperature: float | None = None,
         priors: Sequence[Prior] | None = None,
         transforms: Sequence[Transform] | None = None,
         canvas: Canvas | None = None,
@@ -82,24 +85,18 @@ class ImpressionGenerator:
         learning_rate: float = 0.4,
         tolerance: float | None = None,
         precision: str = "auto",
+        objective: Objective | None = None,
     ):
-        if not temperature > 0:
-            raise InputError(f"temperature={temperature} was received; expected a positive number.")
         if steps < 1 or not learning_rate > 0:
             raise InputError(
                 f"steps={steps} and learning_rate={learning_rate} were received; expected at least "
                 "1 step and a positive learning rate."
-            )
-        if tolerance is not None and not tolerance > 0:
-            raise InputError(
-                f"tolerance={tolerance} was received; expected a positive number of nat, or None."
             )
         if precision not in ("auto", "float32", "bfloat16"):
             raise InputError(
                 f"precision={precision!r} was received; expected 'auto', 'float32' or 'bfloat16'."
             )
         self.teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-        self.tolerance = None if tolerance is None else float(tolerance)
         is_image = len(self.teacher.input_shape) == 3
         if priors is None:
             priors = [TotalVariation()] if is_image else []
@@ -110,8 +107,7 @@ class ImpressionGenerator:
         is_alone = self._replicas.count == 1 and not tf.config.list_logical_devices("GPU")
         self.engine = PixelEngine(
             self.teacher,
-            targets=targets or DirichletTargets(),
-            temperature=float(temperature),
+            objective=_objective(objective, targets, temperature, tolerance),
             priors=tuple(priors),
             transforms=tuple([Jitter()] if transforms is None else transforms),
             canvas=canvas or BlobCanvas(),
@@ -228,9 +224,7 @@ class ImpressionGenerator:
         """Batch after batch until `num_impressions` are on disk, or a callback says stop."""
         group = self._group_size()
         if size not in self._batches:  # Kept: what is compiled for a size is compiled once.
-            self._batches[size] = ContinuousBatch(
-                self.engine, self._replicas, size, self.tolerance, group
-            )
+            self._batches[size] = ContinuousBatch(self.engine, self._replicas, size, group)
         batch = self._batches[size]
         assembly = ShardAssembly(writer, num_impressions, size, group)
         writing = _writing(writer.directory)  # As a decorator: good for any number of calls.
@@ -274,14 +268,12 @@ class ImpressionGenerator:
             "input_shape": list(self.teacher.input_shape),
             "input_range": list(self.teacher.input_range),
             "num_classes": self.teacher.num_classes,
-            "targets": serialize(engine.targets),
-            "temperature": engine.temperature,
+            "objective": serialize(engine.objective),
             "priors": [serialize(prior) for prior in engine.priors],
             "transforms": [serialize(transform) for transform in engine.transforms],
             "canvas": serialize(engine.canvas),
             "steps": engine.steps,
             "learning_rate": engine.learning_rate,
-            "tolerance": self.tolerance,
             "precision": engine.precision,
         }
 
@@ -306,6 +298,25 @@ class ImpressionGenerator:
                 "(replicas times the group size of the priors)."
             )
         return batch_size
+
+
+def _objective(
+    objective: Objective | None,
+    targets: Targets | None,
+    temperature: float | None,
+    tolerance: float | None,
+) -> Objective:
+    """The objective, or what the other arguments are short for."""
+    if objective is None:
+        temperature = 4.0 if temperature is None else temperature
+        return MatchTargets(targets or DirichletTargets(), temperature, tolerance)
+    if (targets, temperature, tolerance) != (None, None, None):
+        raise InputError(
+            "`objective` must be given without `targets`, `temperature` and `tolerance`. Received: "
+            f"objective={objective!r}, targets={targets!r}, temperature={temperature!r}, "
+            f"tolerance={tolerance!r}. Pass them to the objective."
+        )
+    return objective
 
 
 @contextlib.contextmanager

@@ -58,6 +58,12 @@ def concentration(similarity: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(flat, 1.0, (similarity - low) / np.where(flat, 1.0, spread)))
 
 
+def peaked(labels: np.ndarray, confidence: Any, num_classes: int) -> np.ndarray:
+    """Soft labels `(N, K)`: `confidence`, a number or `(N, 1)`, for the class, the rest shared."""
+    rest = (1.0 - confidence) / (num_classes - 1)
+    return np.where(np.eye(num_classes, dtype=bool)[labels], confidence, rest)
+
+
 class Targets(Configurable):
     """Base class: which soft label each impression is optimised toward.
 
@@ -111,8 +117,7 @@ class OneHotTargets(Targets):
         self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
     ) -> np.ndarray:
         """See `Targets.draw`."""
-        rest = (1.0 - self.confidence) / (num_classes - 1)
-        return np.where(np.eye(num_classes, dtype=bool)[labels], self.confidence, rest)
+        return peaked(labels, self.confidence, num_classes)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

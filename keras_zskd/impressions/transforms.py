@@ -5,13 +5,16 @@ it is optimised keeps the patterns out. Draws are keyed by (seed, impression, st
 is the same whenever it is made and whatever is made beside it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.configurable import Configurable
 from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.affine import Affine, warp
 
 
 class Transform(Configurable):
@@ -52,6 +55,63 @@ class Jitter(Transform):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"pixels": self.pixels}
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class AffineJitter(Transform):
+    """Rotate, scale, shift and crop a little (Mopuri et al., ECCV 2018).
+
+    The released ZSKD code has the angles and the scales, left over from the code for class
+    impressions. The shift is our reading of a random crop: what leaves the frame is cut off, and what
+    comes in at the other side is mirrored. It is one bilinear resampling.
+
+    Args:
+        degrees: Largest rotation in either direction, 0 or more.
+        scales: Factors of the size, each positive, drawn with equal shares; above 1 magnifies.
+        pixels: Largest shift, 0 or more, in both directions.
+    """
+
+    num_draws = 4
+
+    def __init__(
+        self,
+        degrees: float = 5.0,
+        scales: Sequence[float] = (0.95, 0.975, 1.0, 1.025, 1.05),
+        pixels: float = 2.0,
+    ):
+        if not (degrees >= 0 and pixels >= 0):
+            raise InputError(
+                "`degrees` and `pixels` must be 0 or more. Received: "
+                f"degrees={degrees}, pixels={pixels}. Pass 0 for no rotation or no shift."
+            )
+        if not scales or any(not scale > 0 for scale in scales):
+            raise InputError(
+                f"`scales` must be one or more positive factors. Received: scales={scales}. "
+                "Pass (1.0,) for no scaling."
+            )
+        self.degrees = float(degrees)
+        self.scales = tuple(float(scale) for scale in scales)
+        self.pixels = float(pixels)
+
+    def apply(self, pixels: Any, uniforms: Any) -> Any:
+        """See `Transform.apply`."""
+        if len(pixels.shape) != 4:
+            return pixels
+        angle, scale, shift_y, shift_x = tf.unstack(uniforms, axis=1)
+        number = tf.cast(scale * len(self.scales), tf.int32)
+        return warp(
+            pixels,
+            Affine(
+                angle=np.deg2rad(self.degrees) * (2.0 * angle - 1.0),
+                zoom=1.0 / tf.gather(tf.constant(self.scales), number),
+                shift_y=self.pixels * (2.0 * shift_y - 1.0),
+                shift_x=self.pixels * (2.0 * shift_x - 1.0),
+            ),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"degrees": self.degrees, "scales": list(self.scales), "pixels": self.pixels}
 
 
 @tf.custom_gradient

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from keras_zskd.core.errors import InputError
@@ -11,9 +12,9 @@ from keras_zskd.distillation.paper_augmentation import PaperAugmentation
 from keras_zskd.evaluation.report.synthesis_sections import impression_sections
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.impressions.objectives import Objective
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
-from keras_zskd.impressions.targets import Targets
-from keras_zskd.impressions.transforms import Jitter
+from keras_zskd.impressions.transforms import Jitter, Transform
 from keras_zskd.methods.method import Method, check_counts
 from keras_zskd.methods.training import fit_distiller
 from keras_zskd.models.teacher import Teacher
@@ -93,12 +94,16 @@ class SynthesisMethod(Method):
 
     def __post_init__(self) -> None:
         check_counts(self, "num_impressions", "batch_size", "epochs")
-        _check_choice("canvas", self.canvas, CANVASES)
-        _check_choice("augmentation", self.augmentation, AUGMENTATIONS)
+        check_choice("canvas", self.canvas, CANVASES)
+        check_choice("augmentation", self.augmentation, AUGMENTATIONS)
 
     @abc.abstractmethod
-    def targets(self) -> Targets:
-        """What the teacher should say."""
+    def objective(self) -> Objective:
+        """What the teacher should do on an impression."""
+
+    def transforms(self) -> Sequence[Transform]:
+        """What happens to an impression before the teacher looks."""
+        return [Jitter(self.jitter)] if self.jitter else []
 
     def generator(self, teacher: Teacher) -> ImpressionGenerator:
         """The synthesis."""
@@ -109,10 +114,9 @@ class SynthesisMethod(Method):
             priors.append(BatchNormStatistics(self.batch_norm_weight))
         return ImpressionGenerator(
             teacher,
-            targets=self.targets(),
-            temperature=self.synthesis_temperature,
+            objective=self.objective(),
             priors=priors,
-            transforms=[Jitter(self.jitter)] if self.jitter else [],
+            transforms=self.transforms(),
             canvas=CANVASES[self.canvas],
             steps=self.synthesis_steps,
             learning_rate=self.synthesis_rate,
@@ -139,12 +143,13 @@ class SynthesisMethod(Method):
             lambda: impression_sections(
                 made.arrays(limit=_REPORTED),
                 run.teacher.input_range,
-                self.synthesis_temperature,
+                self.objective().temperature,
                 {"teacher": run.teacher.model, "student": distiller.student},
             ),
         )
 
 
-def _check_choice(name: str, value: Any, choices: Any) -> None:
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Refuse a value that is none of the choices."""
     if value not in choices:
         raise InputError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}.")

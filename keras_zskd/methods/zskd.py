@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_zskd.impressions.targets import DirichletTargets, Targets
+from keras_zskd.impressions.objectives import MatchTargets, Objective
+from keras_zskd.impressions.targets import DirichletTargets
 from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod
 from keras_zskd.runs.needs import ClassTemplates, Need
 
@@ -41,6 +42,6 @@ class ZSKD(SynthesisMethod):
         """See `Method.needs`."""
         return (ClassTemplates(),)
 
-    def targets(self) -> Targets:
-        """See `SynthesisMethod.targets`."""
-        return DirichletTargets(tuple(self.scales))
+    def objective(self) -> Objective:
+        """See `SynthesisMethod.objective`."""
+        return MatchTargets(DirichletTargets(tuple(self.scales)), self.synthesis_temperature)

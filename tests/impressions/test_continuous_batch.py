@@ -1,3 +1,4 @@
+import copy
 import threading
 import time
 
@@ -10,6 +11,7 @@ from keras_zskd.impressions import continuous_batch
 from keras_zskd.impressions.canvas import UniformCanvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch, round_length
 from keras_zskd.impressions.engine import PixelEngine
+from keras_zskd.impressions.objectives import MatchTargets
 from keras_zskd.impressions.replicas import Replicas
 from keras_zskd.impressions.targets import DirichletTargets
 from keras_zskd.impressions.transforms import Transform
@@ -35,8 +37,7 @@ def engine():
     model.set_weights([rng.normal(0, 1, (6, 3)), rng.normal(0, 0.3, 3)])
     return PixelEngine(
         Teacher(model, (0, 1)),
-        targets=DirichletTargets((1.0,)),
-        temperature=1.0,
+        objective=MatchTargets(DirichletTargets((1.0,)), 1.0, TOLERANCE),
         priors=(),
         transforms=(Shake(),),
         canvas=UniformCanvas("none"),
@@ -45,10 +46,16 @@ def engine():
     )
 
 
+def _with(engine, tolerance):
+    """The engine with another tolerance."""
+    engine = copy.copy(engine)
+    engine.objective = MatchTargets(engine.objective.targets, 1.0, tolerance)
+    return engine
+
+
 def _batch(engine, size, tolerance=TOLERANCE, group_size=1):
-    return ContinuousBatch(
-        engine, Replicas(tf.distribute.get_strategy()), size, tolerance, group_size
-    )
+    replicas = Replicas(tf.distribute.get_strategy())
+    return ContinuousBatch(_with(engine, tolerance), replicas, size, group_size)
 
 
 def _pieces(indices, *lengths):
@@ -78,23 +85,19 @@ def _assert_same(found, expected):
 
 
 @pytest.fixture(scope="module")
-def is_reached(engine):
-    """Whether each impression has reached its target after each round, from the loop by itself."""
+def schedule(engine):
+    """Steps that each impression needs, from a loop that stops nothing."""
+    engine = _with(engine, None)
     state = engine.start(engine.draw(0, np.arange(COUNT)))
     target = state["target"].numpy().astype("float64")
     entropy = -np.where(target > 0, target * np.log(np.maximum(target, 1e-300)), 0).sum(1)
-    rounds = []
-    for _ in range(STEPS // ROUND):
-        state = engine.advance(state, ROUND)
-        rounds.append(state["cross_entropy"].numpy() - entropy <= TOLERANCE)
-    rounds[-1] = np.ones(COUNT, bool)  # The end of all.
-    return np.array(rounds)
-
-
-@pytest.fixture(scope="module")
-def schedule(is_reached):
-    """Steps that each impression needs."""
-    return ROUND * (1 + is_reached.argmax(axis=0))
+    is_reached = []
+    for step in range(STEPS):
+        loss, _ = engine.loss(state["z"], state["target"], state["draws"][:, step])
+        is_reached.append(loss.numpy() - entropy <= TOLERANCE)
+        state = engine.advance(state, 1)
+    is_reached.append(np.ones(COUNT, bool))  # The end of all.
+    return np.array(is_reached).argmax(axis=0)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ class TestWithoutTolerance:
     @pytest.mark.parametrize("size", [4, 7, COUNT])
     def test_is_the_fixed_schedule(self, engine, size):
         drawn = engine.draw(0, np.arange(COUNT))
-        expected = engine.finish(engine.advance(engine.start(drawn), STEPS))
+        expected = engine.finish(_with(engine, None).advance(engine.start(drawn), STEPS))
         found, rounds = _run(_batch(engine, size, None), _pieces(range(COUNT), size))
         np.testing.assert_array_equal(found["steps"], [STEPS] * COUNT)
         np.testing.assert_array_equal(found["label"], drawn["label"])
@@ -119,25 +122,18 @@ class TestWithoutTolerance:
 
 class TestWithTolerance:
     def test_the_example_has_early_and_late_ones(self, schedule):
-        assert set(schedule) == {3, 6, 9, 12}
+        assert len(set(schedule)) > 6
+        assert schedule.min() < 2
+        assert schedule.max() == STEPS
 
     def test_each_leaves_when_it_has_reached_its_target(self, reference, schedule):
         np.testing.assert_array_equal(reference["steps"], schedule)
         assert np.all(reference["gap"][reference["steps"] < STEPS] < 2 * TOLERANCE)
 
-    def test_steps_are_multiples_of_the_round(self, reference):
-        assert not np.any(reference["steps"] % ROUND)
-        assert reference["steps"].max() == STEPS
-
     def test_a_finished_impression_is_what_the_loop_gives_after_its_steps(self, engine, reference):
         state = engine.start(engine.draw(0, np.arange(COUNT)))
-        for steps in range(ROUND, STEPS + 1, ROUND):
-            state = engine.advance(state, ROUND)
-            now = reference["steps"] == steps
-            for name, value in engine.finish(state).items():
-                np.testing.assert_allclose(
-                    reference[name][now], value[now], rtol=1e-4, atol=1e-5, err_msg=name
-                )
+        for name, value in engine.finish(engine.advance(state, STEPS)).items():
+            np.testing.assert_allclose(reference[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
     @pytest.mark.parametrize("size", [1, 4, 7])
     def test_is_the_same_whatever_the_batch_size(self, engine, reference, size):
@@ -156,12 +152,11 @@ class TestWithTolerance:
             rounds += part is None
             time.sleep(0.02)  # Leaves the next starts the time that larger networks leave them.
         spent = 5 * ROUND * rounds
-        # Slots run for nothing at the end only, when nothing is left to begin.
+        # Slots run for nothing to the end of a round, and when nothing is left to begin.
         assert schedule.sum() <= spent < 0.8 * fixed
-        assert schedule.sum() < 0.7 * fixed
 
     def test_a_wide_tolerance_is_reached_at_once_and_a_narrow_one_never(self, engine):
-        for tolerance, steps in ((100.0, ROUND), (1e-9, STEPS)):
+        for tolerance, steps in ((100.0, 0), (1e-9, STEPS)):
             found, _ = _run(_batch(engine, 6, tolerance), [np.arange(6)])
             np.testing.assert_array_equal(found["steps"], [steps] * 6)
 
@@ -182,7 +177,7 @@ class TestBookkeeping:
         assert sorted(np.concatenate(made)) == indices
 
     def test_labels_and_targets_are_those_of_the_index(self, engine, reference):
-        target, label = engine.targets.sample(engine.teacher, 0, np.arange(COUNT))
+        target, label = engine.objective.sample(engine.teacher, 0, np.arange(COUNT))
         np.testing.assert_array_equal(reference["index"], np.arange(COUNT))
         np.testing.assert_array_equal(reference["label"], label)
         np.testing.assert_array_equal(reference["target"], target)
@@ -205,14 +200,14 @@ class TestBookkeeping:
         left.close()
         _assert_same(_run(batch, _pieces(range(COUNT), 8))[0], reference)
 
-    def test_what_is_nan_leaves_at_once_and_alone(self, engine, reference):
+    def test_what_is_nan_is_alone(self, engine, reference):
         class Torn(UniformCanvas):
             def draw(self, seed, indices, shape):
                 drawn = super().draw(seed, indices, shape)
                 drawn[np.asarray(indices) == 4] = np.nan
                 return drawn
 
-        settings = ("teacher", "targets", "temperature", "priors", "transforms", "steps")
+        settings = ("teacher", "objective", "priors", "transforms", "steps")
         torn = PixelEngine(
             **{name: getattr(engine, name) for name in settings},
             canvas=Torn("none"),
@@ -220,7 +215,7 @@ class TestBookkeeping:
         )
         for tolerance in (TOLERANCE, None):
             found, _ = _run(_batch(torn, 5, tolerance), _pieces(range(10), 5))
-            assert found["steps"][4] == ROUND
+            assert found["steps"][4] == (0 if tolerance else STEPS)
             assert np.isnan(found["gap"][4])
             others = np.arange(10) != 4
             assert np.all(np.isfinite(found["gap"][others]))
@@ -234,19 +229,16 @@ class TestBookkeeping:
 
 class TestGroups:
     @pytest.mark.parametrize("size", [3, 6, COUNT])
-    def test_come_and_go_together_when_all_are_done(self, engine, is_reached, size):
+    def test_come_and_go_together_when_all_are_done(self, engine, schedule, size):
         batch = _batch(engine, size, group_size=3)
         made = [part for part in batch.run(_pieces(range(COUNT), size, 3), 0) if part is not None]
-        all_reached = is_reached.reshape(len(is_reached), -1, 3).all(axis=2)
-        expected = ROUND * (1 + all_reached.argmax(axis=0))
-        assert len(set(expected)) > 1
         seen = []
         for part in made:
             groups = part["index"].reshape(-1, 3)
             np.testing.assert_array_equal(groups, groups[:, :1] + [0, 1, 2])
             assert not np.any(groups[:, 0] % 3)
-            steps = part["steps"].reshape(-1, 3)
-            np.testing.assert_array_equal(steps, expected[groups[:, :1] // 3] * [1, 1, 1])
+            # Whoever waits for its group waits frozen.
+            np.testing.assert_array_equal(part["steps"], schedule[part["index"]])
             seen.extend(part["index"])
         assert sorted(seen) == list(range(COUNT))
 
@@ -259,7 +251,7 @@ class TestLook:
         looks = [batch.look() for part in batch.run([np.arange(5)], 0) if part is None]
         assert len(looks) == STEPS // ROUND
         for number, seen in enumerate(looks, start=1):
-            state = engine.advance(state, ROUND)
+            state = _with(engine, None).advance(state, ROUND)
             np.testing.assert_array_equal(seen["label"], drawn["label"])
             np.testing.assert_array_equal(seen["steps"], [ROUND * number] * 5)
             for name, value in engine.finish(state).items():  # Empty slots are not shown.
@@ -387,12 +379,12 @@ class TestSource:
 
 
 @pytest.mark.parametrize(
-    ("steps", "is_checked", "expected"),
+    ("steps", "stops", "expected"),
     [
-        (30, True, 3), (12, True, 3), (4, True, 2), (7, True, 1), (1, True, 1),
+        (1500, True, 15), (30, True, 3), (12, True, 3), (4, True, 2), (7, True, 1), (1, True, 1),
         (40, False, 10), (30, False, 6), (7, False, 1), (4, False, 1), (2, False, 1), (1, False, 1),
     ],
 )  # fmt: skip
-def test_a_round_divides_the_steps(steps, is_checked, expected):
-    assert round_length(steps, is_checked) == expected
+def test_a_round_divides_the_steps(steps, stops, expected):
+    assert round_length(steps, stops) == expected
     assert steps % expected == 0

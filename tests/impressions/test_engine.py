@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.engine import PixelEngine
+from keras_zskd.impressions.objectives import ClassLogit, MatchTargets
 from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
 from keras_zskd.impressions.targets import OneHotTargets
 from keras_zskd.impressions.transforms import Jitter, Transform
@@ -26,10 +27,9 @@ def _linear_teacher(input_range=(0.0, 1.0)):
     return Teacher(model, input_range)
 
 
-def _engine(teacher, **changes):
+def _engine(teacher, temperature=2.0, **changes):
     arguments = {
-        "targets": OneHotTargets(0.9),
-        "temperature": 2.0,
+        "objective": MatchTargets(OneHotTargets(0.9), temperature),
         "priors": (),
         "transforms": (),
         "canvas": UniformCanvas("none"),
@@ -70,7 +70,7 @@ class TestDraw:
         np.testing.assert_array_equal(drawn["label"], [1, 0, 1])
         assert drawn["draws"].shape == (3, 7, 4)
         assert drawn["target"].dtype == drawn["draws"].dtype == np.float32
-        np.testing.assert_array_equal(drawn["target"], engine.targets.sample(
+        np.testing.assert_array_equal(drawn["target"], engine.objective.sample(
             engine.teacher, 3, [5, 0, 9])[0])  # fmt: skip
         for found, expected in zip(
             drawn["canvas"], canvas.draw(3, [5, 0, 9], (8, 8, 1)), strict=True
@@ -100,7 +100,7 @@ class TestDraw:
         np.testing.assert_array_equal(state["draws"], drawn["draws"])
         for name in ("mean", "variance"):
             np.testing.assert_array_equal(state[name], np.zeros((3, 8, 8, 1)))
-        for name in ("age", "cross_entropy"):
+        for name in ("age", "is_done"):
             np.testing.assert_array_equal(state[name], [0, 0, 0])
 
 
@@ -170,7 +170,7 @@ class TestAdam:
         moved = engine.advance(mixed, 2)
         np.testing.assert_array_equal(moved["age"], [5, 2, 4, 3])
         for number, age in enumerate((5, 2, 4, 3)):
-            for name in ("z", "mean", "variance", "cross_entropy"):
+            for name in ("z", "mean", "variance"):
                 np.testing.assert_allclose(
                     moved[name][number], states[age][name][number], rtol=1e-4, atol=1e-6,
                     err_msg=name,
@@ -186,20 +186,10 @@ class TestAdam:
         poisoned = {**_rows(state, [2, 1]), "age": tf.constant([0, 400])}
         poisoned["z"] = tf.stack([poisoned["z"][0], poisoned["z"][1] * np.nan])
         alone = engine.advance(poisoned, 4)
-        for name in ("z", "mean", "variance", "cross_entropy"):
+        for name in ("z", "mean", "variance"):
             np.testing.assert_allclose(
                 alone[name][0], whole[name][2], rtol=1e-4, atol=1e-6, err_msg=name
             )
-
-    def test_the_cross_entropy_is_that_which_the_last_step_saw(self):
-        engine = _engine(_linear_teacher(), temperature=4.0)
-        state = _begin(engine, 4)
-        before = engine.advance(state, 2)
-        z, target = _to_targets(before)
-        expected = -(target * np.log(_softmax((z @ WEIGHTS + BIAS) / 4.0))).sum(1)
-        after = engine.advance(before, 1)
-        np.testing.assert_allclose(after["cross_entropy"], expected, rtol=1e-5)
-        assert np.all(after["cross_entropy"] < before["cross_entropy"])
 
     @pytest.mark.parametrize("kind", ["logits", "batch_norm"])
     def test_compiled_equals_eager(self, make_teacher, kind):
@@ -216,26 +206,123 @@ class TestAdam:
                 np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+class TestStopping:
+    """What is done is frozen where it was seen, whatever the others do."""
+
+    @pytest.fixture
+    def engine(self, tiny_teacher):
+        return _engine(
+            Teacher(tiny_teacher, (0, 1)),
+            objective=ClassLogit(0.55, 0.8),
+            transforms=(Jitter(1),),
+            learning_rate=0.05,
+            steps=40,
+        )
+
+    def test_each_is_frozen_at_its_own_confidence(self, engine):
+        state, advance = _begin(engine, 16), tf.function(engine.advance)
+        after = [state]
+        for _ in range(engine.steps):
+            after.append(advance(after[-1], tf.constant(1)))
+        ages = after[-1]["age"].numpy()
+        assert len(set(ages)) > 3
+        assert ages.min() < 10
+        label, target = np.arange(16) % 4, state["target"].numpy()
+        for number, age in enumerate(ages):
+            assert after[-1]["is_done"][number]
+            for name in ("z", "mean", "variance"):
+                for later in after[age:]:  # To the last bit.
+                    np.testing.assert_array_equal(later[name][number], after[age][name][number])
+            # Reached at what the teacher saw in that step, and in none before; the draws are its own.
+            steps = range(min(age + 1, engine.steps))
+            seen = Jitter(1).apply(
+                tf.stack([after[step]["z"][number] for step in steps]),
+                state["draws"][number, : len(steps)],
+            )
+            said = _softmax(engine.teacher(seen).numpy())[:, label[number]]
+            np.testing.assert_array_equal(
+                said >= target[number].max(), [step == age for step in steps]
+            )
+
+    def test_in_one_call_and_compiled_as_in_single_steps(self, engine):
+        state, advance = _begin(engine, 16), tf.function(engine.advance)
+        slow = state
+        for _ in range(engine.steps):
+            slow = advance(slow, tf.constant(1))
+        for jit_compile in (False, True):
+            moved = tf.function(engine.advance, jit_compile=jit_compile)(state, tf.constant(40))
+            np.testing.assert_array_equal(moved["age"], slow["age"])
+            np.testing.assert_allclose(moved["z"], slow["z"], rtol=1e-3, atol=1e-4)
+
+    def test_others_of_the_batch_change_nothing(self, engine):
+        state = _begin(engine, 16)
+        advance = tf.function(engine.advance)
+        whole = advance(state, tf.constant(40))
+        ages = whole["age"].numpy()
+        pair = [int(ages.argmin()), int(ages.argmax())]
+        part = advance(_rows(state, pair), tf.constant(40))
+        np.testing.assert_array_equal(part["age"], ages[pair])
+        np.testing.assert_allclose(part["z"], whole["z"].numpy()[pair], rtol=1e-4, atol=1e-5)
+
+    def test_the_loop_ends_when_all_are_done(self, engine, monkeypatch):
+        asked, is_met = [], engine.objective.is_met
+        monkeypatch.setattr(
+            engine.objective, "is_met", lambda *args: asked.append(1) or is_met(*args)
+        )
+        moved = engine.advance(_rows(_begin(engine, 4), [2, 3]), 1000)
+        # One look more than steps, at which the last one is done.
+        assert len(asked) == moved["age"].numpy().max() + 1 < 40
+        assert np.all(moved["is_done"])
+
+    def test_ends_at_the_steps_where_nothing_is_reached(self, tiny_teacher):
+        objective = ClassLogit(0.999999, 1.0)
+        engine = _engine(Teacher(tiny_teacher, (0, 1)), objective=objective, learning_rate=1e-4)
+        moved = engine.advance(_begin(engine, 4), 1000)
+        np.testing.assert_array_equal(moved["age"], [5] * 4)
+        assert np.all(moved["is_done"])
+
+    def test_of_a_gap(self):
+        engine = _engine(
+            _linear_teacher(), objective=MatchTargets(OneHotTargets(0.9), 2.0, 0.3), steps=60
+        )
+        state = engine.advance(_begin(engine, 9), 60)
+        assert len(set(state["age"].numpy())) > 3
+        early = state["age"].numpy() < 60
+        assert early.all()
+        gap = engine.finish(state)["gap"].numpy()
+        assert np.all(gap <= 0.3 + 1e-5)
+        assert np.median(gap) > 0.2  # They stopped at once.
+
+    def test_what_is_nan_is_done_at_once_and_alone(self):
+        # A linear teacher: a fused ReLU may make 0 of NaN.
+        engine = _engine(_linear_teacher(), objective=ClassLogit(0.98, 0.99), steps=40)
+        state = _begin(engine, 3)
+        state["z"] = tf.concat([state["z"][:2], state["z"][2:] * np.nan], 0)
+        # In a graph, which TensorFlow simplifies.
+        moved = tf.function(engine.advance)(state, tf.constant(40))
+        assert moved["age"].numpy()[2] == 0
+        assert np.all(np.isfinite(moved["z"][:2]))
+        assert moved["age"].numpy()[:2].min() > 0
+
+
 class TestLossAndGradient:
     def test_cross_entropy_at_the_temperature(self):
         engine = _engine(_linear_teacher(), temperature=4.0)
         state = _begin(engine, 5)
         z, target = _to_targets(state)
         expected = -(target * np.log(_softmax((z @ WEIGHTS + BIAS) / 4.0))).sum(1)
-        loss, cross_entropy = engine.loss(state["z"], state["target"])
+        loss, is_met = engine.loss(state["z"], state["target"])
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
-        np.testing.assert_allclose(cross_entropy, expected, rtol=1e-5)
+        assert is_met is None
 
     def test_gradient_by_hand(self):
         engine = _engine(_linear_teacher((-1.0, 1.0)), temperature=4.0)
         state = _begin(engine, 5)
         z, target = _to_targets(state)
-        gradient, cross_entropy = engine.gradient(state["z"], state["target"])
+        gradient, _ = engine.gradient(state["z"], state["target"])
         np.testing.assert_allclose(
             gradient, _numpy_gradient(z, target, 4.0, (-1.0, 1.0)), rtol=1e-4, atol=1e-6
         )
-        expected = -(target * np.log(_softmax(((2 * z - 1) @ WEIGHTS + BIAS) / 4.0))).sum(1)
-        np.testing.assert_allclose(cross_entropy, expected, rtol=1e-5)
 
     @pytest.mark.parametrize("kind", ["softmax", "nested", "conv_head"])
     def test_gradient_against_a_plain_tape_with_priors(self, make_teacher, kind):
@@ -252,14 +339,12 @@ class TestLossAndGradient:
             logits = tf.math.log(answer) if "softmax" in kind else answer
             log_probabilities = tf.nn.log_softmax(logits / 2.0)
             loss = -tf.reduce_sum(state["target"] * log_probabilities)
-            without_priors = loss
             loss += 0.05 * tf.reduce_sum(tf.abs(pixels[:, 1:] - pixels[:, :-1]))
             loss += 0.05 * tf.reduce_sum(tf.abs(pixels[:, :, 1:] - pixels[:, :, :-1]))
         gradient, _ = engine.gradient(z, state["target"])
         np.testing.assert_allclose(gradient, tape.gradient(loss, z), rtol=1e-3, atol=1e-5)
-        total, cross_entropy = (tf.reduce_sum(v) for v in engine.loss(z, state["target"]))
+        total = tf.reduce_sum(engine.loss(z, state["target"])[0])
         assert float(total) == pytest.approx(float(loss), rel=1e-4)
-        assert float(cross_entropy) == pytest.approx(float(without_priors), rel=1e-4)
 
     def test_each_prior_gets_its_own_taps_and_weight(self, make_teacher):
         seen = {}
@@ -280,8 +365,7 @@ class TestLossAndGradient:
         state = _begin(_engine(teacher), 4)
         plain, _ = _engine(teacher).loss(state["z"], state["target"])
         priors = (Watch("a", 1.0, 0), Watch("b", 0.5, 2), Watch("c", 0.25, 1))
-        loss, cross_entropy = _engine(teacher, priors=priors).loss(state["z"], state["target"])
-        np.testing.assert_allclose(cross_entropy, plain, rtol=1e-5)
+        loss, _ = _engine(teacher, priors=priors).loss(state["z"], state["target"])
         assert seen == {"a": 0, "b": 2, "c": 1}
         np.testing.assert_allclose(loss - plain, 17.5, rtol=1e-5)
 
@@ -354,7 +438,7 @@ class TestFinish:
         np.testing.assert_array_equal(finished["target"], state["target"])
 
     def test_gap_of_a_hard_target_is_finite(self):
-        engine = _engine(_linear_teacher(), targets=OneHotTargets())
+        engine = _engine(_linear_teacher(), objective=MatchTargets(OneHotTargets()))
         finished = engine.finish(_begin(engine, 3))
         assert np.all(np.isfinite(finished["gap"]))
         np.testing.assert_allclose(finished["gap"], finished["cross_entropy"])
@@ -392,20 +476,22 @@ class TestBfloat16:
         state = _begin(engines[0], 8)
         found = []
         for engine in engines:
-            gradient, cross_entropy = engine.gradient(state["z"], state["target"])
-            assert gradient.dtype == cross_entropy.dtype == tf.float32
-            found.append((gradient.numpy(), cross_entropy.numpy()))
-        (gradient, cross_entropy), (of_bfloat16, its_cross_entropy) = found
+            loss, _ = engine.loss(state["z"], state["target"])
+            gradient, _ = engine.gradient(state["z"], state["target"])
+            assert gradient.dtype == loss.dtype == tf.float32
+            found.append((gradient.numpy(), loss.numpy()))
+        (gradient, loss), (of_bfloat16, its_loss) = found
         error = np.linalg.norm(of_bfloat16 - gradient) / np.linalg.norm(gradient)
         # Another precision indeed; and of two values that are nearly equal, the pooling of LeNet may
         # take the other one.
         assert 1e-4 < error < (0.1 if engines[0].teacher.num_classes == 10 else 0.05)
-        np.testing.assert_allclose(its_cross_entropy, cross_entropy, rtol=0.02)
+        np.testing.assert_allclose(its_loss, loss, rtol=0.02)
 
     def test_what_is_finished_is_float32(self, engines):
         state = _begin(engines[0], 4)
         moved = engines[1].advance(state, 2)
-        assert {value.dtype for name, value in moved.items() if name != "age"} == {tf.float32}
+        counted = ("age", "is_done")
+        assert {value.dtype for name, value in moved.items() if name not in counted} == {tf.float32}
         exact, finished = (engine.finish(moved) for engine in engines)
         for name, value in exact.items():
             assert finished[name].dtype == tf.float32

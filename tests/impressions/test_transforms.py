@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.impressions.transforms import Jitter, Transform, roll
+from keras_zskd.impressions.transforms import AffineJitter, Jitter, Transform, roll
 
 
 def _uniforms(shifts, pixels):
@@ -110,3 +110,103 @@ class TestJitter:
 def test_a_transform_of_ones_own_has_to_say_what_it_does():
     with pytest.raises(NotImplementedError):
         Transform().apply(tf.zeros((1, 8, 8, 1)), tf.zeros((1, 1)))
+
+
+class TestAffineJitter:
+    """Draws in the middle leave the image as it is: no rotation, scale 1, no shift."""
+
+    def test_draws_in_the_middle_move_nothing(self, make_images):
+        images = make_images(3)
+        moved = AffineJitter().apply(tf.constant(images), tf.fill((3, 4), 0.5))
+        np.testing.assert_allclose(moved, images, atol=1e-5)
+
+    def test_shift_crops_and_mirrors(self, make_images):
+        images = make_images(2)
+        # The middle of the rotation and of the scale; two rows down, one column to the right.
+        uniforms = tf.constant([[0.5, 0.5, 0.0, 0.25]] * 2)
+        moved = AffineJitter(pixels=2).apply(tf.constant(images), uniforms)
+        padded = np.pad(images, ((0, 0), (2, 0), (1, 0), (0, 0)), "symmetric")[:, :8, :8]
+        np.testing.assert_allclose(moved, padded, atol=1e-5)
+
+    def test_a_scale_above_one_magnifies(self):
+        y, x = np.mgrid[:9, :9] - 4.0
+        images = np.stack([x, y], -1)[None].astype("float32")
+        for draw, scale in ((0.0, 0.5), (0.99, 2.0)):
+            uniforms = tf.constant([[0.5, draw, 0.5, 0.5]])
+            moved = AffineJitter(scales=(0.5, 2.0)).apply(tf.constant(images), uniforms).numpy()
+            # A place shows what was nearer to the middle by the scale.
+            np.testing.assert_allclose(moved[0, 3:6, 3:6], images[0, 3:6, 3:6] / scale, atol=1e-5)
+
+    def test_the_ends_of_the_rotation(self):
+        y, x = np.mgrid[:9, :9] - 4.0
+        images = np.stack([x, y], -1)[None].astype("float32")
+        for draw, degrees in ((0.0, -5.0), (1.0, 5.0)):
+            uniforms = tf.constant([[draw, 0.5, 0.5, 0.5]])
+            moved = AffineJitter().apply(tf.constant(images), uniforms).numpy()[0, 2:7, 2:7]
+            angle = np.deg2rad(degrees)
+            expected = np.stack(
+                [np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y], -1
+            )[2:7, 2:7]
+            np.testing.assert_allclose(moved, expected, atol=1e-5)
+
+    def test_every_scale_has_an_equal_share_of_the_draws(self):
+        y, x = np.mgrid[:9, :9] - 4.0
+        images = np.repeat(np.stack([x, y], -1)[None].astype("float32"), 10, axis=0)
+        uniforms = np.full((10, 4), 0.5, np.float32)
+        uniforms[:, 1] = (np.arange(10) + 0.5) / 10
+        moved = AffineJitter().apply(tf.constant(images), tf.constant(uniforms)).numpy()
+        found = 1.0 / moved[:, 4, 5, 0]
+        np.testing.assert_allclose(found, np.repeat([0.95, 0.975, 1.0, 1.025, 1.05], 2), rtol=1e-4)
+
+    def test_an_impression_moves_the_same_whatever_is_beside_it(self, make_images):
+        images = tf.constant(make_images(6))
+        uniforms = tf.constant(np.random.default_rng(0).random((6, 4), "float32"))
+        whole = AffineJitter().apply(images, uniforms).numpy()
+        part = AffineJitter().apply(tf.gather(images, [4, 1]), tf.gather(uniforms, [4, 1]))
+        np.testing.assert_array_equal(part, whole[[4, 1]])
+        assert len({image.tobytes() for image in whole}) == 6
+        assert whole.min() >= 0
+        assert whole.max() <= 1
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_the_gradient_reaches_the_pixels(self, make_images, jit_compile):
+        images = tf.constant(make_images(2))
+        upstream = make_images(2, seed=1)
+        uniforms = tf.constant(np.random.default_rng(0).random((2, 4), "float32"))
+
+        @tf.function(jit_compile=jit_compile)
+        def gradient(images):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                loss = tf.reduce_sum(upstream * AffineJitter().apply(images, uniforms))
+            return loss, tape.gradient(loss, images)
+
+        # It is linear in the pixels: the gradient says what it does to them.
+        loss, by_pixels = gradient(images)
+        assert float(tf.reduce_sum(by_pixels * images)) == pytest.approx(float(loss), rel=1e-4)
+        other = tf.constant(make_images(2, seed=2))
+        expected = float(gradient(other)[0])
+        assert float(tf.reduce_sum(by_pixels * other)) == pytest.approx(expected, rel=1e-4)
+
+    def test_leaves_what_is_no_image(self):
+        values = tf.constant([[1.0, 2.0, 3.0]])
+        np.testing.assert_array_equal(AffineJitter().apply(values, tf.zeros((1, 4))), values)
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"degrees": -1.0}, "degrees=-1.0"),
+            ({"pixels": float("nan")}, "pixels=nan"),
+            ({"scales": ()}, r"scales=\(\)"),
+            ({"scales": (1.0, 0.0)}, r"scales=\(1.0, 0.0\)"),
+        ],
+    )
+    def test_bad_arguments_are_refused(self, changes, said):
+        with pytest.raises(InputError, match=rf"must be.*Received: .*{said}"):
+            AffineJitter(**changes)
+
+    def test_round_trip(self):
+        config = keras.saving.serialize_keras_object(AffineJitter(3.0, (0.9, 1.1), 1.0))
+        assert config["registered_name"] == "keras_zskd>AffineJitter"
+        again = keras.saving.deserialize_keras_object(config)
+        assert again.get_config() == {"degrees": 3.0, "scales": [0.9, 1.1], "pixels": 1.0}

@@ -15,6 +15,8 @@ from keras_zskd import (
     Teacher,
     UniformCanvas,
 )
+from keras_zskd.impressions.objectives import ClassLogit
+from keras_zskd.impressions.transforms import AffineJitter
 from keras_zskd.methods import get_method
 from keras_zskd.runs.resources import Resources
 
@@ -73,12 +75,13 @@ def test_a_teacher_without_templates_is_refused_in_a_sentence():
 def test_the_paper_preset_has_the_settings_of_the_released_code(tiny_teacher):
     method = METHODS["zskd"].preset("paper")
     engine = method.generator(Teacher(tiny_teacher, (0, 1))).engine
-    assert (engine.temperature, engine.steps, engine.learning_rate) == (20.0, 1500, 1e-3)
+    assert (engine.steps, engine.learning_rate) == (1500, 1e-3)
     assert engine.priors == ()
     assert engine.transforms == ()
     assert isinstance(engine.canvas, UniformCanvas)
     assert engine.canvas.constraint == "rescale"
-    assert engine.targets.scales == (1.0, 0.1)
+    assert engine.objective.temperature == 20.0
+    assert engine.objective.targets.scales == (1.0, 0.1)
     assert (method.num_impressions, method.temperature) == (40_000, 20.0)
     assert (method.batch_size, method.epochs, method.learning_rate) == (64, 500, 1e-3)
     assert not method.decay
@@ -94,10 +97,27 @@ def test_the_default_synthesis_is_that_of_the_generator(make_teacher, kind):
 def test_methods_differ_in_targets_alone(tiny_teacher):
     teacher = Teacher(tiny_teacher, (0, 1))
     ours, theirs = (METHODS[n]().generator(teacher) for n in ("zskd", "class_impressions"))
-    assert isinstance(ours.engine.targets, DirichletTargets)
-    assert isinstance(theirs.engine.targets, OneHotTargets)
+    assert isinstance(ours.engine.objective.targets, DirichletTargets)
+    assert isinstance(theirs.engine.objective.targets, OneHotTargets)
     ours, theirs = ours.get_config(), theirs.get_config()
+    assert {key for key in ours if ours[key] != theirs[key]} == {"objective"}
+    ours, theirs = (made["objective"]["config"] for made in (ours, theirs))
     assert {key for key in ours if ours[key] != theirs[key]} == {"targets"}
+
+
+def test_class_impressions_of_the_paper_maximize_the_logit(tiny_teacher):
+    method = METHODS["class_impressions"].preset("paper")
+    engine = method.generator(Teacher(tiny_teacher, (0, 1))).engine
+    assert isinstance(engine.objective, ClassLogit)
+    assert (engine.objective.low, engine.objective.high) == (0.55, 0.99)
+    (transform,) = engine.transforms
+    assert isinstance(transform, AffineJitter)
+    assert transform.degrees == 5.0
+    assert transform.scales == (0.95, 0.975, 1.0, 1.025, 1.05)
+    assert engine.priors == ()
+    assert isinstance(engine.canvas, UniformCanvas)
+    with pytest.raises(InputError, match="`maximizes` must be one of probability, logit"):
+        METHODS["class_impressions"](maximizes="entropy")
 
 
 @pytest.mark.parametrize(

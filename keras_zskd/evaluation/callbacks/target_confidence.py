@@ -43,7 +43,7 @@ class TargetConfidence(SummaryCallback):
         """Write the summaries of a finished batch."""
         batch = self.latest
         asked, achieved = confidences(
-            batch["target"], batch["logits"], self.model.engine.temperature
+            batch["target"], batch["logits"], self.model.engine.objective.temperature
         )
         with self.writer.as_default(step=epoch):
             tf.summary.image(

@@ -13,7 +13,8 @@ class FakeGenerator:
 
     def __init__(self, batches, temperature=2.0, input_range=(0.0, 1.0)):
         self.teacher = types.SimpleNamespace(input_range=input_range)
-        self.engine = types.SimpleNamespace(temperature=temperature)
+        objective = types.SimpleNamespace(temperature=temperature)
+        self.engine = types.SimpleNamespace(objective=objective)
         self.optimizer = None
         self.stop_training = False
         self.latest = {}

@@ -1,0 +1,174 @@
+"""What the teacher should do on an impression: targets to draw, a loss, and when it is done."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.core import randomness
+from keras_zskd.core.configurable import Configurable
+from keras_zskd.core.errors import InputError
+from keras_zskd.impressions.targets import Targets, peaked
+from keras_zskd.models.teacher import Teacher
+
+_SALT = 2
+
+
+class Objective(Configurable):
+    """Base class: what is optimized on an impression.
+
+    Attributes:
+        temperature: `tau` at which the teacher's answer is compared with the target in all that is
+            reported of an impression.
+        stops: Whether an impression may be done before it has had all its steps, see `is_met`.
+    """
+
+    temperature = 1.0
+    stops = False
+
+    def prepare(self, teacher: Teacher) -> Any:
+        """Whatever `sample` needs of the teacher."""
+        return None
+
+    def sample(
+        self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Targets `(N, K)` float32 and classes `(N,)` of the impressions `indices`.
+
+        See `Targets.sample`.
+        """
+        raise NotImplementedError
+
+    def loss(self, logits: Any, target: Any) -> Any:
+        """Loss `(N,)` of the teacher's `logits` `(N, K)`, each with its own target `(N, K)`."""
+        raise NotImplementedError
+
+    def is_met(self, logits: Any, target: Any) -> Any:
+        """Whether each impression is done `(N,)`; only asked where `stops`.
+
+        Asked with what the teacher says in each step, after the transforms. An impression that is done
+        stays as it was seen. What is NaN is done: it never comes closer.
+        """
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class MatchTargets(Objective):
+    """The teacher should say a soft label: `CE(y, softmax(f(x) / tau))` (Nayak et al., equation 4).
+
+    Args:
+        targets: Where the soft labels `y` come from.
+        temperature: `tau`, positive.
+        tolerance: Gap in nat, cross-entropy less the entropy of the target, at which an impression is
+            done, above 0; None lets each take all its steps.
+    """
+
+    def __init__(self, targets: Targets, temperature: float = 4.0, tolerance: float | None = None):
+        if not temperature > 0:
+            raise InputError(f"temperature={temperature} was received; expected a positive number.")
+        if tolerance is not None and not tolerance > 0:
+            raise InputError(
+                f"tolerance={tolerance} was received; expected a positive number of nat, or None."
+            )
+        self.targets = targets
+        self.temperature = float(temperature)
+        self.tolerance = None if tolerance is None else float(tolerance)
+        self.stops = tolerance is not None
+
+    def prepare(self, teacher: Teacher) -> Any:
+        """See `Objective.prepare`."""
+        return self.targets.prepare(teacher)
+
+    def sample(
+        self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Targets.sample`."""
+        return self.targets.sample(teacher, seed, indices, prepared)
+
+    def loss(self, logits: Any, target: Any) -> Any:
+        """See `Objective.loss`."""
+        return tf.nn.softmax_cross_entropy_with_logits(target, logits / self.temperature)
+
+    def is_met(self, logits: Any, target: Any) -> Any:
+        """See `Objective.is_met`."""
+        entropy = -tf.reduce_sum(tf.math.xlogy(target, target), axis=-1)
+        return _at_most(self.loss(logits, target) - entropy, self.tolerance)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        targets = keras.saving.serialize_keras_object(self.targets)
+        return {
+            "targets": targets,
+            "temperature": self.temperature,
+            "tolerance": self.tolerance,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "MatchTargets":
+        """The object that `get_config` describes."""
+        return cls(
+            **{**config, "targets": keras.saving.deserialize_keras_object(config["targets"])}
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class ClassLogit(Objective):
+    """The teacher should answer one class as strongly as it can, up to a confidence.
+
+    Maximizes the logit `f_c(x)` of class `c`, before the softmax, and stops an impression when
+    `softmax(f(x))_c` at temperature 1 reaches a confidence of its own (class impressions, Mopuri,
+    Uppala and Babu, ECCV 2018). Confidences that differ make impressions that differ.
+
+    Our reading, since the paper's text could not be read: the confidences are from U(0.55, 0.99), and
+    what is compared with them is what the teacher saw in that step, after the transforms. What is
+    stored is the impression without them, of which the teacher may be surer or less sure.
+
+    The target of an impression is its confidence for class `c`, and the rest in equal shares for the
+    others.
+
+    Args:
+        low: Lowest confidence, at least 0.5, so that the class is the largest of its target.
+        high: Highest confidence, above `low` and at most 1; drawn from U(low, high).
+    """
+
+    stops = True
+
+    def __init__(self, low: float = 0.55, high: float = 0.99):
+        if not 0.5 <= low < high <= 1.0:
+            raise InputError(
+                "`low` and `high` must be confidences with 0.5 <= low < high <= 1. Received: "
+                f"low={low}, high={high}. Pass the ends of the range to draw from."
+            )
+        self.low = float(low)
+        self.high = float(high)
+
+    def sample(
+        self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Objective.sample`."""
+        del prepared
+        labels = np.asarray(indices) % teacher.num_classes
+        share = randomness.uniforms(seed, _SALT, indices, 1)
+        confidence = self.low + (self.high - self.low) * share
+        return peaked(labels, confidence, teacher.num_classes).astype(np.float32), labels
+
+    def loss(self, logits: Any, target: Any) -> Any:
+        """See `Objective.loss`."""
+        return -tf.gather(logits, tf.argmax(target, axis=-1), axis=-1, batch_dims=1)
+
+    def is_met(self, logits: Any, target: Any) -> Any:
+        """See `Objective.is_met`."""
+        label = tf.argmax(target, axis=-1)
+        reached = tf.gather(tf.nn.softmax(logits), label, axis=-1, batch_dims=1)
+        return _at_most(tf.reduce_max(target, axis=-1), reached)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"low": self.low, "high": self.high}
+
+
+def _at_most(value: Any, limit: Any) -> Any:
+    """Whether `value <= limit`, or either is NaN."""
+    # Not `~(value > limit)`: TensorFlow simplifies it to `value <= limit`, which NaN never is.
+    return (value <= limit) | tf.math.is_nan(value - limit)
