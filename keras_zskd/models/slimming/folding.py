@@ -29,17 +29,16 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
     """Give a narrower student its teacher's weights, similar channels folded into one.
 
     The channels of a layer are put into as many clusters as the student's layer has channels, by
-    k-means on what comes into each (its kernel and bias), weighted by the norm of that times the norm
-    of its outgoing weights. A cluster becomes one channel: the weighted mean of the incoming weights,
+    k-means on what comes into each (its kernel and bias) and what goes out, weighted by the product of
+    their norms. A cluster becomes one channel: the weighted mean of the incoming weights,
     the sum of the outgoing ones. Equal channels are folded without an error.
 
-    Where every function between the two passes a positive factor on, as ReLU and pooling do, incoming
-    weights are compared and averaged as directions, of length 1, by the squares of those weights, and
-    the length of each goes into its outgoing weights: channels that are multiples of each other are
-    folded without an error, too. Behind
-    batch normalization directions are compared, of the kernel as the normalization scales it; its
-    parameters and statistics are averaged like the kernel. Their true statistics differ:
-    `repair_batch_norms` estimates them from pictures.
+    Where every function between the two passes a positive factor on, as ReLU and pooling do, both are
+    compared as directions, by the squares of those weights, incoming ones are averaged as directions,
+    and the length of each goes into its outgoing weights: channels that are multiples of each other
+    are folded without an error, too. Behind batch normalization the kernel counts as the
+    normalization scales it; parameters and statistics are averaged like the kernel. Their true
+    statistics differ: `repair_batch_norms` estimates them from pictures.
 
     Channels that additions tie together share their clusters, groups of a convolution keep their own.
     What is as wide in the student as in the teacher is copied.
@@ -126,17 +125,20 @@ def _group_folds(group: Alike, calls: Calls, sizes: dict[Channels, int]) -> dict
     found = [_incoming(calls, axis) for axis in group.axes]
     points = np.concatenate([rows.reshape(-1, period) for rows, _ in found]).T
     normalized = any(is_normalized for _, is_normalized in found)
-    outgoing = sum(_outgoing(calls, axis).reshape(-1, period).sum(0) for axis in group.axes)
+    read = np.concatenate([_outgoing(calls, axis).reshape(-1, period) for axis in group.axes]).T
+    outgoing = np.linalg.norm(read, axis=1)
     lengths = np.linalg.norm(points, axis=1)
     lengths = np.maximum(lengths, 1e-12 * lengths.max() or 1)
-    weights = lengths * np.sqrt(outgoing)
+    weights = lengths * outgoing
     is_alone = period == group.axes[0].size
     by_length = is_alone and is_homogeneous(group.axes[0], calls)
     if by_length:
         # What the student computes wrong is the error of a direction times this, squared.
         weights = weights**2
     if by_length or normalized:
-        points = points / lengths[:, None]
+        # Directions of what comes in and of what goes out: a fold is exact where either is common.
+        outward = read / np.maximum(outgoing, 1e-12 * outgoing.max() or 1)[:, None]
+        points = np.concatenate([points / lengths[:, None], outward], axis=1)
     weights = weights / weights.max() + 1e-9 if weights.max() > 0 else np.ones(period)
     labels, count = clusters(group, sizes, points, weights)
     share = weights / np.bincount(labels, weights)[labels]
@@ -212,20 +214,21 @@ def _scaled_by(norm: Any, rows: np.ndarray, has_bias: bool) -> np.ndarray:
 
 
 def _outgoing(calls: Calls, channels: Channels) -> np.ndarray:
-    """`(N,)`: the sum of the squared weights that read each channel."""
-    total = np.zeros(channels.size or 1)
+    """`(D, N)`: the weights that read each channel."""
+    found = [np.zeros((1, channels.size or 1))]
     for call, weights in _first_calls(calls):
         for array, axes in zip(call.op.get_weights(), weights, strict=True):
             for number, axis in enumerate(axes):
                 index = places(axis.channels).get(channels)
                 if axis.role != "used" or index is None:
                     continue
-                squares = np.moveaxis(np.asarray(array, "float64") ** 2, number, 0)
                 # One group after the other, each with the channels that it reads.
-                parts = np.split(squares, axis.groups, axis=-1)
-                read = np.concatenate([part.reshape(len(part), -1).sum(1) for part in parts])
-                np.add.at(total, index[index >= 0], read[index >= 0])
-    return total
+                parts = np.split(np.asarray(array, "float64"), axis.groups, axis=-1)
+                rows = [
+                    np.moveaxis(part, number, -1).reshape(-1, part.shape[number]) for part in parts
+                ]
+                found.append(_gathered(np.concatenate(rows, axis=-1), index, channels.size or 1))
+    return np.concatenate(found)
 
 
 def _first_calls(calls: Calls) -> Calls:
