@@ -24,7 +24,7 @@ from keras_zskd.impressions.transforms import Jitter
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture, Source
 from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.methods.method import Method
+from keras_zskd.methods.method import Method, check_counts
 from keras_zskd.methods.training import CosineDecay, agreements
 from keras_zskd.models import repair_batch_norms
 from keras_zskd.models.teacher import Teacher
@@ -72,7 +72,10 @@ class Best(Method):
 
     name = "best"
     title = "the best student without data: folded from the teacher, impressions and pictures"
-    reference = "keras_zskd; see docs/methods.md for the sources of its parts"
+    reference = (
+        "parts of Baradad et al., NeurIPS 2021 (pictures), Wang et al., ICLR 2025 (folding), Yin et "
+        "al., CVPR 2020 (prior) and Nayak et al., ICML 2019 (targets)"
+    )
 
     minutes: float | None = None
     start: str = "auto"
@@ -90,6 +93,13 @@ class Best(Method):
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
+        check_counts(self, "batch_size", "synthesis_steps")
+        for name in ("num_impressions", "steps"):
+            size = getattr(self, name)
+            if size is not None and not (isinstance(size, int) and size >= 0):
+                raise InputError(
+                    f"`{name}` must be a whole number of 0 or more, or None. Received: {name}={size!r}."
+                )
         if self.minutes is not None and not self.minutes >= 0:
             raise InputError(
                 f"`minutes` must be a number of 0 or more. Received: minutes={self.minutes!r}."

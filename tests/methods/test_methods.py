@@ -29,7 +29,7 @@ class TestEveryMethod:
         assert method.title
         assert any(str(year) in method.reference for year in range(2015, 2025))
         assert method.presets["default"] == {}
-        assert "paper" in method.presets
+        assert "paper" in method.presets or name == "best"
 
     def test_is_what_its_configuration_says(self, name):
         for preset in METHODS[name].presets:
@@ -60,8 +60,9 @@ class TestEveryMethod:
     @pytest.mark.parametrize("setting", ["epochs", "batch_size", "num_impressions"])
     def test_refuses_counts_below_one(self, name, setting):
         if setting in METHODS[name].arguments():
-            with pytest.raises(InputError, match=f"{setting}=0"):
-                METHODS[name](**{setting: 0})
+            count = 0 if METHODS[name].arguments()[setting] is not None else -1
+            with pytest.raises(InputError, match=f"{setting}={count}"):
+                METHODS[name](**{setting: count})
 
 
 def test_a_teacher_without_templates_is_refused_in_a_sentence():
