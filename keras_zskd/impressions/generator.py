@@ -37,7 +37,7 @@ _BATCH_VALUES, _COMPILED_BATCH_VALUES = 2**20, 2**18
 _SHARD_VALUES, _SHARD_SIZE = 2**22, 1000
 # More would be slow to open as one data set.
 _MAX_SHARDS = 25_000
-_MEASURED_STEPS = 5
+_MEASURED_STEPS = 30
 
 
 class ImpressionGenerator:
@@ -200,10 +200,12 @@ class ImpressionGenerator:
             num_impressions: How many are to be made.
             directory: An empty one, which holds a batch of such impressions afterwards.
         """
-        short = copy.copy(self)
-        short.engine = copy.copy(self.engine)
-        short.engine.steps = min(self.engine.steps, _MEASURED_STEPS)
-        short._batches = {}
+        short = self  # Then what is compiled here is compiled for `generate`, too.
+        if self.engine.steps > _MEASURED_STEPS:
+            short = copy.copy(self)
+            short.engine = copy.copy(self.engine)
+            short.engine.steps = _MEASURED_STEPS
+            short._batches = {}
         size = self._batch_size(None, num_impressions)
         with tempfile.TemporaryDirectory() as warm:
             short.generate(size, warm, verbose=0)  # What is compiled is compiled once.

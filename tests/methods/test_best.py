@@ -1,0 +1,101 @@
+"""Method `best`: every kind of teacher and student, with and without training."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_zskd as zskd
+from keras_zskd.core.errors import InputError
+from keras_zskd.methods.best import Best
+from keras_zskd.runs.run import Run
+
+layers = keras.layers
+TEACHERS = {
+    "table": [keras.Input((6,)), layers.Dense(8, "relu"), layers.Dense(3)],
+    "signal": [
+        keras.Input((12, 2)), layers.Conv1D(8, 3, activation="relu"), layers.Flatten(),
+        layers.Dense(3, "softmax"),
+    ],
+    "batch norm": [
+        keras.Input((8, 8, 3)), layers.Conv2D(8, 3), layers.BatchNormalization(), layers.ReLU(),
+        layers.GlobalAveragePooling2D(), layers.Dense(3),
+    ],
+    "no templates": [
+        keras.Input((8, 8, 1)), layers.Conv2D(8, 3), layers.ReLU(), layers.Conv2D(3, 3),
+        layers.GlobalAveragePooling2D(),
+    ],
+}  # fmt: skip
+
+
+def teacher_of(kind):
+    keras.utils.set_random_seed(0)
+    return zskd.Teacher(keras.Sequential(TEACHERS[kind]), (-1.0, 1.0))
+
+
+def trained(teacher, directory, student=0.5, **settings):
+    method = Best(**settings)
+    with Run(teacher, student, {"name": "best"}, directory, verbose=0) as run:
+        return method.train(run), run.record.run["stages"]
+
+
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_every_kind_of_teacher_gets_a_student(kind, tmp_path):
+    teacher = teacher_of(kind)
+    found, stages = trained(
+        teacher, tmp_path / "run", num_impressions=20, steps=8, batch_size=8, synthesis_steps=1
+    )
+    history = stages["training"]["history"]
+    assert np.isfinite(history["loss"]).all()
+    assert {"agreement_impressions", "agreement_left_out"} <= set(history)
+    assert found.student.count_params() < teacher.num_parameters
+    images = found.inputs.images(10)
+    assert images.shape == (10, *teacher.input_shape)
+    assert -1.0 <= images.min() < 0 < images.max() <= 1.0
+    titles = [section.title for section in found.sections()]
+    assert titles[:2] == ["Pictures drawn by formula", "From pictures to impressions"]
+
+
+def test_no_minutes_give_the_folded_student_with_new_statistics(tmp_path):
+    teacher = teacher_of("batch norm")
+    found, stages = trained(teacher, tmp_path / "run", minutes=0)
+    assert set(stages) == {"families"}
+    folded = zskd.slim(teacher.original, 0.5, weights="teacher")
+    np.testing.assert_array_equal(found.student.get_weights()[0], folded.get_weights()[0])
+    moving_mean = found.student.get_weights()[4]
+    assert not np.allclose(moving_mean, folded.get_weights()[4])
+    assert "No original data" in found.origin.text
+    assert found.origin.inputs == "pictures"
+
+
+def test_a_random_start_is_that_of_the_student(tmp_path):
+    teacher = teacher_of("table")
+    student = keras.models.clone_model(zskd.slim(teacher.original, 0.5))
+    found, _ = trained(teacher, tmp_path / "run", student, minutes=0, start="random")
+    np.testing.assert_array_equal(found.student.get_weights()[0], student.get_weights()[0])
+
+
+def test_another_student_starts_at_random_or_is_refused(tmp_path):
+    teacher = teacher_of("table")
+    other = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(4), layers.ReLU(), layers.Dense(4), layers.Dense(3)]
+    )
+    found, _ = trained(teacher, tmp_path / "auto", other, minutes=0)
+    np.testing.assert_array_equal(found.student.get_weights()[0], other.get_weights()[0])
+    with pytest.raises(InputError, match="same order"):
+        trained(teacher, tmp_path / "teacher", other, minutes=0, start="teacher")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"minutes": -1},
+        {"start": "cold"},
+        {"num_impressions": 1.5},
+        {"steps": -1},
+        {"batch_size": 0},
+    ],
+)
+def test_settings_without_sense_are_a_sentence(settings):
+    (name,) = settings
+    with pytest.raises(InputError, match=f"`{name}` must be"):
+        Best(**settings)

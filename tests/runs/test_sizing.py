@@ -1,0 +1,81 @@
+"""`size_by_time`: sizes that fill the time, measured once."""
+
+import numpy as np
+import pytest
+
+from keras_zskd.runs import sizing
+from keras_zskd.runs.sizing import Sizes, size_by_time
+
+
+class FakeRun:
+    """A run of which 10 seconds are gone."""
+
+    seed = 0
+    elapsed = 10.0
+
+    def __init__(self):
+        self.kept, self.said = {}, []
+
+    def keep(self, name, make):
+        if name not in self.kept:
+            self.kept[name] = make()
+        return self.kept[name]
+
+    def say(self, text):
+        self.said.append(text)
+
+
+class FakeGenerator:
+    """5 milliseconds an impression."""
+
+    def measure(self, count, directory):
+        return 0.005 * count
+
+
+@pytest.fixture
+def sized(monkeypatch):
+    """`size_by_time` where a step takes 20 milliseconds."""
+    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (1.0, 0.02))
+    monkeypatch.setattr(sizing, "set_steps_at_once", lambda model, steps: steps)
+
+    def sized(minutes, wanted=None, run=None):
+        arguments = (wanted or Sizes(None, None), FakeGenerator(), None, None, 256)
+        return size_by_time(run or FakeRun(), minutes, *arguments)
+
+    return sized
+
+
+def test_the_time_that_is_left_is_shared(sized):
+    # Of 120 seconds 10 are gone and 10 are for what comes after: 35 of 100 for impressions.
+    assert sized(2.0) == Sizes(7_000, 3_250)
+
+
+def test_sizes_that_are_given_are_kept(sized):
+    assert sized(2.0, Sizes(1_000, None)) == Sizes(1_000, 4_750)
+    assert sized(2.0, Sizes(None, 80)) == Sizes(7_000, 80)
+    assert sized(2.0, Sizes(0, 80)) == Sizes(0, 80)
+
+
+def test_a_short_time_is_for_pictures_alone(sized):
+    assert sized(0.75) == Sizes(0, 1_250)
+
+
+def test_no_time_means_no_training(sized):
+    assert sized(0) == Sizes(0, 0)
+
+
+def test_without_a_time_it_grows_with_the_networks(sized, monkeypatch):
+    # 12,000 impressions and 800,000 examples: 122.5 seconds, and 10 are gone, 10 come after.
+    assert sized(None).num_impressions == int(0.35 * 102.5 / 0.005)
+    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (1.0, 5.0))
+    # An hour, and no more impressions than are worth it.
+    assert sized(None) == Sizes(40_000, int((3_580 - 200) / 5.0))
+
+
+def test_a_continued_run_has_the_sizes_of_the_first(sized, monkeypatch):
+    run = FakeRun()
+    first = sized(2.0, run=run)
+    assert run.said == ["7,000 impressions, then 3,250 steps of 256 examples"]
+    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (1.0, 1.0))
+    assert sized(2.0, run=run) == first
+    assert all(isinstance(value, np.ndarray) for value in run.kept["sizes"].values())
