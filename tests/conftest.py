@@ -167,6 +167,32 @@ def two_replicas() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
+class Kill(keras.callbacks.Callback):
+    """Ends a training in its call number `after`, as a signal that cannot be caught would.
+
+    Args:
+        after: 1 or more, of the calls that a training makes.
+    """
+
+    class Error(Exception):
+        """What ends it."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise self.Error
+
+
+@pytest.fixture
+def kill() -> type[Kill]:
+    """The callback `kill(after)`; it raises `kill.Error`."""
+    return Kill
+
+
 @pytest.fixture(autouse=True)
 def _same_start_for_every_test():
     """Seeds Python, NumPy and TensorFlow before a test and takes back a changed dtype policy."""

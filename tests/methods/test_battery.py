@@ -40,10 +40,6 @@ LEARNING = {
 }
 
 
-class KilledError(Exception):
-    """Stands for a signal that cannot be caught."""
-
-
 def stripes(count, seed):
     """Noisy stripes in four directions: images `(count, 8, 8, 1)` in [0, 1], and labels."""
     random = np.random.default_rng(seed)
@@ -128,23 +124,10 @@ def int8_file(result, directory):
     return path.read_bytes()
 
 
-class Kill(keras.callbacks.Callback):
-    """Kills after a number of calls."""
-
-    def __init__(self, after):
-        super().__init__()
-        self.left = after
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left <= 0:
-            raise KilledError
-
-
 @pytest.mark.parametrize("name", zskd.METHODS)
 class TestEveryMethod:
     def test_killed_after_each_verb_it_equals_the_uninterrupted_run_and_reads_no_test_split(
-        self, name, stripes_teacher, read, tmp_path, monkeypatch
+        self, name, stripes_teacher, read, tmp_path, monkeypatch, kill
     ):
         whole = trained(stripes_teacher, name, tmp_path / "whole")
         calls = {"left": 0}
@@ -154,7 +137,7 @@ class TestEveryMethod:
                 result = verb(*arguments, **settings)
                 calls["left"] -= 1
                 if calls["left"] == 0:
-                    raise KilledError
+                    raise kill.Error
                 return result
 
             return run_and_die
@@ -166,7 +149,7 @@ class TestEveryMethod:
             calls["left"] = kills + 1
             try:
                 again = trained(stripes_teacher, name, tmp_path / "run")
-            except KilledError:
+            except kill.Error:
                 kills += 1
         assert kills >= 1
         assert_equal(again, whole)
@@ -176,7 +159,7 @@ class TestEveryMethod:
         assert bool(read) == any("training" in need.text for need in needs)
 
     def test_killed_at_random_moments_it_equals_the_uninterrupted_run(
-        self, name, stripes_teacher, read, tmp_path, monkeypatch
+        self, name, stripes_teacher, read, tmp_path, monkeypatch, kill
     ):
         monkeypatch.setattr(backup, "_SECONDS", 0.0)
         monkeypatch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
@@ -185,8 +168,8 @@ class TestEveryMethod:
         for number in range(MOMENTS):
             directory = tmp_path / f"{number // 3}"
             try:
-                trained(stripes_teacher, name, directory, [Kill(random.integers(1, 9))])
-            except KilledError:
+                trained(stripes_teacher, name, directory, [kill(random.integers(1, 9))])
+            except kill.Error:
                 kills += 1
         assert kills >= MOMENTS // 2
         for number in range(-(-MOMENTS // 3)):
