@@ -11,6 +11,9 @@ every kind, and the fixture `any_teacher` runs a test once for each of them.
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A fifth of the time of the suite went into LLVM's optimization of code that runs once. What XLA does
+# to a graph stays; `test_pinned_result.py` runs code that is compiled as for users.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
 import numpy as np
@@ -124,7 +127,7 @@ def _with_peaked_head(model: keras.Model, seed: int) -> keras.Model:
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_teacher():
     """The function `build_teacher(kind, num_classes, input_shape, seed)`."""
     return build_teacher

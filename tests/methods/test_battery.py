@@ -67,17 +67,31 @@ def stripes_teacher():
     return zskd.Teacher(model, (0, 1))
 
 
-@pytest.fixture
-def read(monkeypatch):
-    """The splits that were read of the data set of stripes."""
+@pytest.fixture(scope="module", params=zskd.METHODS)
+def name(request):
+    """Of a method: all tests of one follow each other, since they share what is below."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def read(name):
+    """The splits that a method's runs read of the data set of stripes."""
     found = []
 
     def load(name, split, *arguments, **settings):
         found.append(split)
         return stripes(300, 1) if split == "train" else stripes(300, 2)
 
-    monkeypatch.setattr(datasets, "load", load)
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load", load)
+        yield found
+
+
+@pytest.fixture
+def one_step_a_call(monkeypatch):
+    """So that a training can be killed at any step, and goes on from there."""
+    monkeypatch.setattr(backup, "_SECONDS", 0.0)
+    monkeypatch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
 
 
 def small_student():
@@ -124,12 +138,19 @@ def int8_file(result, directory):
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("name", zskd.METHODS)
+@pytest.fixture(scope="module")
+def whole(name, stripes_teacher, read, tmp_path_factory):
+    """An uninterrupted run of a method, of one step a call."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
+        return trained(stripes_teacher, name, tmp_path_factory.mktemp("whole"))
+
+
 class TestEveryMethod:
+    @pytest.mark.usefixtures("one_step_a_call")
     def test_killed_after_each_verb_it_equals_the_uninterrupted_run_and_reads_no_test_split(
-        self, name, stripes_teacher, read, tmp_path, monkeypatch, kill
+        self, name, stripes_teacher, read, whole, tmp_path, monkeypatch, kill
     ):
-        whole = trained(stripes_teacher, name, tmp_path / "whole")
         calls = {"left": 0}
 
         def killing(verb):
@@ -158,12 +179,10 @@ class TestEveryMethod:
         needs = zskd.METHODS[name]().needs
         assert bool(read) == any("training" in need.text for need in needs)
 
+    @pytest.mark.usefixtures("one_step_a_call", "read")
     def test_killed_at_random_moments_it_equals_the_uninterrupted_run(
-        self, name, stripes_teacher, read, tmp_path, monkeypatch, kill
+        self, name, stripes_teacher, whole, tmp_path, kill
     ):
-        monkeypatch.setattr(backup, "_SECONDS", 0.0)
-        monkeypatch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
-        whole = trained(stripes_teacher, name, tmp_path / "whole")
         random, kills = np.random.default_rng(0), 0
         for number in range(MOMENTS):
             directory = tmp_path / f"{number // 3}"
@@ -177,8 +196,9 @@ class TestEveryMethod:
             assert_equal(again, whole)
             assert int8_file(again[0], tmp_path) == int8_file(whole[0], tmp_path)
 
+    @pytest.mark.usefixtures("read")
     def test_learns_a_small_real_problem_better_than_from_noise(
-        self, name, stripes_teacher, stripes_noise_accuracy, read, tmp_path
+        self, name, stripes_teacher, stripes_noise_accuracy, tmp_path
     ):
         result, _ = trained(stripes_teacher, name, tmp_path / "run", settings=LEARNING)
         accuracy = accuracy_of(result.student)
