@@ -11,6 +11,9 @@ every kind, and the fixture `any_teacher` runs a test once for each of them.
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A fifth of the time of the suite went into LLVM's optimization of code that runs once. What XLA does
+# to a graph stays; `test_pinned_result.py` runs code that is compiled as for users.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
 import numpy as np
@@ -124,7 +127,7 @@ def _with_peaked_head(model: keras.Model, seed: int) -> keras.Model:
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_teacher():
     """The function `build_teacher(kind, num_classes, input_shape, seed)`."""
     return build_teacher
@@ -165,6 +168,32 @@ def saved_teacher(tmp_path, tiny_teacher) -> str:
 def two_replicas() -> tf.distribute.Strategy:
     """A `MirroredStrategy` on the two logical CPUs."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends a training in its call number `after`, as a signal that cannot be caught would.
+
+    Args:
+        after: 1 or more, of the calls that a training makes.
+    """
+
+    class Error(Exception):
+        """What ends it."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise self.Error
+
+
+@pytest.fixture
+def kill() -> type[Kill]:
+    """The callback `kill(after)`; it raises `kill.Error`."""
+    return Kill
 
 
 @pytest.fixture(autouse=True)

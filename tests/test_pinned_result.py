@@ -29,6 +29,8 @@ def made(tmp_path_factory):
     path = tmp_path_factory.mktemp("pinned") / "made.npz"
     # A process of its own: TensorFlow's number of threads is fixed when it first computes.
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    # Of `conftest.py`, for short compilations; here the code is compiled as for users.
+    environment.pop("XLA_FLAGS", None)
     command = [sys.executable, str(_HERE / "pinned" / "run.py"), str(path)]
     subprocess.run(command, cwd=_ROOT, env=environment, check=True, timeout=600)
     return dict(np.load(path))

@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-_STEPS_AT_ONCE = 8
+# The most steps that a training makes in one call of the compiled function.
+STEPS_AT_ONCE = 8
 
 
 def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
@@ -75,20 +76,20 @@ def stream(
     return ready(tf.data.Dataset.counter(first_step).map(batch))
 
 
-def steps_of(count: int, batch_size: int) -> tuple[int, int]:
-    """Steps of an epoch on `stream`, and how many of them to make in one call of `fit`.
+def steps_of(count: int, batch_size: int) -> int:
+    """Steps of an epoch on `stream`.
 
     An epoch is as many steps as go through the examples once; a long one is rounded to a multiple of
-    eight, so that it can be made in calls of eight steps. Keras makes whole calls only.
+    eight, so that it can be made in calls of eight steps.
 
     Example:
         >>> steps_of(36_000, 256), steps_of(1_000, 256)
-        ((144, 8), (4, 4))
+        (144, 4)
     """
     steps = -(-count // min(batch_size, count))
-    if steps >= 8 * _STEPS_AT_ONCE:
-        steps = round(steps / _STEPS_AT_ONCE) * _STEPS_AT_ONCE
-    return steps, max(n for n in range(1, _STEPS_AT_ONCE + 1) if steps % n == 0)
+    if steps >= 8 * STEPS_AT_ONCE:
+        steps = round(steps / STEPS_AT_ONCE) * STEPS_AT_ONCE
+    return steps
 
 
 def _gather(held: Any, numbers: Any) -> Any:

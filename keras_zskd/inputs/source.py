@@ -50,7 +50,7 @@ class Arrays:
 
     def steps(self, batch_size: int) -> int:
         """See `Source.steps`; rounded to a multiple of eight where there are 64 and more."""
-        return steps_of(self._count, batch_size)[0]
+        return steps_of(self._count, batch_size)
 
     def images(self, count: int) -> np.ndarray:
         """The first `count`."""

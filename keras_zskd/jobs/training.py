@@ -13,6 +13,7 @@ from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.batching import steps_of, stream
 from keras_zskd.runs import backup
+from keras_zskd.runs.run import set_steps_at_once
 
 _BATCH_SIZE = 128
 _LEARNING_RATE = 2e-3
@@ -76,7 +77,7 @@ def train(
     def shown(step: Any, batch: Any) -> Any:
         return augment(batch[0], (0.0, 1.0), tf.stack([tf.cast(seed, tf.int64), step])), batch[1]
 
-    steps, steps_at_once = steps_of(len(images), _BATCH_SIZE)
+    steps = steps_of(len(images), _BATCH_SIZE)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, epochs * steps),
@@ -84,8 +85,8 @@ def train(
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        steps_per_execution=steps_at_once,
     )
+    set_steps_at_once(model, steps)
     state = f"{output}.training"
     backup.fit(
         model,

@@ -20,8 +20,7 @@ from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run, set_steps_at_once
-
-_MEASURED_CALLS = 3
+from keras_zskd.runs.timing import training_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,20 +104,9 @@ class Rehearsal(Run):
         del callbacks
         steps = steps or source.steps(batch_size) or 1
         at_once = set_steps_at_once(model, steps)
-        clock = _Clock()
-        history = model.fit(
-            source.stream(batch_size, self.seed),
-            epochs=1 + _MEASURED_CALLS,
-            steps_per_epoch=at_once,
-            callbacks=[clock],
-            verbose=0,
-            shuffle=False,
-        ).history
-        first, *others = clock.seconds
-        # The median: other work on the machine comes and goes.
-        seconds = first + epochs * steps / at_once * float(np.median(others))
-        self.stages.append(StageEstimate(name, seconds))
-        return dict(history)
+        first, per_step = training_seconds(model, source, batch_size, self.seed, at_once)
+        self.stages.append(StageEstimate(name, first + epochs * steps * per_step))
+        return dict(model.history.history)
 
     def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """All of it: what is kept is small."""
@@ -150,18 +138,4 @@ class _Repeated(Arrays):
         self._number = count
 
     def steps(self, batch_size: int) -> int:
-        return steps_of(self._number, batch_size)[0]
-
-
-class _Clock(keras.callbacks.Callback):
-    """Seconds of each epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._begun = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seconds.append(time.perf_counter() - self._begun)
+        return steps_of(self._number, batch_size)

@@ -17,6 +17,7 @@ from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation.callbacks.synthesis_callbacks import for_synthesis
 from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.source import Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.graph import clone_layer, fingerprint
@@ -24,9 +25,6 @@ from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs import backup
 from keras_zskd.runs.record import RunRecord
 from keras_zskd.runs.resources import Resources
-
-# The most steps that `fit` makes in one call of the compiled function.
-STEPS_AT_ONCE = 8
 
 
 class Run:

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 
 from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.source import Source
-from keras_zskd.runs.run import STEPS_AT_ONCE, Run, set_steps_at_once
+from keras_zskd.runs.run import Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
 # Export, measuring and the report of a network as small as LeNet-5.

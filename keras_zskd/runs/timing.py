@@ -26,7 +26,8 @@ def training_seconds(
         steps: Of one call.
     """
     clock = _Clock()
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
     model.fit(

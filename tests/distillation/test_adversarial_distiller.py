@@ -177,31 +177,17 @@ def test_the_mean_over_replicas_weighs_examples_alike(two_replicas):
 
 @pytest.mark.parametrize(("replicas", "fresh_noise"), [(1, False), (1, True), (2, True)])
 def test_killed_at_any_step_it_equals_the_uninterrupted_one(
-    make_teacher, tmp_path, monkeypatch, two_replicas, replicas, fresh_noise
+    make_teacher, tmp_path, monkeypatch, two_replicas, kill, replicas, fresh_noise
 ):
-    class KilledError(Exception):
-        pass
-
-    class Kill(keras.callbacks.Callback):
-        def __init__(self, after):
-            super().__init__()
-            self.left = after
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.left -= 1
-            if not self.left:
-                raise KilledError
-
-    def trained(path, kill_after=0):
+    def trained(path, *callbacks):
         distiller = distiller_of(make_teacher, student_steps=2, fresh_noise=fresh_noise, seed=3)
         distiller.compile(
             keras.optimizers.Adam(0.01),
             generator_optimizer=keras.optimizers.Adam(0.01, use_ema=True),
             metrics=[TeacherAgreement()],
         )
-        watching = [Kill(kill_after)] if kill_after else []
         history = backup.fit(
-            distiller, lambda step: Noise((LATENT,)).stream(6, 0, step), 2, 3, path, watching,
+            distiller, lambda step: Noise((LATENT,)).stream(6, 0, step), 2, 3, path, callbacks,
             verbose=0,
         )  # fmt: skip
         optimizers = [v for optimizer in distiller.optimizers for v in optimizer.variables]
@@ -212,8 +198,8 @@ def test_killed_at_any_step_it_equals_the_uninterrupted_one(
     with two_replicas.scope() if replicas == 2 else contextlib.nullcontext():
         history, whole = trained(tmp_path / "whole")
         for step in (2, 3, 5):
-            with pytest.raises(KilledError):
-                trained(tmp_path / f"{step}", step)
+            with pytest.raises(kill.Error):
+                trained(tmp_path / f"{step}", kill(step))
             again, values = trained(tmp_path / f"{step}")
             assert again == history
             for value, expected in zip(values, whole, strict=True):

@@ -10,7 +10,7 @@ from keras_zskd.impressions.transforms import Jitter
 from keras_zskd.models.teacher import Teacher
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_generator(make_teacher):
     """A function that builds a generator; keyword arguments replace the tiny settings."""
 
@@ -29,3 +29,9 @@ def make_generator(make_teacher):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def one_step(make_generator):
+    """`make_generator(steps=1)`, compiled once for all tests that look at something else."""
+    return make_generator(steps=1)

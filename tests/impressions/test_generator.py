@@ -103,12 +103,13 @@ class TestWhatIsMade:
         assert all(layer.trainable for layer in model.layers)
 
 
-class TestTheSameSeed:
-    @pytest.fixture
-    def reference(self, make_generator, tmp_path):
-        made = make_generator().generate(50, tmp_path / "reference", batch_size=50, verbose=0)
-        return made.arrays()
+@pytest.fixture(scope="module")
+def reference(make_generator, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("reference")
+    return make_generator().generate(50, directory, batch_size=50, verbose=0).arrays()
 
+
+class TestTheSameSeed:
     @pytest.mark.parametrize("batch_size", [10, 20, None])
     def test_whatever_the_batch_size(self, make_generator, tmp_path, reference, batch_size):
         made = make_generator().generate(50, tmp_path / "a", batch_size=batch_size, verbose=0)
@@ -311,11 +312,8 @@ class TestDirectory:
     @pytest.mark.parametrize(
         ("count", "batch_size", "shards"), [(10, 4, [4, 4, 2]), (10, 16, [10]), (10, None, [10])]
     )
-    def test_is_cut_into_shards_of_a_batch(
-        self, make_generator, tmp_path, count, batch_size, shards
-    ):
-        generator = make_generator(steps=1)
-        generator.generate(count, tmp_path / "a", batch_size=batch_size, verbose=0)
+    def test_is_cut_into_shards_of_a_batch(self, one_step, tmp_path, count, batch_size, shards):
+        one_step.generate(count, tmp_path / "a", batch_size=batch_size, verbose=0)
         names = sorted(path.name for path in (tmp_path / "a" / "shards").iterdir())
         assert names == [f"{number:05d}-{size}.json" for number, size in enumerate(shards)]
 
@@ -339,15 +337,15 @@ class TestDirectory:
             ("precision", {"precision": "bfloat16"}),
         ],
     )
-    def test_of_other_settings_is_refused(self, make_generator, tmp_path, name, changes):
-        make_generator(steps=1).generate(4, tmp_path / "a", verbose=0)
+    def test_of_other_settings_is_refused(self, make_generator, one_step, tmp_path, name, changes):
+        one_step.generate(4, tmp_path / "a", verbose=0)
         with pytest.raises(InputError, match=rf"another way \({name} differ\).*another directory"):
             make_generator(**{"steps": 1, **changes}).generate(8, tmp_path / "a", verbose=0)
 
-    def test_of_another_seed_is_refused(self, make_generator, tmp_path):
-        make_generator(steps=1).generate(4, tmp_path / "a", verbose=0)
+    def test_of_another_seed_is_refused(self, one_step, tmp_path):
+        one_step.generate(4, tmp_path / "a", verbose=0)
         with pytest.raises(InputError, match=r"\(seed differ\)"):
-            make_generator(steps=1).generate(8, tmp_path / "a", seed=1, verbose=0)
+            one_step.generate(8, tmp_path / "a", seed=1, verbose=0)
 
     def test_that_holds_something_else_is_refused_and_left_alone(self, make_generator, tmp_path):
         (tmp_path / "thesis.txt").write_text("mine")
@@ -376,7 +374,7 @@ class TestDirectory:
             tf.errors.UnknownError(None, None, "Input/output error"),
         ],
     )
-    def test_that_can_no_longer_be_written(self, make_generator, tmp_path, monkeypatch, cause):
+    def test_that_can_no_longer_be_written(self, one_step, tmp_path, monkeypatch, cause):
         write = TransferSetWriter.write
 
         def write_two(self, shard, impressions):
@@ -386,7 +384,7 @@ class TestDirectory:
 
         monkeypatch.setattr(TransferSetWriter, "write", write_two)
         with pytest.raises(InputError, match="`directory` must be") as caught:
-            make_generator(steps=1).generate(20, tmp_path / "a", batch_size=4, verbose=0)
+            one_step.generate(20, tmp_path / "a", batch_size=4, verbose=0)
         said = str(caught.value)
         assert str(cause) in said
         assert repr(str(tmp_path / "a")) in said
@@ -394,7 +392,7 @@ class TestDirectory:
         assert caught.value.__cause__ is cause
         assert TransferSet(tmp_path / "a").num_impressions == 8
 
-    def test_in_which_no_shard_can_be_claimed(self, make_generator, tmp_path, monkeypatch):
+    def test_in_which_no_shard_can_be_claimed(self, one_step, tmp_path, monkeypatch):
         cause = tf.errors.ResourceExhaustedError(None, None, "No space left on device")
         claim = TransferSetWriter.claim
 
@@ -406,7 +404,7 @@ class TestDirectory:
 
         monkeypatch.setattr(TransferSetWriter, "claim", claim_two)
         with pytest.raises(InputError, match=r"`directory` must be.*No space left") as caught:
-            make_generator(steps=1).generate(20, tmp_path / "a", batch_size=4, verbose=0)
+            one_step.generate(20, tmp_path / "a", batch_size=4, verbose=0)
         assert caught.value.__cause__ is cause
 
 
@@ -618,19 +616,17 @@ class TestCallbacks:
         "moment",
         ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end"],
     )
-    def test_what_one_raises_is_raised_as_it_is(self, make_generator, tmp_path, error, moment):
+    def test_what_one_raises_is_raised_as_it_is(self, one_step, tmp_path, error, moment):
         def fail(*args, **kwargs):
             raise error
 
         watch = keras.callbacks.Callback()
         setattr(watch, moment, fail)
         with pytest.raises(type(error)) as caught:
-            make_generator(steps=1).generate(8, tmp_path / "a", 0, 4, [watch], verbose=0)
+            one_step.generate(8, tmp_path / "a", 0, 4, [watch], verbose=0)
         assert caught.value is error
 
-    def test_what_one_raises_is_not_hidden_by_later_errors(
-        self, make_generator, tmp_path, monkeypatch
-    ):
+    def test_what_one_raises_is_not_hidden_by_later_errors(self, one_step, tmp_path, monkeypatch):
         def fail_to_write(self, shard, impressions):
             may_fail.wait(30)
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -648,7 +644,7 @@ class TestCallbacks:
         monkeypatch.setattr(TransferSetWriter, "write", fail_to_write)
         monkeypatch.setattr(logging, "error", lambda text, error: logged.append(str(error)))
         with pytest.raises(ValueError, match="mine") as caught:
-            make_generator(steps=1).generate(8, tmp_path / "a", 0, 4, [Fail()], verbose=0)
+            one_step.generate(8, tmp_path / "a", 0, 4, [Fail()], verbose=0)
         assert caught.value is first
         assert ends == [1]
         assert "No space left on device" in logged[0]  # Not lost either.
@@ -710,8 +706,8 @@ class TestProgress:
         assert "━" in capsys.readouterr().out
 
     @pytest.mark.parametrize("verbose", ["auto", 2])
-    def test_a_line_per_tenth(self, make_generator, tmp_path, capsys, verbose):
-        make_generator(steps=1).generate(48, tmp_path / "a", batch_size=2, verbose=verbose)
+    def test_a_line_per_tenth(self, one_step, tmp_path, capsys, verbose):
+        one_step.generate(48, tmp_path / "a", batch_size=2, verbose=verbose)
         printed = capsys.readouterr().out
         assert "\r" not in printed
         # The first even numbers at or above each tenth of 48.
@@ -720,9 +716,9 @@ class TestProgress:
         assert [line.split(" - ")[0] for line in lines] == [f"impression {n}/48" for n in counts]
         assert all("gap: " in line and "per_second: " in line for line in lines)
 
-    def test_lines_go_on_where_an_earlier_call_stopped(self, make_generator, tmp_path, capsys):
-        make_generator(steps=1).generate(8, tmp_path / "a", batch_size=4, verbose=0)
-        make_generator(steps=1).generate(16, tmp_path / "a", batch_size=4)
+    def test_lines_go_on_where_an_earlier_call_stopped(self, one_step, tmp_path, capsys):
+        one_step.generate(8, tmp_path / "a", batch_size=4, verbose=0)
+        one_step.generate(16, tmp_path / "a", batch_size=4)
         lines = capsys.readouterr().out.splitlines()
         assert [line.split(" - ")[0] for line in lines] == ["impression 12/16", "impression 16/16"]
 

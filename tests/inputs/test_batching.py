@@ -67,12 +67,12 @@ class TestStream:
 @pytest.mark.parametrize(
     ("count", "batch_size", "expected"),
     [
-        (36_000, 256, (144, 8)),  # 141 would be 3 at a time.
-        (35_000, 256, (136, 8)),
-        (2_048, 32, (64, 8)),
-        (1_000, 256, (4, 4)),
-        (2_800, 256, (11, 1)),  # Short epochs keep their length.
-        (36, 256, (1, 1)),
+        (36_000, 256, 144),  # 141 would be 3 at a time.
+        (35_000, 256, 136),
+        (2_048, 32, 64),
+        (1_000, 256, 4),
+        (2_800, 256, 11),  # Short epochs keep their length.
+        (36, 256, 1),
     ],
 )
 def test_steps_of(count, batch_size, expected):

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -49,37 +50,50 @@ def history_of(run):
     return run.record["stages"]["training"]["history"]
 
 
-def test_a_run_leaves_every_file_and_a_table(tiny_teacher, tmp_path):
-    before = [value.copy() for value in tiny_teacher.get_weights()]
-    run = small_run(tiny_teacher, tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
-    assert json.loads((tmp_path / "run" / "run.json").read_text()) == run.record
+@pytest.fixture(scope="module")
+def first(make_teacher, tmp_path_factory):
+    """A finished run, made once; its directory is not for writing."""
+    directory = tmp_path_factory.mktemp("first") / "run"
+    teacher = make_teacher("logits")
+    return small_run(teacher, directory), directory, teacher
+
+
+@pytest.fixture
+def finished(first, tmp_path):
+    """A directory of the test's own that holds the finished run of `tiny_teacher`."""
+    return pathlib.Path(shutil.copytree(first[1], tmp_path / "run"))
+
+
+def test_a_run_leaves_every_file_and_a_table(tiny_teacher, first):
+    run, directory, teacher = first
+    assert {path.name for path in directory.iterdir()} >= FILES
+    assert json.loads((directory / "run.json").read_text()) == run.record
     assert run.record["request"]["method"]["name"] == "zskd"
     rows = {row["model"]: row for row in run.results["rows"]}
     assert set(rows) == {"teacher", "student", "student int8"}
     assert rows["teacher"]["agreement"] == 1.0
     assert rows["student"]["accuracy"] is None  # no data, no accuracy
     assert rows["student"]["parameters"] < rows["teacher"]["parameters"]
-    student = keras.saving.load_model(tmp_path / "run" / "student.keras")
+    student = keras.saving.load_model(directory / "student.keras")
     assert student.count_params() == rows["student"]["parameters"]
-    for value, after in zip(before, tiny_teacher.get_weights(), strict=True):
+    # `tiny_teacher` is the same one that no run has seen.
+    for value, after in zip(tiny_teacher.get_weights(), teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(value, after)
 
 
-def test_a_finished_run_is_not_trained_again(tiny_teacher, tmp_path):
-    first = small_run(tiny_teacher, tmp_path / "run")
-    student = (tmp_path / "run" / "student.keras").read_bytes()
-    again = small_run(tiny_teacher, tmp_path / "run")
-    assert (tmp_path / "run" / "student.keras").read_bytes() == student
-    assert again.record["stages"]["training"]["history"] == history_of(first)
-    for one, other in zip(again.student.get_weights(), first.student.get_weights(), strict=True):
+def test_a_finished_run_is_not_trained_again(tiny_teacher, first, finished):
+    before = first[0]
+    student = (finished / "student.keras").read_bytes()
+    again = small_run(tiny_teacher, finished)
+    assert (finished / "student.keras").read_bytes() == student
+    assert history_of(again) == history_of(before)
+    for one, other in zip(again.student.get_weights(), before.student.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_another_request_for_the_same_directory_is_refused(tiny_teacher, tmp_path):
-    small_run(tiny_teacher, tmp_path / "run")
+def test_another_request_for_the_same_directory_is_refused(tiny_teacher, finished):
     with pytest.raises(zskd.InputError, match="seed"):
-        small_run(tiny_teacher, tmp_path / "run", seed=1)
+        small_run(tiny_teacher, finished, seed=1)
 
 
 def test_a_killed_training_goes_on_and_equals_one_that_was_not(tiny_teacher, tmp_path, monkeypatch):
@@ -181,16 +195,9 @@ def test_real_data_is_split_once_and_the_test_split_only_measures(
         assert run.results["measured_on"] == "real (test, 20 images)"
 
 
-def test_a_zero_shot_method_reads_no_data_but_to_measure(tiny_teacher, tmp_path, splits):
-    small_run(tiny_teacher, tmp_path / "without")
-    assert splits["read"] == []
-    small_run(tiny_teacher, tmp_path / "with", dataset="real")
-    assert splits["read"] == ["test"]
-    images = zskd.TransferSet(tmp_path / "with" / "impressions").arrays()["image"]
-    np.testing.assert_array_equal(splits["calibrated"][-1], images[:36])
-
-
-def test_what_is_measured_on_was_not_trained_on(tiny_teacher, tmp_path, splits, monkeypatch):
+def test_a_zero_shot_method_reads_no_data_but_to_measure(
+    tiny_teacher, tmp_path, splits, monkeypatch
+):
     measured = []
     evaluate = distilling.evaluate
 
@@ -199,13 +206,21 @@ def test_what_is_measured_on_was_not_trained_on(tiny_teacher, tmp_path, splits, 
         return evaluate(teacher, student, images, labels)
 
     monkeypatch.setattr(distilling, "evaluate", watched)
-    run = small_run(tiny_teacher, tmp_path / "run")
-    images = zskd.TransferSet(tmp_path / "run" / "impressions").arrays()["image"]
+    run = small_run(tiny_teacher, tmp_path / "without")
+    assert splits["read"] == []
+    images = zskd.TransferSet(tmp_path / "without" / "impressions").arrays()["image"]
+    # What is measured on was not trained on.
     (trained,) = splits["trained"]
     np.testing.assert_array_equal(trained, images[:36])
+    assert measured
     for held_out in measured:
         np.testing.assert_array_equal(held_out, images[36:])
     assert run.results["measured_on"].startswith("4 held-out impressions")
+
+    small_run(tiny_teacher, tmp_path / "with", dataset="real")
+    assert splits["read"] == ["test"]
+    images = zskd.TransferSet(tmp_path / "with" / "impressions").arrays()["image"]
+    np.testing.assert_array_equal(splits["calibrated"][-1], images[:36])
 
 
 def _student(units, seed=0):
@@ -303,7 +318,7 @@ def test_augmentation_in_front_of_a_teacher_is_in_no_file(tmp_path):
 
 
 def test_a_teacher_and_a_student_without_any_litert_form_still_end(
-    tiny_teacher, tmp_path, monkeypatch
+    tiny_teacher, finished, monkeypatch
 ):
     export = distilling.export
 
@@ -312,13 +327,12 @@ def test_a_teacher_and_a_student_without_any_litert_form_still_end(
             raise distilling.FormatError("no form today")
         return export(model, path, format, *arguments)
 
-    small_run(tiny_teacher, tmp_path / "run")
     monkeypatch.setattr(distilling, "export", refuse)
-    run = small_run(tiny_teacher, tmp_path / "run")
+    run = small_run(tiny_teacher, finished)
     errors = {row["model"]: row.get("error") for row in run.results["rows"]}
     assert errors == {"teacher": "no form today", "student": "no form today", "student int8": None}
-    assert not (tmp_path / "run" / "student.tflite").exists()  # That of the first call is gone.
-    card = (tmp_path / "run" / "README.md").read_text()
+    assert not (finished / "student.tflite").exists()  # That of the first call is gone.
+    card = (finished / "README.md").read_text()
     assert "No LiteRT file of teacher: no form today" in card
 
 

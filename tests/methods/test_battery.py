@@ -40,10 +40,6 @@ LEARNING = {
 }
 
 
-class KilledError(Exception):
-    """Stands for a signal that cannot be caught."""
-
-
 def stripes(count, seed):
     """Noisy stripes in four directions: images `(count, 8, 8, 1)` in [0, 1], and labels."""
     random = np.random.default_rng(seed)
@@ -71,17 +67,31 @@ def stripes_teacher():
     return zskd.Teacher(model, (0, 1))
 
 
-@pytest.fixture
-def read(monkeypatch):
-    """The splits that were read of the data set of stripes."""
+@pytest.fixture(scope="module", params=zskd.METHODS)
+def name(request):
+    """Of a method: all tests of one follow each other, since they share what is below."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def read(name):
+    """The splits that a method's runs read of the data set of stripes."""
     found = []
 
     def load(name, split, *arguments, **settings):
         found.append(split)
         return stripes(300, 1) if split == "train" else stripes(300, 2)
 
-    monkeypatch.setattr(datasets, "load", load)
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load", load)
+        yield found
+
+
+@pytest.fixture
+def one_step_a_call(monkeypatch):
+    """So that a training can be killed at any step, and goes on from there."""
+    monkeypatch.setattr(backup, "_SECONDS", 0.0)
+    monkeypatch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
 
 
 def small_student():
@@ -128,25 +138,19 @@ def int8_file(result, directory):
     return path.read_bytes()
 
 
-class Kill(keras.callbacks.Callback):
-    """Kills after a number of calls."""
-
-    def __init__(self, after):
-        super().__init__()
-        self.left = after
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left <= 0:
-            raise KilledError
+@pytest.fixture(scope="module")
+def whole(name, stripes_teacher, read, tmp_path_factory):
+    """An uninterrupted run of a method, of one step a call."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
+        return trained(stripes_teacher, name, tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("name", zskd.METHODS)
 class TestEveryMethod:
+    @pytest.mark.usefixtures("one_step_a_call")
     def test_killed_after_each_verb_it_equals_the_uninterrupted_run_and_reads_no_test_split(
-        self, name, stripes_teacher, read, tmp_path, monkeypatch
+        self, name, stripes_teacher, read, whole, tmp_path, monkeypatch, kill
     ):
-        whole = trained(stripes_teacher, name, tmp_path / "whole")
         calls = {"left": 0}
 
         def killing(verb):
@@ -154,7 +158,7 @@ class TestEveryMethod:
                 result = verb(*arguments, **settings)
                 calls["left"] -= 1
                 if calls["left"] == 0:
-                    raise KilledError
+                    raise kill.Error
                 return result
 
             return run_and_die
@@ -166,7 +170,7 @@ class TestEveryMethod:
             calls["left"] = kills + 1
             try:
                 again = trained(stripes_teacher, name, tmp_path / "run")
-            except KilledError:
+            except kill.Error:
                 kills += 1
         assert kills >= 1
         assert_equal(again, whole)
@@ -175,18 +179,16 @@ class TestEveryMethod:
         needs = zskd.METHODS[name]().needs
         assert bool(read) == any("training" in need.text for need in needs)
 
+    @pytest.mark.usefixtures("one_step_a_call", "read")
     def test_killed_at_random_moments_it_equals_the_uninterrupted_run(
-        self, name, stripes_teacher, read, tmp_path, monkeypatch
+        self, name, stripes_teacher, whole, tmp_path, kill
     ):
-        monkeypatch.setattr(backup, "_SECONDS", 0.0)
-        monkeypatch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
-        whole = trained(stripes_teacher, name, tmp_path / "whole")
         random, kills = np.random.default_rng(0), 0
         for number in range(MOMENTS):
             directory = tmp_path / f"{number // 3}"
             try:
-                trained(stripes_teacher, name, directory, [Kill(random.integers(1, 9))])
-            except KilledError:
+                trained(stripes_teacher, name, directory, [kill(random.integers(1, 9))])
+            except kill.Error:
                 kills += 1
         assert kills >= MOMENTS // 2
         for number in range(-(-MOMENTS // 3)):
@@ -194,8 +196,9 @@ class TestEveryMethod:
             assert_equal(again, whole)
             assert int8_file(again[0], tmp_path) == int8_file(whole[0], tmp_path)
 
+    @pytest.mark.usefixtures("read")
     def test_learns_a_small_real_problem_better_than_from_noise(
-        self, name, stripes_teacher, stripes_noise_accuracy, read, tmp_path
+        self, name, stripes_teacher, stripes_noise_accuracy, tmp_path
     ):
         result, _ = trained(stripes_teacher, name, tmp_path / "run", settings=LEARNING)
         accuracy = accuracy_of(result.student)

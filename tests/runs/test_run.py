@@ -1,0 +1,26 @@
+"""How many steps a training makes in one call."""
+
+import keras
+import pytest
+
+from keras_zskd.runs.run import set_steps_at_once
+
+
+def compiled():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(144, 8), (8, 8), (141, 3), (12, 6), (7, 7), (4, 4), (11, 1), (1, 1)]
+)
+def test_the_most_up_to_eight_that_divide_an_epoch(steps, expected):
+    model = compiled()
+    assert set_steps_at_once(model, steps) == model.steps_per_execution == expected
+
+
+def test_one_under_two_replicas(two_replicas):
+    with two_replicas.scope():
+        model = compiled()
+        assert set_steps_at_once(model, 144) == model.steps_per_execution == 1
