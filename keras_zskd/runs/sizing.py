@@ -79,11 +79,16 @@ def size_by_time(
             count = count if count >= _FEWEST else 0
         synthesis = count * per_impression if count else 0.0
         steps = wanted.steps or max(STEPS_AT_ONCE, int((left - synthesis) / per_step))
-        return {name: np.array(size) for name, size in vars(Sizes(count, steps)).items()}
+        return {
+            "num_impressions": np.array(count),
+            "steps": np.array(steps),
+            "seconds": np.array(seconds),
+        }
 
     kept = run.keep("sizes", measured)
-    sizes = Sizes(**{name: int(size) for name, size in kept.items()})
+    sizes = Sizes(int(kept["num_impressions"]), int(kept["steps"]))
     run.say(
-        f"{sizes.num_impressions:,} impressions, then {sizes.steps:,} steps of {batch_size} examples"
+        f"about {float(kept['seconds']) / 60:.1f} minutes in all: {sizes.num_impressions:,} impressions, "
+        f"then {sizes.steps:,} steps of {batch_size} examples"
     )
     return sizes

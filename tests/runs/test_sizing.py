@@ -75,7 +75,9 @@ def test_without_a_time_it_grows_with_the_networks(sized, monkeypatch):
 def test_a_continued_run_has_the_sizes_of_the_first(sized, monkeypatch):
     run = FakeRun()
     first = sized(2.0, run=run)
-    assert run.said == ["7,000 impressions, then 3,250 steps of 256 examples"]
+    assert run.said == [
+        "about 2.0 minutes in all: 7,000 impressions, then 3,250 steps of 256 examples"
+    ]
     monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (1.0, 1.0))
     assert sized(2.0, run=run) == first
     assert all(isinstance(value, np.ndarray) for value in run.kept["sizes"].values())
