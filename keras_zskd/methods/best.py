@@ -16,7 +16,7 @@ from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.evaluation.report.picture_sections import picture_section, starts_section
 from keras_zskd.evaluation.report.section import Section
 from keras_zskd.evaluation.report.synthesis_sections import impression_sections
-from keras_zskd.impressions.canvas import PictureCanvas
+from keras_zskd.impressions.canvas import BlobCanvas, PictureCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
@@ -24,7 +24,7 @@ from keras_zskd.impressions.transforms import Jitter
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture, Source
 from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.methods.method import Method, check_counts
+from keras_zskd.methods.method import Method, check_choice, check_counts
 from keras_zskd.methods.training import CosineDecay, agreements
 from keras_zskd.models import repair_batch_norms
 from keras_zskd.models.teacher import Teacher
@@ -38,6 +38,13 @@ from keras_zskd.runs.trained import Origin, Trained
 _REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
 _EPOCHS = 20
+# By canvas, where they are not given.
+_SYNTHESIS: dict[str, dict[str, float]] = {
+    "pictures": {"synthesis_steps": 20, "synthesis_rate": 0.15, "total_variation": 1e-4},
+    "blobs": {
+        "synthesis_steps": 30, "synthesis_rate": 0.4, "total_variation": TotalVariation().weight,
+    },
+}  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -60,9 +67,11 @@ class Best(Method):
         steps: Of the training; default: by time.
         impression_share: Of impressions in each batch.
         synthesis_temperature: `tau` of the synthesis.
-        synthesis_steps: Adam steps per impression.
-        synthesis_rate: Adam's learning rate, on the logits of the pixels.
-        total_variation: Weight of the prior; images only.
+        canvas: What impressions start from: "pictures", "blobs", or "auto": pictures where the teacher
+            has batch normalization, whose prior keeps them what they are, and blobs elsewhere.
+        synthesis_steps: Adam steps per impression; default: 20 from pictures, 30 from blobs.
+        synthesis_rate: Adam's learning rate, on the logits of the pixels; default: 0.15 and 0.4.
+        total_variation: Weight of the prior; images only; default: 1e-4 and that of `TotalVariation`.
         batch_norm_weight: Weight of the prior; teachers with batch normalization only.
         temperature: `tau` of the distillation.
         mixup: Share of the examples that are mixed with another.
@@ -83,17 +92,20 @@ class Best(Method):
     steps: int | None = None
     impression_share: float = 0.5
     synthesis_temperature: float = 4.0
-    synthesis_steps: int = 20
-    synthesis_rate: float = 0.15
-    total_variation: float = 1e-4
+    canvas: str = "auto"
+    synthesis_steps: int | None = None
+    synthesis_rate: float | None = None
+    total_variation: float | None = None
     batch_norm_weight: float = 0.5
     temperature: float = 4.0
-    mixup: float = 0.25
+    mixup: float = 0.1
     batch_size: int = 256
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
-        check_counts(self, "batch_size", "synthesis_steps")
+        check_counts(self, "batch_size")
+        check_choice("start", self.start, ("auto", "teacher", "random"))
+        check_choice("canvas", self.canvas, ("auto", *_SYNTHESIS))
         for name in ("num_impressions", "steps"):
             size = getattr(self, name)
             if size is not None and not (isinstance(size, int) and size >= 0):
@@ -103,11 +115,6 @@ class Best(Method):
         if self.minutes is not None and not self.minutes >= 0:
             raise InputError(
                 f"`minutes` must be a number of 0 or more. Received: minutes={self.minutes!r}."
-            )
-
-        if self.start not in ("auto", "teacher", "random"):
-            raise InputError(
-                f"`start` must be 'auto', 'teacher' or 'random'. Received: start={self.start!r}."
             )
 
     def train(self, run: Run) -> Trained:
@@ -168,9 +175,14 @@ class Best(Method):
 
     def generator(self, teacher: Teacher, shares: dict[str, float]) -> ImpressionGenerator:
         """The synthesis."""
+        canvas = self._canvas(teacher)
+        usual = _SYNTHESIS[canvas]
+        given = {name: getattr(self, name) for name in usual}
+        settings = {name: usual[name] if value is None else value for name, value in given.items()}
+        total_variation = settings["total_variation"]
         priors: list[Any] = []
-        if self.total_variation and len(teacher.input_shape) == 3:
-            priors.append(TotalVariation(self.total_variation))
+        if total_variation and len(teacher.input_shape) == 3:
+            priors.append(TotalVariation(total_variation))
         if self.batch_norm_weight and teacher.batch_norms:
             priors.append(BatchNormStatistics(self.batch_norm_weight))
         has_templates = ClassTemplates().missing(teacher, Resources()) is None
@@ -180,10 +192,15 @@ class Best(Method):
             temperature=self.synthesis_temperature,
             priors=priors,
             transforms=[Jitter(2)] if len(teacher.input_shape) == 3 else [],
-            canvas=PictureCanvas(shares),
-            steps=self.synthesis_steps,
-            learning_rate=self.synthesis_rate,
+            canvas=PictureCanvas(shares) if canvas == "pictures" else BlobCanvas(),
+            steps=int(settings["synthesis_steps"]),
+            learning_rate=settings["synthesis_rate"],
         )
+
+    def _canvas(self, teacher: Teacher) -> str:
+        if self.canvas != "auto":
+            return self.canvas
+        return "pictures" if teacher.batch_norms else "blobs"
 
     def _new_student(self, run: Run) -> keras.Model:
         if self.start == "random":
@@ -231,12 +248,10 @@ class Best(Method):
         sections = [picture_section(families, figures)]
         if made is not None:
             arrays = made.arrays(limit=1_000)
-            starts = ProceduralPictures(shape, shares=shares).keyed(run.seed, range(8))
+            input_range = run.teacher.input_range
+            if self._canvas(run.teacher) == "pictures":
+                starts = ProceduralPictures(shape, shares=shares).keyed(run.seed, range(8))
+                sections.append(starts_section(starts, arrays["image"][:8], input_range))
             models = {"teacher": run.teacher.model, "student": student}
-            sections += [
-                starts_section(starts, arrays["image"][:8], run.teacher.input_range),
-                *impression_sections(
-                    arrays, run.teacher.input_range, self.synthesis_temperature, models
-                ),
-            ]
+            sections += impression_sections(arrays, input_range, self.synthesis_temperature, models)
         return sections

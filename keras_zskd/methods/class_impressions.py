@@ -8,7 +8,8 @@ import keras
 from keras_zskd.impressions.objectives import ClassLogit, MatchTargets, Objective
 from keras_zskd.impressions.targets import OneHotTargets
 from keras_zskd.impressions.transforms import AffineJitter, Transform
-from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod, check_choice
+from keras_zskd.methods.method import check_choice
+from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod
 
 _MAXIMIZED = ("probability", "logit")
 

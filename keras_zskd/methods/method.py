@@ -2,7 +2,7 @@
 
 import abc
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from keras_zskd.core.configurable import Configurable
@@ -90,3 +90,10 @@ def check_counts(method: Method, *names: str) -> None:
             raise InputError(
                 f"`{name}` must be a whole number of 1 or more. Received: {name}={count!r}."
             )
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Refuse an argument that is none of the names."""
+    names = tuple(choices)
+    if value not in names:
+        raise InputError(f"`{name}` must be one of {', '.join(names)}. Received: {name}={value!r}.")

@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
@@ -15,7 +14,7 @@ from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.objectives import Objective
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
 from keras_zskd.impressions.transforms import Jitter, Transform
-from keras_zskd.methods.method import Method, check_counts
+from keras_zskd.methods.method import Method, check_choice, check_counts
 from keras_zskd.methods.training import fit_distiller
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.run import Run
@@ -147,9 +146,3 @@ class SynthesisMethod(Method):
                 {"teacher": run.teacher.model, "student": distiller.student},
             ),
         )
-
-
-def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Refuse a value that is none of the choices."""
-    if value not in choices:
-        raise InputError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}.")

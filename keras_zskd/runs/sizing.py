@@ -88,7 +88,7 @@ def size_by_time(
     kept = run.keep("sizes", measured)
     sizes = Sizes(int(kept["num_impressions"]), int(kept["steps"]))
     run.say(
-        f"about {float(kept['seconds']) / 60:.1f} minutes in all: {sizes.num_impressions:,} impressions, "
-        f"then {sizes.steps:,} steps of {batch_size} examples"
+        f"about {float(kept['seconds']) / 60:.1f} minutes in all: {sizes.num_impressions:,} "
+        f"impressions, then {sizes.steps:,} steps of {batch_size} examples"
     )
     return sizes
