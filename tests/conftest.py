@@ -11,8 +11,8 @@ every kind, and the fixture `any_teacher` runs a test once for each of them.
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# A fifth of the time of the suite went into LLVM's optimization of code that runs once. What XLA does
-# to a graph stays; `test_pinned_result.py` runs code that is compiled as for users.
+# LLVM's optimization of code that runs once took about a fifth of the tests that compile.
+# `test_pinned_result.py` runs code that is compiled as for users.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras

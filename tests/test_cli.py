@@ -283,7 +283,7 @@ def test_a_stopped_command_says_what_is_kept_and_goes_on(
 ):
     arguments = [
         "distill", f"--teacher={saved_teacher}", "--input_range=0,1", "--num_impressions=20",
-        "--epochs=2", f"--output_dir={tmp_path / 'run'}",
+        "--method=zskd", "--epochs=2", f"--output_dir={tmp_path / 'run'}",
     ]  # fmt: skip
     # Ignored in a process that was started in the background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -50,7 +50,7 @@ def test_inspect_writes_what_it_found_and_nothing_else(saved_teacher):
 def test_a_distillation_in_a_file_is_a_line_per_epoch(saved_teacher, tmp_path):
     code, lines, errors = command(
         "distill", f"--teacher={saved_teacher}", "--input_range=0,1",
-        "--num_impressions=40", "--epochs=3", f"--output_dir={tmp_path / 'run'}",
+        "--method=zskd", "--num_impressions=40", "--epochs=3", f"--output_dir={tmp_path / 'run'}",
     )  # fmt: skip
     assert (code, errors) == (0, "")
     assert not [line for line in lines if re.search(r"[\r\b\x1b]", line)]

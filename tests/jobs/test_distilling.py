@@ -270,7 +270,7 @@ def test_a_format_that_a_student_cannot_have_costs_that_format_only(tiny_teacher
         [
             "keras-zskd", "distill", f"--teacher={tmp_path}/teacher.keras",
             f"--student={tmp_path}/student.keras", "--input_range=0,1", "--num_impressions=40",
-            "--epochs=1", f"--output_dir={tmp_path}/run",
+            "--method=zskd", "--epochs=1", f"--output_dir={tmp_path}/run",
         ]
     )  # fmt: skip
     assert code == 0

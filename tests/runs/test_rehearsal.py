@@ -67,7 +67,8 @@ def test_more_work_takes_longer(tiny_teacher, monkeypatch):
 def test_the_command_line_stops_there(saved_teacher, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = [f"--teacher={saved_teacher}", "--input_range=0,1", f"--output_dir={output}"]
-    assert cli.main(["keras-zskd", "distill", *arguments, "--dry_run", "--epochs=2"]) == 0
+    arguments += ["--method=zskd", "--dry_run", "--epochs=2"]
+    assert cli.main(["keras-zskd", "distill", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "minutes" in printed
     assert "Memory: " in printed
