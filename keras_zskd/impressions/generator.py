@@ -20,10 +20,10 @@ from keras_zskd.core.processor import has_bfloat16
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.engine import PixelEngine
-from keras_zskd.impressions.objectives import MatchTargets, Objective
+from keras_zskd.impressions.objectives import Objective, as_objective
 from keras_zskd.impressions.priors import Prior, TotalVariation
 from keras_zskd.impressions.replicas import Replicas
-from keras_zskd.impressions.targets import DirichletTargets, Targets
+from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Jitter, Transform
 from keras_zskd.inputs.shard_assembly import ShardAssembly
 from keras_zskd.inputs.transfer_set import TransferSet
@@ -107,7 +107,7 @@ class ImpressionGenerator:
         is_alone = self._replicas.count == 1 and not tf.config.list_logical_devices("GPU")
         self.engine = PixelEngine(
             self.teacher,
-            objective=_objective(objective, targets, temperature, tolerance),
+            objective=as_objective(objective, targets, temperature, tolerance),
             priors=tuple(priors),
             transforms=tuple([Jitter()] if transforms is None else transforms),
             canvas=canvas or BlobCanvas(),
@@ -300,25 +300,6 @@ class ImpressionGenerator:
                 "(replicas times the group size of the priors)."
             )
         return batch_size
-
-
-def _objective(
-    objective: Objective | None,
-    targets: Targets | None,
-    temperature: float | None,
-    tolerance: float | None,
-) -> Objective:
-    """The objective, or what the other arguments are short for."""
-    if objective is None:
-        temperature = 4.0 if temperature is None else temperature
-        return MatchTargets(targets or DirichletTargets(), temperature, tolerance)
-    if (targets, temperature, tolerance) != (None, None, None):
-        raise InputError(
-            "`objective` must be given without `targets`, `temperature` and `tolerance`. Received: "
-            f"objective={objective!r}, targets={targets!r}, temperature={temperature!r}, "
-            f"tolerance={tolerance!r}. Pass them to the objective."
-        )
-    return objective
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_zskd.core import randomness
 from keras_zskd.core.configurable import Configurable
 from keras_zskd.core.errors import InputError
-from keras_zskd.impressions.targets import Targets, peaked
+from keras_zskd.impressions.targets import DirichletTargets, Targets, peaked
 from keras_zskd.models.teacher import Teacher
 
 _SALT = 2
@@ -172,3 +172,22 @@ def _at_most(value: Any, limit: Any) -> Any:
     """Whether `value <= limit`, or either is NaN."""
     # Not `~(value > limit)`: TensorFlow simplifies it to `value <= limit`, which NaN never is.
     return (value <= limit) | tf.math.is_nan(value - limit)
+
+
+def as_objective(
+    objective: Objective | None,
+    targets: Targets | None,
+    temperature: float | None,
+    tolerance: float | None,
+) -> Objective:
+    """The objective, or the `MatchTargets` that the other arguments are short for."""
+    if objective is None:
+        temperature = 4.0 if temperature is None else temperature
+        return MatchTargets(targets or DirichletTargets(), temperature, tolerance)
+    if (targets, temperature, tolerance) != (None, None, None):
+        raise InputError(
+            "`objective` must be given without `targets`, `temperature` and `tolerance`. Received: "
+            f"objective={objective!r}, targets={targets!r}, temperature={temperature!r}, "
+            f"tolerance={tolerance!r}. Pass them to the objective."
+        )
+    return objective
