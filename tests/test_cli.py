@@ -204,7 +204,12 @@ def test_files_that_are_no_models(refused, tmp_path):
 )
 def test_arguments_that_make_no_run(refused, saved_teacher, tmp_path, flag, said):
     output = tmp_path / "run"
-    flags = [f"--teacher={saved_teacher}", "--input_range=0,1", f"--output_dir={output}", *flag.split()]
+    flags = [
+        f"--teacher={saved_teacher}",
+        "--input_range=0,1",
+        f"--output_dir={output}",
+        *flag.split(),
+    ]
     assert said in refused("distill", *flags)
     assert not output.exists()
 

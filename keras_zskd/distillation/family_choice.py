@@ -14,7 +14,7 @@ from keras_zskd.inputs.procedural_pictures import (
 from keras_zskd.models.teacher import Teacher
 
 # Below this share a family is left out: drawing it would have to be compiled.
-_LEAST_SHARE = 0.03
+_LEAST_SHARE = 0.08
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Best(Method):
         shares = ratings.shares()
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
         student = self._new_student(run)
-        if self.start != "random":
+        if self.start != "random" and teacher.batch_norms:
             size = math.prod(teacher.input_shape)
             count = min(_REPAIRED_ON, max(_FEWEST, _REPAIRED_ON * 32 * 32 * 3 // size))
             repair_batch_norms(student, pictures.images(count))

@@ -12,8 +12,8 @@ from keras_zskd.inputs.source import Source
 from keras_zskd.runs.run import Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
-# Export, measuring and the report of a network as small as LeNet-5.
-_SECONDS_AFTER = 10.0
+# Imports, export, measuring and the report of a network as small as LeNet-5.
+_SECONDS_BESIDES = 20.0
 # Of the time, what goes into impressions; and how many are worth it at least and at most.
 _SYNTHESIS_SHARE = 0.35
 _FEWEST, _MOST = 1_000, 40_000
@@ -64,7 +64,7 @@ def size_by_time(
         _, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
         seconds = None if minutes is None else 60.0 * minutes
         per_impression = np.inf
-        if seconds is None or seconds - run.elapsed - _SECONDS_AFTER > _SECONDS_FOR_IMPRESSIONS:
+        if seconds is None or seconds - run.elapsed - _SECONDS_BESIDES > _SECONDS_FOR_IMPRESSIONS:
             with tempfile.TemporaryDirectory() as scratch:
                 per_impression = generator.measure(_MOST, scratch) / _MOST
         if seconds is None:
@@ -72,13 +72,13 @@ def size_by_time(
                 _DEFAULT_IMPRESSIONS * per_impression + _DEFAULT_EXAMPLES / batch_size * per_step
             )
             seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))
-        left = max(0.0, seconds - run.elapsed - _SECONDS_AFTER)
+        left = max(0.0, seconds - run.elapsed - _SECONDS_BESIDES)
         count = wanted.num_impressions
         if count is None:
-            count = min(_MOST, int(_SYNTHESIS_SHARE * left / per_impression))
+            count = min(_MOST, round(_SYNTHESIS_SHARE * left / per_impression))
             count = count if count >= _FEWEST else 0
         synthesis = count * per_impression if count else 0.0
-        steps = wanted.steps or max(STEPS_AT_ONCE, int((left - synthesis) / per_step))
+        steps = wanted.steps or max(STEPS_AT_ONCE, round((left - synthesis) / per_step))
         return {
             "num_impressions": np.array(count),
             "steps": np.array(steps),
