@@ -14,6 +14,8 @@ from keras_zskd.runs.timing import training_seconds
 
 # Imports, export, measuring and the report of a network as small as LeNet-5.
 _SECONDS_BESIDES = 20.0
+# Of training, even where less is asked for: with nothing but `minutes=0` there is none.
+_LEAST_SECONDS = 5.0
 # Of the time, what goes into impressions; and how many are worth it at least and at most.
 _SYNTHESIS_SHARE = 0.35
 _FEWEST, _MOST = 1_000, 40_000
@@ -72,7 +74,7 @@ def size_by_time(
                 _DEFAULT_IMPRESSIONS * per_impression + _DEFAULT_EXAMPLES / batch_size * per_step
             )
             seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))
-        left = max(0.0, seconds - run.elapsed - _SECONDS_BESIDES)
+        left = max(_LEAST_SECONDS, seconds - run.elapsed - _SECONDS_BESIDES)
         count = wanted.num_impressions
         if count is None:
             count = min(_MOST, round(_SYNTHESIS_SHARE * left / per_impression))

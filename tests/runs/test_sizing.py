@@ -58,6 +58,7 @@ def test_sizes_that_are_given_are_kept(sized):
 
 def test_a_short_time_is_for_pictures_alone(sized):
     assert sized(0.75) == Sizes(0, 750)
+    assert sized(0.1) == Sizes(0, 250)  # Five seconds at least.
 
 
 def test_no_time_means_no_training(sized):
