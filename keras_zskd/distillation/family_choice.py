@@ -1,6 +1,7 @@
 """What a teacher says of families of procedural pictures, and the mixture of them that suits it."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,19 @@ class FamilyRatings:
     def scores(self) -> np.ndarray:
         """`(F,)`, what each family is worth alone: mutual information less distance."""
         return np.asarray(self.mutual_information - self.distance)
+
+    def left_out(self, shares: Mapping[str, float]) -> dict[str, float]:
+        """The best family without a share, to measure on; the same shares where there is none."""
+        names = [str(name) for name in self.names[np.argsort(-self.scores)] if name not in shares]
+        return {names[0]: 1.0} if names else dict(shares)
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """What is shown of each family, by name."""
+        columns = zip(self.names, self.mutual_information, self.distance, strict=True)
+        return {
+            str(name): {"mutual information": float(information), "distance": float(distance)}
+            for name, information, distance in columns
+        }
 
     def shares(self, balance: float = 0.5, evenness: float = 0.3) -> dict[str, float]:
         """The mixture of the greatest mean score, with balanced classes and many families.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
@@ -142,7 +141,10 @@ class Best(Method):
             run, self.minutes, wanted, generator, distiller, pictures, self.batch_size
         )
         source: Source = pictures
-        held_out = {"left_out": self._left_out(teacher, ratings, shares)}
+        unseen = ProceduralPictures(
+            teacher.input_shape, teacher.input_range, ratings.left_out(shares)
+        )
+        held_out = {"left_out": unseen.images(_HELD_OUT_PICTURES, seed=2**31 - 1)}
         made = None
         if sizes.num_impressions:
             made = run.synthesize(generator, sizes.num_impressions)
@@ -213,16 +215,6 @@ class Best(Method):
             run.say(f"The student starts from random weights. {error}")
             return run.new_student()
 
-    def _left_out(
-        self, teacher: Teacher, ratings: FamilyRatings, shares: dict[str, float]
-    ) -> np.ndarray:
-        """Pictures that the student never sees: of the best family without a share, if there is one."""
-        names = ratings.names[np.argsort(-ratings.scores)]
-        unused = [str(name) for name in names if name not in shares]
-        family = {unused[0]: 1.0} if unused else shares
-        pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, family)
-        return pictures.images(_HELD_OUT_PICTURES, seed=2**31 - 1)
-
     def _sections(
         self,
         run: Run,
@@ -231,27 +223,16 @@ class Best(Method):
         made: TransferSet | None,
         student: keras.Model,
     ) -> Sequence[Section]:
-        shape = run.teacher.input_shape
-        families = {
-            str(name): ProceduralPictures(shape, shares={name: 1.0}).keyed(run.seed, range(8))
-            for name in ratings.names
-        }
-        columns = (ratings.names, ratings.mutual_information, ratings.distance)
-        figures = {
-            str(name): {
-                "mutual information": f"{information:.2f}",
-                "distance": f"{distance:.2f}",
-                "share": f"{shares.get(name, 0.0):.0%}",
-            }
-            for name, information, distance in zip(*columns, strict=True)
-        }
-        sections = [picture_section(families, figures)]
+        teacher = run.teacher
+        sections = [picture_section(teacher.input_shape, ratings.figures(), shares)]
         if made is not None:
             arrays = made.arrays(limit=1_000)
-            input_range = run.teacher.input_range
-            if self._canvas(run.teacher) == "pictures":
-                starts = ProceduralPictures(shape, shares=shares).keyed(run.seed, range(8))
-                sections.append(starts_section(starts, arrays["image"][:8], input_range))
-            models = {"teacher": run.teacher.model, "student": student}
-            sections += impression_sections(arrays, input_range, self.synthesis_temperature, models)
+            if self._canvas(teacher) == "pictures":
+                sections.append(
+                    starts_section(shares, run.seed, arrays["image"], teacher.input_range)
+                )
+            models = {"teacher": teacher.model, "student": student}
+            sections += impression_sections(
+                arrays, teacher.input_range, self.synthesis_temperature, models
+            )
         return sections

@@ -92,24 +92,16 @@ class Kimura(Method):
         distiller.compile(
             keras.optimizers.Nadam(self.learning_rate), weighted_metrics=[TeacherAgreement()]
         )
-        newest = interpolated(few["image"], self.num_pseudo, run.seed)
-        pool = newest
+        pool = newest = interpolated(few["image"], self.num_pseudo, run.seed)
         for number in range(self.trainings):
             if number:
-                moved = run.keep(
-                    f"pool-{number}", functools.partial(self._moved, newest, distiller)
-                )
-                newest = moved["image"]
+                move = functools.partial(self._moved, newest, distiller)
+                newest = run.keep(f"pool-{number}", move)["image"]
                 pool = np.concatenate([pool, newest])
-            inputs = Mixture(
-                [
-                    labeled(few["image"], few["label"], run.teacher, 1.0 / self.share),
-                    answered(
-                        pool, run.teacher, self.fidelity, self.fidelity_mean, 1.0 - self.share
-                    ),
-                ],
-                (self.share, 1.0 - self.share),
-            )
+            real, pseudo = self.share, 1.0 - self.share
+            images = labeled(few["image"], few["label"], run.teacher, 1.0 / real)
+            pseudo_examples = answered(pool, run.teacher, self.fidelity, self.fidelity_mean, pseudo)
+            inputs = Mixture([images, pseudo_examples], (real, pseudo))
             run.fit(distiller, inputs, self.epochs, self.batch_size, name=f"training-{number + 1}")
         held_out = interpolated(few["image"], _NUM_HELD_OUT, run.seed + 1)
         origin = Origin.few_images(len(few["image"]), str(run.resources.training_dataset))

@@ -52,8 +52,13 @@ def test_distance_and_unsure_predictions_cost_a_share():
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
-def test_a_family_with_a_tiny_share_is_left_out():
-    assert set(ratings([[0.5, 0.5]] * 2, [0.0, 2.0], [0.0, 0.0]).shares()) == {"family0"}
+def test_a_family_with_a_tiny_share_is_left_out_and_measured_on():
+    rated = ratings([[0.5, 0.5]] * 3, [0.0, 2.0, 1.9], [0.0, 0.0, 0.0])
+    shares = rated.shares()
+    assert set(shares) == {"family0"}
+    assert rated.left_out(shares) == {"family2": 1.0}
+    everything = dict.fromkeys(map(str, rated.names), 1 / 3)
+    assert rated.left_out(everything) == everything
 
 
 def test_ratings_are_those_of_forward_passes():

@@ -8,47 +8,57 @@ import numpy as np
 
 from keras_zskd.evaluation import pictures
 from keras_zskd.evaluation.report.section import Section
+from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 
 _SHOWN = 8
 _PICTURE = 64
 
 
 def picture_section(
-    families: Mapping[str, np.ndarray], figures: Mapping[str, Mapping[str, Any]]
+    shape: tuple[int, ...], ratings: Mapping[str, Mapping[str, float]], shares: Mapping[str, float]
 ) -> Section:
     """A row for each family: pictures, and the figures that decided its share.
 
     Args:
-        families: Some pictures `(N, H, W, C)` of each family, in [0, 1]; other inputs are not shown.
-        figures: Of each family, by heading.
+        shape: Of one input; only pictures `(H, W, C)` are shown.
+        ratings: Of each family, by name: "mutual information" and "distance", in nat.
+        shares: Of the families that were drawn.
     """
-    headings = list(next(iter(figures.values())))
-    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in headings)
     rows = []
-    for name, values in figures.items():
-        cells = "".join(f'<td class="short">{html.escape(str(values[h]))}</td>' for h in headings)
-        rows.append(
-            f'<tr><th scope="row">{html.escape(name)}</th>{cells}{_strip(families[name])}</tr>'
+    for name, rating in ratings.items():
+        figures = [f"{rating['mutual information']:.2f}", f"{rating['distance']:.2f}"]
+        cells = "".join(
+            f'<td class="short">{figure}</td>'
+            for figure in (*figures, f"{shares.get(name, 0):.0%}")
         )
+        drawn = ProceduralPictures(shape, shares={name: 1.0}).keyed(0, range(_SHOWN))
+        rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}{_strip(drawn)}</tr>')
+    headings = ("mutual information", "distance", "share")
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
     return Section(
         "Pictures drawn by formula",
         "<p>The student also sees pictures that are drawn by formula, fresh in every batch; no data is "
         "in them. The teacher chose the mixture: families on which its predictions are confident and "
         "spread over the classes (mutual information, in nat), and whose activations are near its "
         "batch normalization statistics (distance, in nat; 0 where it has none), get a larger share."
-        f'</p><div class="scroll"><table class="looks"><tr><td></td>{head}<td></td></tr>'
+        f'</p><div class="scroll"><table class="looks"><tr><td></td>{head}</tr>'
         f"{''.join(rows)}</table></div>",
     )
 
 
-def starts_section(starts: np.ndarray, impressions: np.ndarray, input_range: Any) -> Section:
+def starts_section(
+    shares: Mapping[str, float], seed: int, impressions: np.ndarray, input_range: Any
+) -> Section:
     """What impressions started from, above what they became.
 
     Args:
-        starts: `(N, H, W, C)` in [0, 1].
-        impressions: The same impressions, in `input_range`.
+        shares: Of the families that they started from.
+        seed: Of the run.
+        impressions: `(N, *input_shape)` in `input_range`, the first of the run.
         input_range: `(low, high)`.
     """
+    count = min(_SHOWN, len(impressions))
+    starts = ProceduralPictures(impressions.shape[1:], shares=shares).keyed(seed, range(count))
     rows = (
         f'<tr><th scope="row">start</th>{_strip(starts)}</tr>'
         f'<tr><th scope="row">impression</th>{_strip(impressions, input_range)}</tr>'
