@@ -23,7 +23,7 @@ from typing import Any
 
 from absl import app, flags
 
-from benchmarks import harness
+from benchmarks import harness, table
 from benchmarks.machine import hardware
 
 _DATASETS = flags.DEFINE_list("datasets", ["mnist", "fashion_mnist"], "TFDS names")
@@ -76,16 +76,13 @@ def distill(teacher: str, dataset: str, minutes: float, start: str, seed: int) -
             dataset=dataset,
             verbose=0,
         )
-        rows = {row["model"]: row for row in run.results["rows"]}
         stages = run.record["stages"]
         training = stages.get("training", {"config": {"epochs": 0, "steps": 0}})["config"]
         return {
             "num_impressions": stages.get("impressions", {}).get("num_impressions", 0),
             "steps": training["epochs"] * training["steps"],
             "stages": {name: round(stage["seconds"], 1) for name, stage in stages.items()},
-            "teacher_accuracy": round(100 * rows["teacher"]["accuracy"], 2),
-            "student_accuracy": round(100 * rows["student"]["accuracy"], 2),
-            "student_int8_accuracy": round(100 * rows["student int8"]["accuracy"], 2),
+            **table.accuracies(run.results),
         }
 
 
@@ -104,17 +101,15 @@ def _write(output: pathlib.Path, results: dict[str, Any]) -> None:
         seconds = statistics.mean(run["seconds"] for run in runs)
         lines.append(
             f"| {dataset} | {runs[0]['teacher_accuracy']:.2f} | {start} | {minutes:g} | {seconds:.0f} "
-            f"| {_spread(runs, 'student_accuracy')} | {_spread(runs, 'student_int8_accuracy')} "
+            f"| {_of(runs, 'student_accuracy')} | {_of(runs, 'student_int8_accuracy')} "
             f"| {', '.join(str(run['seed']) for run in runs)} |"
         )
     lines += ["", f"`{results['command']}`, {results['hardware']}.", ""]
     output.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _spread(runs: list[dict[str, Any]], name: str) -> str:
-    values = [run[name] for run in runs]
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
+def _of(runs: list[dict[str, Any]], name: str) -> str:
+    return table.spread([run[name] for run in runs])
 
 
 if __name__ == "__main__":

@@ -76,13 +76,10 @@ def distill(teacher: str, directory: str, preset: str, seed: int) -> dict[str, A
         dataset="mnist",
         verbose=0,
     )
-    rows = {row["model"]: row for row in run.results["rows"]}
     stages = run.record["stages"]
     return {
         "stages": {name: round(stages[stage]["seconds"], 1) for name, stage in _STAGES.items()},
         "num_impressions": stages["impressions"]["num_impressions"],
         "epochs": stages["training"]["config"]["epochs"],
-        "teacher_accuracy": round(100 * rows["teacher"]["accuracy"], 2),
-        "student_accuracy": round(100 * rows["student"]["accuracy"], 2),
-        "student_int8_accuracy": round(100 * rows["student int8"]["accuracy"], 2),
+        **table.accuracies(run.results),
     }

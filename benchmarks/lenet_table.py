@@ -11,7 +11,6 @@ is the last epoch.
 import json
 import pathlib
 import shutil
-import statistics
 import sys
 import time
 
@@ -19,6 +18,7 @@ import keras
 from absl import app, flags
 
 import keras_zskd as zskd
+from benchmarks import table
 from benchmarks.machine import hardware
 
 _DATASETS = flags.DEFINE_list("datasets", ["mnist", "fashion_mnist"], "TFDS names")
@@ -108,10 +108,7 @@ def _write(output: pathlib.Path, results: dict) -> None:
 
 
 def _spread(runs: list[dict], name: str) -> str:
-    values = [100 * run[name] for run in runs]
-    if len(values) == 1:  # One seed has no spread.
-        return f"{values[0]:.2f}"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+    return table.spread([100 * run[name] for run in runs])
 
 
 if __name__ == "__main__":

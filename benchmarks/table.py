@@ -28,6 +28,21 @@ def mean_of_seeds(values: list[float]) -> dict[str, Any]:
     return {"median": statistics.mean(values), "variant": spread}
 
 
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation; one seed has no spread."""
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation}"
+
+
+def accuracies(results: dict[str, Any]) -> dict[str, float]:
+    """Accuracies in percent of teacher, student and int8 student, of the results of `distill`."""
+    rows = {row["model"]: row for row in results["rows"]}
+    return {
+        f"{name.replace(' ', '_')}_accuracy": round(100 * rows[name]["accuracy"], 2)
+        for name in ("teacher", "student", "student int8")
+    }
+
+
 def row(
     what: str,
     unit: str,

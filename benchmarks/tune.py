@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 
 import keras_zskd as zskd
+from benchmarks import table
 from benchmarks.machine import hardware
 from benchmarks.networks import six_convolutions
 from keras_zskd.inputs import datasets
@@ -189,12 +190,11 @@ def _write(log: dict[str, Any]) -> None:
         groups.setdefault(label, []).append(run)
     for label, runs in groups.items():
         values = [run["accuracy"] for run in runs]
-        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         gap, asked, steps = (
             statistics.mean(run[name] for run in runs) for name in ("gap", "as_asked", "steps")
         )
         lines.append(
-            f"{label} {len(runs)} | {statistics.mean(values):.2f}{spread} | {gap:.2f} | "
+            f"{label} {len(runs)} | {table.spread(values)} | {gap:.2f} | "
             f"{asked:.1%} | {steps:.1f} |"
         )
     _LOG.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")

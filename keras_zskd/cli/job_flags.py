@@ -19,7 +19,7 @@ from keras_zskd.methods import get_method
 from keras_zskd.models.teacher import Teacher
 
 # Settings of methods with a flag of their own.
-_SHORT = ("minutes", "num_impressions", "epochs")
+_SHORT: dict[str, type] = {"minutes": float, "num_impressions": int, "epochs": int}
 # What a command line cannot say.
 _PYTHON_ONLY = ("callbacks", "verbose")
 _DEFINE: dict[type, Any] = {
@@ -57,9 +57,8 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
                 "NAME=VALUE, a setting of the method; may be repeated",
                 flag_values=values,
             )
-            for short in _SHORT:
-                define_one = flags.DEFINE_float if short == "minutes" else flags.DEFINE_integer
-                define_one(short, None, f"--set={short}=N", flag_values=values)
+            for short, kind_of_short in _SHORT.items():
+                _DEFINE[kind_of_short](short, None, f"--set={short}=N", flag_values=values)
         elif name == "safe_mode":
             _define_safe_mode(values)
         else:

@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.inputs.procedural_pictures import (
+    AT_ONCE,
     ProceduralPictures,
+    at_most,
     families_of,
-    pictures_at_once,
 )
 from keras_zskd.models.teacher import Teacher
 
@@ -88,7 +89,7 @@ class FamilyRatings:
 
 def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRatings:
     """Ask the teacher about `count` pictures of each family; forward passes only."""
-    ask, size = _question(teacher), pictures_at_once(teacher.input_shape)
+    ask, size = _question(teacher), at_most(AT_ONCE, teacher.input_shape)
     low, high = teacher.input_range
     names = list(families_of(teacher.input_shape))
     mean_predictions, entropies, distances = [], [], []

@@ -4,7 +4,6 @@ A canvas holds free variables `z` for each impression and shows them as pixels i
 moves `z`, and scales what is shown to the teacher's input range.
 """
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -181,9 +180,7 @@ class PictureCanvas(Canvas):
 
     def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> np.ndarray:
         """See `Canvas.draw`; the pictures themselves."""
-        return _pictures(shape, None if self.shares is None else tuple(self.shares.items())).keyed(
-            seed, indices
-        )
+        return ProceduralPictures(shape, shares=self.shares).keyed(seed, indices)
 
     def form(self, draws: Any, shape: tuple[int, ...]) -> Any:
         """See `Canvas.form`."""
@@ -198,10 +195,3 @@ class PictureCanvas(Canvas):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"shares": self.shares, "margin": self.margin}
-
-
-@functools.cache
-def _pictures(
-    shape: tuple[int, ...], shares: tuple[tuple[str, float], ...] | None
-) -> ProceduralPictures:
-    return ProceduralPictures(shape, shares=None if shares is None else dict(shares))

@@ -113,6 +113,22 @@ class BatchNormStatistics(Prior):
         return {**super().get_config(), "group_size": self.group_size}
 
 
+def priors_of(teacher: Teacher, total_variation: float, batch_norm_weight: float) -> list[Prior]:
+    """The priors of a weight above 0 that the teacher's inputs and layers admit.
+
+    Args:
+        teacher: The teacher.
+        total_variation: Weight of `TotalVariation`; images only.
+        batch_norm_weight: Weight of `BatchNormStatistics`; with batch normalization only.
+    """
+    priors: list[Prior] = []
+    if total_variation and len(teacher.input_shape) == 3:
+        priors.append(TotalVariation(total_variation))
+    if batch_norm_weight and teacher.batch_norms:
+        priors.append(BatchNormStatistics(batch_norm_weight))
+    return priors
+
+
 @compiled_on_cpu
 def _total_variation(pixels: Any) -> Any:
     return tf.image.total_variation(pixels)

@@ -1,8 +1,9 @@
 """Batches of arrays for Keras' `fit`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 # The most steps that a training makes in one call of the compiled function.
@@ -90,6 +91,17 @@ def steps_of(count: int, batch_size: int) -> int:
     if steps >= 8 * STEPS_AT_ONCE:
         steps = round(steps / STEPS_AT_ONCE) * STEPS_AT_ONCE
     return steps
+
+
+def divided(count: int, shares: Iterable[float]) -> list[int]:
+    """Whole numbers in the ratio of `shares`, which add up to 1, that add up to `count`.
+
+    Example:
+        >>> divided(5, [0.5, 0.25, 0.25])
+        [2, 2, 1]
+    """
+    edges = np.rint(count * np.cumsum([0.0, *shares])).astype(int)
+    return [int(size) for size in np.diff(edges)]
 
 
 def _gather(held: Any, numbers: Any) -> Any:

@@ -11,14 +11,15 @@ import tensorflow as tf
 from keras_zskd.core import randomness
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.core.errors import InputError
-from keras_zskd.inputs.batching import ready
+from keras_zskd.inputs.batching import divided, ready
 from keras_zskd.inputs.procedural import images, signals
 from keras_zskd.inputs.procedural.blobs import Blobs
 from keras_zskd.inputs.procedural.draws import Draws, Family, numbers_of
 
 _SALT = 30
 _PLACES = 64
-_AT_ONCE = 256
+# How many are drawn at once.
+AT_ONCE = 256
 _IMAGES: dict[str, Family] = {
     "leaves": images.leaves,
     "noise": images.noise,
@@ -46,9 +47,9 @@ def families_of(shape: tuple[int, ...]) -> dict[str, Family]:
     return {3: _IMAGES, 2: _SIGNALS}.get(len(shape), _FEATURES)
 
 
-def pictures_at_once(shape: tuple[int, ...]) -> int:
-    """How many pictures to draw at once: 256 of 32x32x3, fewer of larger ones."""
-    return min(_AT_ONCE, max(1, _AT_ONCE * 32 * 32 * 3 // math.prod(shape)))
+def at_most(count: int, shape: tuple[int, ...], least: int = 1) -> int:
+    """`count` pictures, or of those that are larger than 32x32x3 fewer, `least` or more."""
+    return min(count, max(least, count * 32 * 32 * 3 // math.prod(shape)))
 
 
 class ProceduralPictures:
@@ -107,7 +108,7 @@ class ProceduralPictures:
 
     def images(self, count: int, seed: int = 0) -> np.ndarray:
         """`(count, *shape)`; not compiled, since every count would be compiled anew."""
-        size = pictures_at_once(self.shape)
+        size = at_most(AT_ONCE, self.shape)
         steps = range(-(-count // size))
         batches = [self._batch(size, seed, tf.constant(step, tf.int64)) for step in steps]
         return np.concatenate(batches)[:count]
@@ -152,9 +153,8 @@ class ProceduralPictures:
         return low + (high - low) * pixels
 
     def _sizes(self, count: int) -> dict[str, int]:
-        """Whole numbers in the ratio of the shares that add up to `count`."""
-        edges = np.rint(count * np.cumsum([0.0, *self.shares.values()])).astype(int)
-        return {name: int(size) for name, size in zip(self.shares, np.diff(edges), strict=True)}
+        """How many of `count` pictures are of each family."""
+        return dict(zip(self.shares, divided(count, self.shares.values()), strict=True))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.inputs.batching import ready, steps_of, stream
+from keras_zskd.inputs.batching import divided, ready, steps_of, stream
 
 _MOST_HELD_OUT = 1_000
 
@@ -80,7 +80,7 @@ class Mixture:
         streams = [
             source.stream(size, _seed_of(seed, number), first_step)
             for number, (source, size) in enumerate(
-                zip(self.sources, self._sizes(batch_size), strict=True)
+                zip(self.sources, divided(batch_size, self.shares), strict=True)
             )
             if size
         ]
@@ -90,20 +90,15 @@ class Mixture:
         """The most that any of the sources has."""
         found = [
             source.steps(size)
-            for source, size in zip(self.sources, self._sizes(batch_size), strict=True)
+            for source, size in zip(self.sources, divided(batch_size, self.shares), strict=True)
             if size
         ]
         return max((steps for steps in found if steps is not None), default=None)
 
     def images(self, count: int) -> np.ndarray:
         """Of each source its share."""
-        parts = zip(self.sources, self._sizes(count), strict=True)
+        parts = zip(self.sources, divided(count, self.shares), strict=True)
         return np.concatenate([source.images(size) for source, size in parts if size])
-
-    def _sizes(self, count: int) -> list[int]:
-        """Whole numbers in the ratio of the shares that add up to `count`."""
-        edges = np.rint(count * np.cumsum([0.0, *self.shares])).astype(int)
-        return [int(size) for size in np.diff(edges)]
 
 
 class Noise:

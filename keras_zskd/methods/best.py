@@ -1,9 +1,7 @@
 """The best student that we know how to make without data; the default."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
@@ -17,10 +15,11 @@ from keras_zskd.evaluation.report.section import Section
 from keras_zskd.evaluation.report.synthesis_sections import impression_sections
 from keras_zskd.impressions.canvas import BlobCanvas, PictureCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
-from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
+from keras_zskd.impressions.priors import TotalVariation, priors_of
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
 from keras_zskd.impressions.transforms import Jitter
-from keras_zskd.inputs.procedural_pictures import ProceduralPictures
+from keras_zskd.inputs.batching import STEPS_AT_ONCE
+from keras_zskd.inputs.procedural_pictures import ProceduralPictures, at_most
 from keras_zskd.inputs.source import Arrays, Mixture, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.methods.method import Method, check_choice, check_counts
@@ -51,11 +50,11 @@ _SYNTHESIS: dict[str, dict[str, float]] = {
 class Best(Method):
     """A student that starts from its teacher, on impressions and on pictures drawn by formula.
 
-    The teacher chooses a mixture of families of pictures (`FamilyRatings.shares`). Impressions start
-    from such pictures. The student starts from the teacher's weights, folded; where it has batch
-    normalization, its statistics are estimated on the pictures. It is trained on impressions and fresh
-    pictures in each batch. Time decides how many of them: sizes that are not given are chosen so that
-    the run takes `minutes`.
+    The teacher chooses a mixture of families of pictures (`FamilyRatings.shares`). Where it has batch
+    normalization, impressions start from such pictures. The student starts from the teacher's weights,
+    folded, and its batch normalization statistics are estimated on the pictures. It is trained on
+    impressions and fresh pictures in each batch. Time decides how many of them: sizes that are not
+    given are chosen so that the run takes `minutes`.
 
     Args:
         minutes: Of the whole run on this machine, 0 or more. At 0 nothing is trained: the folded
@@ -124,8 +123,7 @@ class Best(Method):
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
         student = self._new_student(run)
         if self.start != "random" and teacher.batch_norms:
-            size = math.prod(teacher.input_shape)
-            count = min(_REPAIRED_ON, max(_FEWEST, _REPAIRED_ON * 32 * 32 * 3 // size))
+            count = at_most(_REPAIRED_ON, teacher.input_shape, least=_FEWEST)
             repair_batch_norms(student, pictures.images(count))
         distiller = Distiller(
             teacher,
@@ -144,18 +142,18 @@ class Best(Method):
         unseen = ProceduralPictures(
             teacher.input_shape, teacher.input_range, ratings.left_out(shares)
         )
-        held_out = {"left_out": unseen.images(_HELD_OUT_PICTURES, seed=2**31 - 1)}
+        held_out = {"agreement_left_out": unseen.images(_HELD_OUT_PICTURES, seed=2**31 - 1)}
         made = None
         if sizes.num_impressions:
             made = run.synthesize(generator, sizes.num_impressions)
-            seen, held_out["impressions"] = made.split()
+            seen, held_out["agreement_impressions"] = made.split()
             source = Mixture(
                 (Arrays(seen.arrays["image"]), pictures),
                 (self.impression_share, 1.0 - self.impression_share),
             )
         if sizes.steps:
-            epochs = min(_EPOCHS, -(-sizes.steps // 8))
-            steps = max(1, round(sizes.steps / epochs / 8)) * 8
+            epochs = min(_EPOCHS, -(-sizes.steps // STEPS_AT_ONCE))
+            steps = max(1, round(sizes.steps / epochs / STEPS_AT_ONCE)) * STEPS_AT_ONCE
             run.fit(
                 distiller,
                 source,
@@ -170,7 +168,7 @@ class Best(Method):
         return Trained(
             student,
             source,
-            held_out.get("impressions", held_out["left_out"]),
+            held_out.get("agreement_impressions", held_out["agreement_left_out"]),
             Origin.pictures(sizes.num_impressions or 0),
             lambda: self._sections(run, ratings, shares, made, student),
         )
@@ -181,18 +179,12 @@ class Best(Method):
         usual = _SYNTHESIS[canvas]
         given = {name: getattr(self, name) for name in usual}
         settings = {name: usual[name] if value is None else value for name, value in given.items()}
-        total_variation = settings["total_variation"]
-        priors: list[Any] = []
-        if total_variation and len(teacher.input_shape) == 3:
-            priors.append(TotalVariation(total_variation))
-        if self.batch_norm_weight and teacher.batch_norms:
-            priors.append(BatchNormStatistics(self.batch_norm_weight))
         has_templates = ClassTemplates().missing(teacher, Resources()) is None
         return ImpressionGenerator(
             teacher,
             targets=DirichletTargets() if has_templates else OneHotTargets(0.9),
             temperature=self.synthesis_temperature,
-            priors=priors,
+            priors=priors_of(teacher, settings["total_variation"], self.batch_norm_weight),
             transforms=[Jitter(2)] if len(teacher.input_shape) == 3 else [],
             canvas=PictureCanvas(shares) if canvas == "pictures" else BlobCanvas(),
             steps=int(settings["synthesis_steps"]),

@@ -12,7 +12,7 @@ from keras_zskd.evaluation.report.synthesis_sections import impression_sections
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.objectives import Objective
-from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
+from keras_zskd.impressions.priors import TotalVariation, priors_of
 from keras_zskd.impressions.transforms import Jitter, Transform
 from keras_zskd.methods.method import Method, check_choice, check_counts
 from keras_zskd.methods.training import fit_distiller
@@ -106,15 +106,10 @@ class SynthesisMethod(Method):
 
     def generator(self, teacher: Teacher) -> ImpressionGenerator:
         """The synthesis."""
-        priors: list[Any] = []
-        if self.total_variation and len(teacher.input_shape) == 3:
-            priors.append(TotalVariation(self.total_variation))
-        if self.batch_norm_weight and teacher.batch_norms:
-            priors.append(BatchNormStatistics(self.batch_norm_weight))
         return ImpressionGenerator(
             teacher,
             objective=self.objective(),
-            priors=priors,
+            priors=priors_of(teacher, self.total_variation, self.batch_norm_weight),
             transforms=self.transforms(),
             canvas=CANVASES[self.canvas],
             steps=self.synthesis_steps,

@@ -50,9 +50,9 @@ class CosineDecay(keras.callbacks.Callback):
 
 
 def agreements(run: Run, held_out: Mapping[str, np.ndarray]) -> list[HeldOutAgreement]:
-    """Measures of the student after each epoch, without data."""
+    """Measures of the student after each epoch, on inputs by the name of the measure."""
     return [
-        HeldOutAgreement(images, run.teacher, name=f"agreement_{name}")
+        HeldOutAgreement(images, run.teacher, name=name)
         for name, images in held_out.items()
         if len(images)
     ]
@@ -64,5 +64,5 @@ def fit_distiller(
     """Train once, with the `epochs`, `batch_size`, `learning_rate` and `decay` of a method."""
     num_steps = method.epochs * seen.steps(method.batch_size) if method.decay else None
     distiller.compile(adam(method.learning_rate, num_steps), metrics=[TeacherAgreement()])
-    watching = [HeldOutAgreement(held_out, run.teacher)] if len(held_out) else []
+    watching = agreements(run, {"held_out_agreement": held_out})
     run.fit(distiller, seen, method.epochs, method.batch_size, callbacks=watching)

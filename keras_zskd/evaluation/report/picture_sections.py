@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from keras_zskd.evaluation import pictures
+from keras_zskd.evaluation.report.pieces import small
 from keras_zskd.evaluation.report.section import Section
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 
 _SHOWN = 8
-_PICTURE = 64
 
 
 def picture_section(
@@ -73,5 +73,5 @@ def starts_section(
 def _strip(images: np.ndarray, input_range: tuple[float, float] = (0.0, 1.0)) -> str:
     if np.ndim(images) != 4:
         return ""
-    small = pictures.resize(pictures.to_pixels(images[:_SHOWN], input_range), _PICTURE)
-    return "".join(f'<td><img src="{pictures.data_uri(one)}" alt="picture"></td>' for one in small)
+    shown = small(images[:_SHOWN], input_range)
+    return "".join(f'<td><img src="{pictures.data_uri(one)}" alt="picture"></td>' for one in shown)

@@ -4,7 +4,12 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from keras_zskd.evaluation import pictures
+
 _SHORT = 16
+PICTURE_SIZE = 64
 
 
 def table(entries: Mapping[str, Any]) -> str:
@@ -34,3 +39,10 @@ def _plain(value: Any) -> str:
 def card(title: str, content: str) -> str:
     """A chart with its title."""
     return f'<figure class="card"><h3>{html.escape(title)}</h3>{content}</figure>'
+
+
+def small(images: np.ndarray, input_range: tuple[float, float]) -> np.ndarray:
+    """At most 64 pixels wide; the browser enlarges what is smaller, the page stays light."""
+    pixels = pictures.to_pixels(images, input_range)
+    is_small = max(pixels.shape[1:3]) <= PICTURE_SIZE
+    return pixels if is_small else pictures.resize(pixels, PICTURE_SIZE)

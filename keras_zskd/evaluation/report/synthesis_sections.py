@@ -10,13 +10,12 @@ from keras_zskd.evaluation import pictures
 from keras_zskd.evaluation.attention import attention_maps
 from keras_zskd.evaluation.impression_measures import DUPLICATE_DISTANCE, measure_impressions
 from keras_zskd.evaluation.report import charts
-from keras_zskd.evaluation.report.pieces import card, table
+from keras_zskd.evaluation.report.pieces import PICTURE_SIZE, card, small, table
 from keras_zskd.evaluation.report.run_summary import percent_text
 from keras_zskd.evaluation.report.section import Section
 
 _CLASSES = 20
 _PER_CLASS = 10
-_PICTURE = 64
 _EXPLAINED = 8
 
 
@@ -62,11 +61,9 @@ def _gallery(
         name = html.escape(names[number])
         mean = images[members].mean(axis=0, keepdims=True)
         stretched = (float(mean.min()), float(mean.max()) + 1e-6)
-        figures = [
-            _figure(_small(mean, stretched)[0], f"mean of {name}", f"mean of {len(members)}")
-        ]
+        figures = [_figure(small(mean, stretched)[0], f"mean of {name}", f"mean of {len(members)}")]
         chosen = members[:_PER_CLASS]
-        for i, picture in zip(chosen, _small(images[chosen], input_range), strict=True):
+        for i, picture in zip(chosen, small(images[chosen], input_range), strict=True):
             caption = f"{measures['asked_share'][i]:.2f} → {measures['reached_share'][i]:.2f}"
             if measures["said"][i] != number:
                 caption += (
@@ -223,9 +220,11 @@ def _attention(
         return [Section(title, f"<p>Attention maps could not be made. {reason}</p>")]
     count = min(len(maps) for maps in attention.values())
     images = np.asarray(impressions["image"])[:count]
-    rows = {"impression": _small(images, input_range)}
+    rows = {"impression": small(images, input_range)}
     for name, maps in attention.items():
-        rows[name] = pictures.resize(pictures.overlay(images, maps[:count], input_range), _PICTURE)
+        rows[name] = pictures.resize(
+            pictures.overlay(images, maps[:count], input_range), PICTURE_SIZE
+        )
     rows_html = "".join(
         f'<tr><th scope="row">{html.escape(name)}</th>'
         + "".join(
@@ -242,9 +241,3 @@ def _attention(
         f'<div class="scroll"><table class="looks">{rows_html}</table></div>'
     )
     return [Section(title, body)]
-
-
-def _small(images: np.ndarray, input_range: tuple[float, float]) -> np.ndarray:
-    """At most 64 pixels wide; the browser enlarges what is smaller, the page stays light."""
-    pixels = pictures.to_pixels(images, input_range)
-    return pixels if max(pixels.shape[1:3]) <= _PICTURE else pictures.resize(pixels, _PICTURE)

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_zskd.inputs.procedural.draws import Draws
-from keras_zskd.inputs.procedural.fields import enlarge
+from keras_zskd.inputs.procedural.fields import enlarged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +53,7 @@ class Blobs:
         height, width, _ = shape
         noise = tf.zeros((1, *shape))
         for i, (grid, part) in enumerate(zip(grids, parts, strict=True)):
-            rows, columns = enlarge(grid[0], height), enlarge(grid[1], width)
-            coarse = tf.reshape(part, (-1, *grid))
-            smooth = tf.einsum("ih,nhwc,jw->nijc", rows, coarse, columns)
+            smooth = enlarged(tf.reshape(part, (-1, *grid)), height, width)
             noise += _wide(uniform[:, 6 + i]) * smooth
         noise /= tf.math.reduce_std(noise, [1, 2, 3], keepdims=True) + 1e-6
         logits = _wide(contrast) * (noise - self.offset * _wide(normal[:, 0]))

@@ -100,6 +100,12 @@ def enlarge(size: int, to: int) -> np.ndarray:
         return np.asarray(tf.image.resize(unit, (to, 1), "bicubic"))[:, :, 0, 0].T
 
 
+def enlarged(images: Any, height: int, width: int) -> Any:
+    """`(N, h, w, C)` images as `(N, height, width, C)`, by bicubic interpolation."""
+    rows, columns = enlarge(images.shape[1], height), enlarge(images.shape[2], width)
+    return tf.einsum("ih,nhwc,jw->nijc", rows, images, columns)
+
+
 def log_uniform(draws: Draws, count: int, low: float, high: float) -> Any:
     """`(N, count)`, uniform in the logarithm."""
     return tf.exp(draws.uniform(count, math.log(low), math.log(high)))

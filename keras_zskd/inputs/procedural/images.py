@@ -9,7 +9,7 @@ from keras_zskd.inputs.procedural.draws import Draws
 from keras_zskd.inputs.procedural.fields import (
     bands,
     coverage,
-    enlarge,
+    enlarged,
     field,
     grid,
     lit,
@@ -109,9 +109,7 @@ def networks(draws: Draws, shape: tuple[int, ...]) -> Any:
         hidden *= tf.math.rsqrt(tf.reduce_mean(hidden**2, [1, 2, 3], keepdims=True) + 1e-6)
         if number < 3:
             size_y, size_x = (height, width) if number == 2 else (2 * size_y, 2 * size_x)
-            rows = enlarge(hidden.shape[1], size_y)
-            columns = enlarge(hidden.shape[2], size_x)
-            hidden = tf.einsum("ih,nhwc,jw->nijc", rows, hidden, columns)
+            hidden = enlarged(hidden, size_y, size_x)
             strength = draws.uniform(1, 0.0, 0.5)
             own = field(draws, size_y, size_x, draws.uniform(1, 0.5, 1.5), 2)
             hidden += (strength[..., None] * own)[..., None]
@@ -198,8 +196,7 @@ def _all_scales(draws: Draws, shape: tuple[int, ...]) -> Any:
     for number, size in enumerate(sizes):
         rows, columns = min(size, height), min(size, width)
         coarse = tf.reshape(draws.uniform(rows * columns * channels), (-1, rows, columns, channels))
-        fine = tf.einsum("ih,nhwc,jw->nijc", enlarge(rows, height), coarse, enlarge(columns, width))
-        total += tf.reshape(shares[:, number], (-1, 1, 1, 1)) * fine
+        total += tf.reshape(shares[:, number], (-1, 1, 1, 1)) * enlarged(coarse, height, width)
     return tf.clip_by_value(total, 0.0, 1.0)
 
 
