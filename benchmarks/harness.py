@@ -120,11 +120,18 @@ def alternate(
     return results
 
 
-def need_teacher(dataset: str, file: str) -> None:
-    """Train a LeNet-5 on a TFDS data set into a file, unless it is there."""
+def need_teacher(dataset: str, file: str, architecture: str = "lenet5", **settings: Any) -> None:
+    """Train a teacher on a TFDS data set into a file, unless it is there; see `keras_zskd.train`."""
     if not pathlib.Path(file).exists():
         print("    the teacher", flush=True)
-        run("ours:train", timeout=7200, dataset=dataset, output=file)
+        run(
+            "ours:train",
+            timeout=7200,
+            architecture=architecture,
+            dataset=dataset,
+            output=file,
+            **settings,
+        )
 
 
 def rates(call: Callable[[], Any], work: float, seconds: float = 2.0) -> list[float]:

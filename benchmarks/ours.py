@@ -61,6 +61,6 @@ class Loop:
         return state
 
 
-def train(dataset: str, output: str) -> dict[str, Any]:
-    """Train a LeNet-5 on a TFDS data set, for measures that need a teacher."""
-    return zskd.train("lenet5", dataset, output)
+def train(**settings: Any) -> dict[str, Any]:
+    """Train a network on a TFDS data set, for measures that need a teacher."""
+    return zskd.train(**settings)

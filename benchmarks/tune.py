@@ -24,17 +24,13 @@ from absl import app, flags
 import keras_zskd as zskd
 from benchmarks import table
 from benchmarks.machine import hardware
-from benchmarks.networks import six_convolutions
-from keras_zskd.inputs import datasets
+from benchmarks.tuning_data import HELD_OUT, TEACHER_SEED, accuracy, tuning_teacher
 from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 
 _STUDIES = flags.DEFINE_list("studies", ["batch_norm_weight", "tolerance"], "which ones to run")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one student for each setting and seed")
-_WORK = flags.DEFINE_string("work_dir", "runs/tune", "teachers")
 
 _LOG = pathlib.Path("benchmarks/tuning.json")
-_HELD_OUT = 10_000
-_TEACHER_SEED = 1
 # Of each study: data set, impressions, epochs of the student, and the settings of the generator.
 _STUDY: dict[str, list[tuple[str, int, int, list[dict[str, Any]]]]] = {
     "batch_norm_weight": [
@@ -54,18 +50,20 @@ def main(argv: list[str]) -> None:
     log["hardware"], log["command"] = hardware(), "python -m benchmarks.tune"
     for study in _STUDIES.value:
         for dataset, count, epochs, settings in _STUDY[study]:
-            images, labels = _training_split(dataset)
-            teacher = _teacher(dataset, images, labels, log)
+            teacher, images, labels = tuning_teacher(dataset)
+            images, labels = images[-HELD_OUT:], labels[-HELD_OUT:]
+            log["teachers"][dataset] = {
+                "network": teacher.original.name,
+                "seed": TEACHER_SEED,
+                "accuracy": accuracy(teacher.model, images, labels),
+            }
             for seed in map(int, _SEEDS.value):
                 for setting in settings:
                     key = {"study": study, "dataset": dataset, "seed": seed, "setting": setting}
                     if any(key.items() <= run.items() for run in log["runs"]):
                         continue
                     print(key, flush=True)
-                    result = student(
-                        teacher, images[-_HELD_OUT:], labels[-_HELD_OUT:], seed, count, epochs,
-                        **setting,
-                    )  # fmt: skip
+                    result = student(teacher, images, labels, seed, count, epochs, **setting)
                     log["runs"].append({**key, **result})
                     _write(log)
     _write(log)
@@ -122,53 +120,12 @@ def student(
         distiller.fit(data, epochs=epochs, verbose=0, shuffle=False)
     is_as_asked = arrays["logits"].argmax(-1) == arrays["target"].argmax(-1)
     return {
-        "accuracy": _accuracy(learner, images, labels),
+        "accuracy": accuracy(learner, images, labels),
         "gap": round(float(arrays["gap"].mean()), 3),
         "as_asked": round(float(np.mean(is_as_asked)), 4),
         "steps": round(float(np.mean(steps)), 2),
         "synthesis_seconds": round(seconds, 1),
     }
-
-
-def _training_split(dataset: str) -> tuple[np.ndarray, np.ndarray]:
-    shape = (32, 32, 3) if dataset == "cifar10" else (32, 32, 1)
-    return datasets.load(dataset, "train", shape)
-
-
-def _teacher(
-    dataset: str, images: np.ndarray, labels: np.ndarray, log: dict[str, Any]
-) -> zskd.Teacher:
-    """A teacher that has seen all but the held-out images; trained once."""
-    path = pathlib.Path(_WORK.value) / f"teacher_{dataset}.keras"
-    if not path.exists():
-        keras.utils.set_random_seed(_TEACHER_SEED)
-        is_color = dataset == "cifar10"
-        model = six_convolutions() if is_color else zskd.lenet5()
-        x, y = images[:-_HELD_OUT], labels[:-_HELD_OUT]
-        epochs = 12
-        decay = keras.optimizers.schedules.CosineDecay(2e-3, epochs * -(-len(x) // 128))
-        model.compile(
-            optimizer=keras.optimizers.AdamW(decay, weight_decay=1e-2),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
-        if is_color:
-            x = np.concatenate([x, x[:, :, ::-1]])
-            y, epochs = np.concatenate([y, y]), epochs // 2
-        model.fit(x, y, batch_size=128, epochs=epochs, verbose=2)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(path)
-        log["teachers"][dataset] = {
-            "network": model.name,
-            "seed": _TEACHER_SEED,
-            "accuracy": _accuracy(model, images[-_HELD_OUT:], labels[-_HELD_OUT:]),
-        }
-        _write(log)
-    return zskd.Teacher(str(path), (0.0, 1.0))
-
-
-def _accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
-    answers = model.predict(images, batch_size=1000, verbose=0).argmax(axis=-1)
-    return round(100 * float(np.mean(answers == labels)), 2)
 
 
 def _write(log: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 
 import keras
@@ -249,6 +250,7 @@ def test_inspect_says_what_can_be_done(capsys, saved_teacher, tmp_path):
         "format litert": "yes",
         "format litert_int8": "yes",
     }
+    assert re.match(r"[\d.]+ minutes, \d+ MB on disk, ", found["distill at half the width"])
 
 
 def test_synthesize_evaluate_and_export(capsys, saved_teacher, tmp_path):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -13,6 +12,7 @@ from keras_zskd.models.teacher import Teacher
 
 # Logits of a label: of the other classes nothing is left.
 _SURE = 40.0
+_ADAM = (0.9, 0.999, 1e-7)
 
 
 def interpolated(images: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -66,19 +66,25 @@ def moved_uphill(
     """
     teacher, student = distiller.teacher, distiller.student_logits
     low, high = teacher.input_range
-    pixels = tf.Variable((images - low) / (high - low), dtype=tf.float32)
-    adam = keras.optimizers.Adam(learning_rate)
-    adam.build([pixels])
+    beta1, beta2, epsilon = _ADAM
 
+    # Tensors and not variables, which an optimizer cannot change outside of a replica.
     @tf.function
-    def step() -> None:
+    def step(pixels: Any, mean: Any, variance: Any, t: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:
+            tape.watch(pixels)
             shown = low + (high - low) * pixels
             divergence = distillation_loss(teacher(shown), student(shown, training=False))
             loss = -tf.reduce_sum(divergence)
-        adam.apply([tape.gradient(loss, pixels)], [pixels])
-        pixels.assign(tf.clip_by_value(pixels, 0.0, 1.0))
+        gradient = tape.gradient(loss, pixels)
+        mean = beta1 * mean + (1.0 - beta1) * gradient
+        variance = beta2 * variance + (1.0 - beta2) * tf.square(gradient)
+        rate = learning_rate * tf.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
+        pixels -= rate * mean / (tf.sqrt(variance) + epsilon)
+        return tf.clip_by_value(pixels, 0.0, 1.0), mean, variance
 
-    for _ in range(moves):
-        step()
+    pixels = tf.constant((images - low) / (high - low), tf.float32)
+    mean = variance = tf.zeros_like(pixels)
+    for number in range(moves):
+        pixels, mean, variance = step(pixels, mean, variance, tf.constant(number + 1.0))
     return np.asarray(low + (high - low) * pixels, np.float32)

@@ -62,14 +62,14 @@ class Mixture:
 
     Args:
         sources: At least one. Of what they yield as dicts, the entries that all have are kept.
-        shares: Of the examples of a batch; positive, and divided by their sum. Defaults to equal.
+        shares: Of the examples of a batch; 0 or more, and divided by their sum. Defaults to equal.
     """
 
     def __init__(self, sources: Sequence[Source], shares: Sequence[float] | None = None):
         shares = [1.0] * len(sources) if shares is None else list(shares)
-        if not sources or len(shares) != len(sources) or min(shares) <= 0:
+        if not sources or len(shares) != len(sources) or min(shares) < 0 or not sum(shares):
             raise InputError(
-                "`shares` must be one positive number for each source. Received: "
+                "`shares` must be one number of 0 or more for each source, not all 0. Received: "
                 f"{len(sources)} sources and shares={shares}."
             )
         self.sources = tuple(sources)

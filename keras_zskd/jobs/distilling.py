@@ -10,21 +10,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core import progress
+from keras_zskd.core.tables import estimate_table
 from keras_zskd.deploy.formats import FormatError, export
 from keras_zskd.deploy.litert_model import LiteRTModel
-from keras_zskd.distillation.distiller import check_student
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
 from keras_zskd.evaluation.report.page import write_report
 from keras_zskd.inputs import datasets
+from keras_zskd.jobs.estimating import as_student, check_needs, estimate
 from keras_zskd.methods import Method, as_method
-from keras_zskd.models.teacher import Teacher, load_model
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Trained
 
 _NUM_CALIBRATION = 2_000
+# Seconds of a run.
+_WORTH_SAYING = 60.0
 _FILES = (
     ("SavedModel", "student", "saved_model"),
     ("LiteRT float32", "student.tflite", "litert"),
@@ -103,6 +106,8 @@ def distill(
     student = as_student(student, teacher)
     config = {"name": method.name, "config": method.get_config()}
     with Run(teacher, student, config, output_dir, seed, resources, callbacks, verbose) as run:
+        if progress.resolved(verbose) and not run.record.run["stages"] and not method.sizes_itself:
+            _say_estimate(run, estimate(teacher, student, method, seed, training_dataset, data_dir))
         trained = method.train(run)
         run.record.update(origin=trained.origin.as_json())
         _save(trained.student, run.directory / "student.keras")
@@ -113,21 +118,9 @@ def distill(
         return Distilled(trained.student, run.directory, run.record.run)
 
 
-def check_needs(method: Method, teacher: Teacher, resources: Resources) -> None:
-    """Refuse a method that lacks something."""
-    if (missing := method.missing(teacher, resources)) is not None:
-        raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
-
-
-def as_student(
-    student: float | keras.Model | str | os.PathLike[str], teacher: Teacher
-) -> float | keras.Model:
-    """A width as it is; a model, of a path if need be, that fits the teacher."""
-    if isinstance(student, str | os.PathLike):
-        student = load_model(student, teacher.safe_mode)
-    if isinstance(student, keras.Model):
-        check_student(teacher, student)
-    return student
+def _say_estimate(run: Run, found: dict[str, Any]) -> None:
+    if found["seconds"] > _WORTH_SAYING:
+        run.say(f"what it takes, from a first piece of each stage:\n{estimate_table(found)}")
 
 
 def _test_data(

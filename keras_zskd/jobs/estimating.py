@@ -1,19 +1,21 @@
 """`estimate`: what `distill` would take, before it is begun."""
 
+import os
 from typing import Any
 
 import keras
 
-from keras_zskd.jobs.distilling import as_student, check_needs
+from keras_zskd.core.errors import InputError
+from keras_zskd.distillation.distiller import check_student
 from keras_zskd.methods import Method, as_method
-from keras_zskd.models.teacher import Teacher
+from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.resources import Resources
 
 
 def estimate(
     teacher: Teacher,
-    student: float | keras.Model | str = 0.5,
+    student: float | keras.Model | str | os.PathLike[str] = 0.5,
     method: str | Method = "best",
     seed: int = 0,
     training_dataset: str | None = None,
@@ -45,3 +47,20 @@ def estimate(
             "disk": sum(stage.disk for stage in rehearsal.stages),
             "memory": rehearsal.memory,
         }
+
+
+def check_needs(method: Method, teacher: Teacher, resources: Resources) -> None:
+    """Refuse a method that lacks something."""
+    if (missing := method.missing(teacher, resources)) is not None:
+        raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
+
+
+def as_student(
+    student: float | keras.Model | str | os.PathLike[str], teacher: Teacher
+) -> float | keras.Model:
+    """A width as it is; a model, of a path if need be, that fits the teacher."""
+    if isinstance(student, str | os.PathLike):
+        student = load_model(student, teacher.safe_mode)
+    if isinstance(student, keras.Model):
+        check_student(teacher, student)
+    return student

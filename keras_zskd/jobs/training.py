@@ -28,6 +28,7 @@ def train(
     seed: int = 0,
     data_dir: str | None = None,
     exclude_demo_digits: bool = False,
+    horizontal_flip: bool = False,
 ) -> dict[str, Any]:
     """Train on the training split, measure the last epoch on the test split, save.
 
@@ -44,6 +45,7 @@ def train(
         seed: Of initialisation, order and augmentation.
         data_dir: Where TFDS finds its data.
         exclude_demo_digits: Leave MNIST digits out that the demo measures on.
+        horizontal_flip: Mirror half of the images, left and right; for photographs, not for digits.
 
     Returns:
         What was trained and how good it is, as plain JSON types.
@@ -75,7 +77,12 @@ def train(
     augment = RandomAffine(rotation=0.1, zoom=0.1, translation=0.05)
 
     def shown(step: Any, batch: Any) -> Any:
-        return augment(batch[0], (0.0, 1.0), tf.stack([tf.cast(seed, tf.int64), step])), batch[1]
+        key = tf.stack([tf.cast(seed, tf.int64), step])
+        x = augment(batch[0], (0.0, 1.0), key)
+        if horizontal_flip:
+            is_flipped = tf.random.stateless_uniform((tf.shape(x)[0], 1, 1, 1), key + 1) < 0.5
+            x = tf.where(is_flipped, x[:, :, ::-1], x)
+        return x, batch[1]
 
     steps = steps_of(len(images), _BATCH_SIZE)
     model.compile(
@@ -99,6 +106,7 @@ def train(
             "dataset": dataset,
             "seed": seed,
             "exclude_demo_digits": exclude_demo_digits,
+            "horizontal_flip": horizontal_flip,
         },
     )
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)

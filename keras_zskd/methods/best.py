@@ -61,6 +61,8 @@ class Best(Method):
             student is exported. Default: 2 for networks as small as LeNet-5, more for larger ones.
         start: "teacher", "random" as in the papers, or "auto": from the teacher where the student is
             a narrower copy of it.
+        families: Of pictures: "auto" for the mixture that the teacher chooses, "all", or names with
+            commas between them; the latter two in equal shares; see `ProceduralPictures`.
         num_impressions: How many; default: by time.
         steps: Of the training; default: by time.
         impression_share: Of impressions in each batch.
@@ -83,9 +85,11 @@ class Best(Method):
         "parts of Baradad et al., NeurIPS 2021 (pictures), Wang et al., ICLR 2025 (folding), Yin et "
         "al., CVPR 2020 (prior) and Nayak et al., ICML 2019 (targets)"
     )
+    sizes_itself = True
 
     minutes: float | None = None
     start: str = "auto"
+    families: str = "auto"
     num_impressions: int | None = None
     steps: int | None = None
     impression_share: float = 0.5
@@ -104,6 +108,11 @@ class Best(Method):
         check_counts(self, "batch_size")
         check_choice("start", self.start, ("auto", "teacher", "random"))
         check_choice("canvas", self.canvas, ("auto", *_SYNTHESIS))
+        if not 0 <= self.impression_share <= 1:
+            raise InputError(
+                "`impression_share` must be a number from 0 to 1. Received: "
+                f"impression_share={self.impression_share!r}."
+            )
         for name in ("num_impressions", "steps"):
             size = getattr(self, name)
             if size is not None and not (isinstance(size, int) and size >= 0):
@@ -119,7 +128,7 @@ class Best(Method):
         """See `Method.train`."""
         teacher = run.teacher
         ratings = FamilyRatings(**run.keep("families", lambda: vars(rate_families(teacher))))
-        shares = ratings.shares()
+        shares = self._shares(ratings)
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
         student = self._new_student(run)
         if self.start != "random" and teacher.batch_norms:
@@ -190,6 +199,12 @@ class Best(Method):
             steps=int(settings["synthesis_steps"]),
             learning_rate=settings["synthesis_rate"],
         )
+
+    def _shares(self, ratings: FamilyRatings) -> dict[str, float]:
+        if self.families == "auto":
+            return ratings.shares()
+        names = map(str, ratings.names) if self.families == "all" else self.families.split(",")
+        return dict.fromkeys(names, 1.0)
 
     def _canvas(self, teacher: Teacher) -> str:
         if self.canvas != "auto":

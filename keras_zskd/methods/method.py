@@ -27,6 +27,7 @@ class Method(Configurable, abc.ABC):
         reference: Authors, title, venue.
         published: Accuracies in percent that the authors print, by data set and pair.
         presets: Constructor arguments by name: "default" has none, "paper" are the authors'.
+        sizes_itself: Whether it chooses its sizes by time, and says so; others are estimated first.
     """
 
     name: ClassVar[str]
@@ -34,6 +35,7 @@ class Method(Configurable, abc.ABC):
     reference: ClassVar[str]
     published: ClassVar[Mapping[str, float]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
+    sizes_itself: ClassVar[bool] = False
 
     @property
     def needs(self) -> Sequence[Need]:

@@ -43,7 +43,8 @@ class CosineDecay(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Set the rate of the coming steps; a resumed training may begin amid an epoch."""
-        done = int(self.model.optimizer.iterations) / self._num_steps
+        # By way of NumPy: `int` fails on the variable of several replicas (Keras 3.15).
+        done = int(self.model.optimizer.iterations.numpy()) / self._num_steps
         self.model.optimizer.learning_rate = (
             self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
         )

@@ -91,6 +91,25 @@ def test_a_finished_run_is_not_trained_again(tiny_teacher, first, finished):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(("seconds", "is_said"), [(59.0, False), (61.0, True)])
+def test_a_long_run_is_estimated_first_and_is_the_same(
+    tiny_teacher, first, tmp_path, monkeypatch, capsys, seconds, is_said
+):
+    real, asked = distilling.estimate, []
+
+    def estimate(*arguments):
+        asked.append(arguments)
+        return {**real(*arguments), "seconds": seconds}
+
+    monkeypatch.setattr(distilling, "estimate", estimate)
+    for _ in range(2):  # A run that goes on is not estimated again.
+        small_run(tiny_teacher, tmp_path / "run", verbose=2)
+    assert len(asked) == 1
+    assert ("MB on disk" in capsys.readouterr().out) == is_said
+    for file in ("student.tflite", "student_int8.tflite"):
+        assert (tmp_path / "run" / file).read_bytes() == (first[1] / file).read_bytes()
+
+
 def test_another_request_for_the_same_directory_is_refused(tiny_teacher, finished):
     with pytest.raises(zskd.InputError, match="seed"):
         small_run(tiny_teacher, finished, seed=1)

@@ -196,6 +196,19 @@ class TestEveryMethod:
             assert_equal(again, whole)
             assert int8_file(again[0], tmp_path) == int8_file(whole[0], tmp_path)
 
+    @pytest.mark.usefixtures("one_step_a_call", "read")
+    def test_killed_on_two_replicas_it_equals_the_uninterrupted_run(
+        self, name, stripes_teacher, two_replicas, tmp_path, kill
+    ):
+        settings = {name: {**SHORT[name], "batch_size": 4}}
+        with two_replicas.scope():
+            teacher = zskd.Teacher(keras.models.clone_model(stripes_teacher.original), (0, 1))
+            teacher.original.set_weights(stripes_teacher.original.get_weights())
+            whole = trained(teacher, name, tmp_path / "whole", settings=settings)
+            with pytest.raises(kill.Error):
+                trained(teacher, name, tmp_path / "run", [kill(3)], settings)
+            assert_equal(trained(teacher, name, tmp_path / "run", settings=settings), whole)
+
     @pytest.mark.usefixtures("read")
     def test_learns_a_small_real_problem_better_than_from_noise(
         self, name, stripes_teacher, stripes_noise_accuracy, tmp_path

@@ -69,6 +69,24 @@ def test_no_minutes_give_the_folded_student_with_new_statistics(tmp_path):
     assert found.origin.inputs == "pictures"
 
 
+@pytest.mark.parametrize(("families", "names"), [
+    ("all", {"leaves", "noise", "networks", "things", "blobs", "strokes", "hierarchy"}),
+    ("leaves,noise", {"leaves", "noise"}),
+])  # fmt: skip
+def test_families_can_be_named(families, names, tmp_path):
+    found, _ = trained(teacher_of("batch norm"), tmp_path / "run", minutes=0, families=families)
+    assert found.inputs.shares == pytest.approx(dict.fromkeys(names, 1 / len(names)))
+
+
+def test_a_training_on_impressions_alone(tmp_path):
+    found, _ = trained(
+        teacher_of("table"), tmp_path / "run", num_impressions=20, steps=8, synthesis_steps=1,
+        impression_share=1.0,
+    )  # fmt: skip
+    impressions = zskd.TransferSet(tmp_path / "run" / "impressions").split()[0]
+    np.testing.assert_array_equal(found.inputs.images(5), impressions.arrays["image"][:5])
+
+
 def test_a_random_start_is_that_of_the_student(tmp_path):
     teacher = teacher_of("table")
     student = keras.models.clone_model(zskd.slim(teacher.original, 0.5))
@@ -95,6 +113,7 @@ def test_another_student_starts_at_random_or_is_refused(tmp_path):
         {"num_impressions": 1.5},
         {"steps": -1},
         {"batch_size": 0},
+        {"impression_share": 1.5},
     ],
 )
 def test_settings_without_sense_are_a_sentence(settings):

@@ -1,0 +1,167 @@
+"""Method `best` with one thing changed: what each of its parts is worth, and which settings suit it.
+
+    python -m benchmarks.ablation [--datasets=fashion_mnist,cifar10] [--studies=parts,families]
+        [--seeds=0]
+
+Students are measured on the last 10,000 images of the training split, which neither they nor their
+teachers have seen; no test split is read. Fashion-MNIST: LeNet-5 to LeNet-5-Half. CIFAR-10: six
+convolutions with batch normalization to half their width. The numbers of impressions and of steps are
+fixed, so that time, and with it the machine, changes nothing. Writes results/ablation.json and
+results/ablation.md after every run; a run that is in the file is not run again.
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+import time
+from typing import Any
+
+import scipy.stats
+from absl import app, flags
+
+from benchmarks import harness, table
+from benchmarks.machine import hardware
+
+_DATASETS = flags.DEFINE_list("datasets", ["fashion_mnist", "cifar10"], "TFDS names")
+_STUDIES = flags.DEFINE_list("studies", ["parts", "settings", "families"], "which rows")
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each setting and seed")
+_OUTPUT = flags.DEFINE_string("output", "results/ablation.json", "the results file")
+# Impressions and training steps of 256 examples.
+_SIZES = {
+    "mnist": {"num_impressions": 12_000, "steps": 1_600},
+    "fashion_mnist": {"num_impressions": 12_000, "steps": 1_600},
+    "cifar10": {"num_impressions": 4_000, "steps": 320},
+}
+_ALONE = {"num_impressions": 0}
+_ROWS: dict[str, dict[str, dict[str, Any]]] = {
+    "parts": {
+        "everything": {},
+        "1 without pictures in the training": {"impression_share": 1.0},
+        "2 without the teacher's choice: all families alike": {"families": "all"},
+        "3 without impressions": _ALONE,
+        "3 impressions that start from the other canvas": {"canvas": "other"},
+        "4 without the teacher's weights": {"start": "random"},
+        "5 without mixup": {"mixup": 0.0},
+    },
+    "settings": {
+        "learning_rate=0.0005": {"learning_rate": 5e-4},
+        "learning_rate=0.001": {"learning_rate": 1e-3},
+        "learning_rate=0.004": {"learning_rate": 4e-3},
+        "temperature=10": {"temperature": 10.0},
+        "impression_share=0.25": {"impression_share": 0.25},
+        "impression_share=0.75": {"impression_share": 0.75},
+    },
+    "families": {
+        f"{name} alone": {**_ALONE, "families": name}
+        for name in ("leaves", "noise", "networks", "things", "blobs", "strokes", "hierarchy")
+    },
+}  # fmt: skip
+
+
+def main(argv: list[str]) -> None:
+    """Run what is missing, then print the table."""
+    del argv
+    output = pathlib.Path(_OUTPUT.value)
+    results = json.loads(output.read_text()) if output.exists() else {"runs": []}
+    results["hardware"], results["command"] = hardware(), "python -m benchmarks.ablation"
+    for seed in map(int, _SEEDS.value):
+        for dataset in _DATASETS.value:
+            for study in _STUDIES.value:
+                for row, changed in _ROWS[study].items():
+                    key = {"dataset": dataset, "study": study, "row": row, "seed": seed}
+                    if any(key.items() <= run.items() for run in results["runs"]):
+                        continue
+                    found = harness.run(
+                        "ablation:student", 7200, dataset=dataset, seed=seed, changed=changed
+                    )
+                    print(f"{key}: {found['accuracy']:.2f} %", flush=True)
+                    results["runs"].append({**key, **found})
+                    _write(output, results)
+    _write(output, results)
+    print(output.with_suffix(".md").read_text())
+
+
+def student(dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:
+    """Train one student in this process, and measure it on the held-out training images."""
+    import keras
+    import numpy as np
+
+    import keras_zskd as zskd
+    from benchmarks.tuning_data import HELD_OUT, accuracy, tuning_teacher
+    from keras_zskd.methods.best import Best
+    from keras_zskd.runs.run import Run
+
+    keras.utils.set_random_seed(seed)
+    teacher, images, labels = tuning_teacher(dataset)
+    images, labels = images[-HELD_OUT:], labels[-HELD_OUT:]
+    settings = {**_SIZES[dataset], **changed}
+    if settings.get("canvas") == "other":
+        settings["canvas"] = "blobs" if teacher.batch_norms else "pictures"
+    method = Best(**settings)
+    width = zskd.lenet5_half() if teacher.input_shape[-1] == 1 else 0.5
+    with tempfile.TemporaryDirectory() as directory:
+        begun = time.perf_counter()
+        with Run(teacher, width, {"name": method.name}, directory, seed, verbose=0) as run:
+            trained = method.train(run)
+        families = dict(np.load(pathlib.Path(directory) / ".state" / "families.npz"))
+        return {
+            "settings": settings,
+            "seconds": round(time.perf_counter() - begun, 1),
+            "teacher": accuracy(teacher.model, images, labels),
+            "accuracy": accuracy(trained.student, images, labels),
+            "scores": _scores(families),
+        }
+
+
+def _scores(families: dict[str, Any]) -> dict[str, float]:
+    """What the teacher thinks each family is worth."""
+    from keras_zskd.distillation.family_choice import FamilyRatings
+
+    ratings = FamilyRatings(**families)
+    scores = zip(ratings.names, ratings.scores, strict=True)
+    return {str(name): round(float(score), 3) for name, score in scores}
+
+
+def _write(output: pathlib.Path, results: dict[str, Any]) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        "Accuracy in percent on held-out images of the training split, last epoch.\n",
+        "| data set | teacher | what is changed | student | seeds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in results["runs"]:
+        groups.setdefault((run["dataset"], run["row"]), []).append(run)
+    for (dataset, row), runs in groups.items():
+        accuracies = [run["accuracy"] for run in runs]
+        lines.append(
+            f"| {dataset} | {runs[0]['teacher']:.2f} | {row} | {table.spread(accuracies)} "
+            f"| {', '.join(str(run['seed']) for run in runs)} |"
+        )
+    lines += ["", *_correlations(results["runs"])]
+    lines += ["", f"`{results['command']}`, {results['hardware']}.", ""]
+    output.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _correlations(runs: list[dict[str, Any]]) -> list[str]:
+    """For each data set: does the teacher put the families into the order of their worth?"""
+    lines = []
+    for dataset in dict.fromkeys(run["dataset"] for run in runs):
+        alone = [
+            (run["scores"][run["settings"]["families"]], run["accuracy"])
+            for run in runs
+            if (run["dataset"], run["study"]) == (dataset, "families")
+        ]
+        if len(alone) > 2:
+            found = scipy.stats.spearmanr(*zip(*alone, strict=True)).statistic
+            lines.append(
+                "Rank correlation of the teacher's score of a family and the accuracy of a student "
+                f"trained on it alone, {dataset}: {found:.2f} ({len(alone)} students)."
+            )
+    return lines
+
+
+if __name__ == "__main__":
+    app.run(main, argv=sys.argv)

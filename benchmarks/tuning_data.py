@@ -1,0 +1,48 @@
+"""Teachers for choosing settings, and images that neither they nor their students have seen."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+import keras_zskd as zskd
+from benchmarks.networks import six_convolutions
+from keras_zskd.inputs import datasets
+
+# The last images of a training split: teachers are trained on the others.
+HELD_OUT = 10_000
+TEACHER_SEED = 1
+_WORK = pathlib.Path("runs/tune")
+
+
+def tuning_teacher(dataset: str) -> tuple[zskd.Teacher, np.ndarray, np.ndarray]:
+    """A teacher that has seen all but the held-out images, trained once; images and labels.
+
+    A LeNet-5 for grey images, six convolutions with batch normalization for color.
+    """
+    is_color = dataset == "cifar10"
+    images, labels = datasets.load(dataset, "train", (32, 32, 3 if is_color else 1))
+    path = _WORK / f"teacher_{dataset}.keras"
+    if not path.exists():
+        keras.utils.set_random_seed(TEACHER_SEED)
+        model = six_convolutions() if is_color else zskd.lenet5()
+        x, y = images[:-HELD_OUT], labels[:-HELD_OUT]
+        epochs = 12
+        decay = keras.optimizers.schedules.CosineDecay(2e-3, epochs * -(-len(x) // 128))
+        model.compile(
+            optimizer=keras.optimizers.AdamW(decay, weight_decay=1e-2),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        if is_color:
+            x = np.concatenate([x, x[:, :, ::-1]])
+            y, epochs = np.concatenate([y, y]), epochs // 2
+        model.fit(x, y, batch_size=128, epochs=epochs, verbose=2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
+    return zskd.Teacher(str(path), (0.0, 1.0)), images, labels
+
+
+def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
+    """In percent."""
+    answers = model.predict(images, batch_size=1000, verbose=0).argmax(axis=-1)
+    return round(100 * float(np.mean(answers == labels)), 2)
