@@ -124,14 +124,8 @@ def need_teacher(dataset: str, file: str, architecture: str = "lenet5", **settin
     """Train a teacher on a TFDS data set into a file, unless it is there; see `keras_zskd.train`."""
     if not pathlib.Path(file).exists():
         print("    the teacher", flush=True)
-        run(
-            "ours:train",
-            timeout=7200,
-            architecture=architecture,
-            dataset=dataset,
-            output=file,
-            **settings,
-        )
+        job = {"architecture": architecture, "dataset": dataset, "output": file, **settings}
+        run("ours:train", timeout=7200, **job)
 
 
 def rates(call: Callable[[], Any], work: float, seconds: float = 2.0) -> list[float]:

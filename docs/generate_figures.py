@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 _TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+_PAIRS = {**_TITLES, "cifar10": "CIFAR-10, AlexNet", "cifar10_resnet20": "CIFAR-10, ResNet-20"}
 
 
 def _results(name: str) -> Any:
@@ -42,15 +43,15 @@ def lenet5() -> str:
 def best() -> str:
     """The default method within a given time: results/best.md, with the paper next to it."""
     table = (ROOT / "results" / "best.md").read_text(encoding="utf-8").splitlines()
-    head = ["data set", "start", "asked", "taken", "teacher", "student", "int8 student", "seeds"]
+    head = ["pair", "start", "asked", "taken", "teacher", "student", "int8 student", "seeds"]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in table[2:]:
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         if len(cells) != len(head):
             break
-        dataset, teacher, start, minutes, seconds, student, int8, seeds = cells
+        pair, teacher, start, minutes, seconds, student, int8, seeds = cells
         taken = [f"{minutes} min", f"{seconds} s"]
-        lines.append(_line([_TITLES[dataset], start, *taken, teacher, student, int8, seeds]))
+        lines.append(_line([_PAIRS[pair], start, *taken, teacher, student, int8, seeds]))
     return "\n".join(lines)
 
 

@@ -28,6 +28,7 @@ from keras_zskd.models import (
     lenet5,
     lenet5_half,
     repair_batch_norms,
+    resnet20,
     start_from,
 )
 from keras_zskd.models.slimming.narrow_copy import slim
@@ -88,6 +89,7 @@ __all__ = [
     "load_model",
     "metrics",
     "repair_batch_norms",
+    "resnet20",
     "slim",
     "start_from",
     "train",

@@ -12,6 +12,7 @@ import keras
 
 from keras_zskd.models.alexnet_pair import LocalResponseNormalization, alexnet, alexnet_half
 from keras_zskd.models.lenet import lenet5, lenet5_half
+from keras_zskd.models.resnet import resnet20
 from keras_zskd.models.slimming.batch_norms import repair_batch_norms
 from keras_zskd.models.slimming.folding import start_from
 from keras_zskd.models.slimming.narrow_copy import slim
@@ -23,6 +24,7 @@ ARCHITECTURES: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
         "lenet5-half-dafl": functools.partial(lenet5_half, "dafl"),
         "alexnet": alexnet,
         "alexnet-half": alexnet_half,
+        "resnet20": resnet20,
     }
 )
 
@@ -34,6 +36,7 @@ __all__ = [
     "lenet5",
     "lenet5_half",
     "repair_batch_norms",
+    "resnet20",
     "slim",
     "start_from",
 ]

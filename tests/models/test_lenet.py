@@ -53,5 +53,6 @@ def test_every_architecture_of_the_command_line():
         "lenet5-half-dafl": 15_738,
         "alexnet": 1_659_178,
         "alexnet-half": 417_434,
+        "resnet20": 272_474,
     }
     assert ARCHITECTURES["lenet5-half-dafl"](num_classes=3).output_shape == (None, 3)

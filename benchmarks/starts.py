@@ -1,0 +1,146 @@
+"""What a start from the teacher is worth: ten architectures at half their width, zero data.
+
+    python -m benchmarks.starts [--seeds=0] [--networks=residual,separable]
+
+MNIST, on which no setting was chosen. Each teacher is trained for three epochs. Students of method
+`best` from the teacher's weights and from random ones: before training (statistics of batch
+normalization repaired), after 400 steps on pictures, and after the full recipe of 6,000 impressions and
+1,600 steps. Steps and not minutes, so that the machine changes nothing. Writes results/starts.json and
+results/starts.md after every student; one that is in the file is not trained again. The test split is
+only ever used to measure.
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+import time
+from typing import Any
+
+from absl import app, flags
+
+from benchmarks import harness, table
+from benchmarks.machine import hardware
+
+_NETWORKS = flags.DEFINE_list("networks", [], "some of the ten; default: all")
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each")
+_OUTPUT = flags.DEFINE_string("output", "results/starts.json", "the results file")
+_WORK = pathlib.Path("runs/starts")
+_STAGES: dict[str, dict[str, Any]] = {
+    "before training": {"minutes": 0},
+    "400 steps, pictures": {"num_impressions": 0, "steps": 400},
+    "full recipe": {"num_impressions": 6_000, "steps": 1_600},
+}
+_STARTS = ("teacher", "random")
+
+
+def main(argv: list[str]) -> None:
+    """Run what is missing, then print the table."""
+    del argv
+    output = pathlib.Path(_OUTPUT.value)
+    results = json.loads(output.read_text()) if output.exists() else {"runs": []}
+    results["hardware"], results["command"] = hardware(), "python -m benchmarks.starts"
+    names = _NETWORKS.value or harness.run("starts:names")["names"]
+    for seed in map(int, _SEEDS.value):
+        for network in names:
+            for start in _STARTS:
+                for stage in _STAGES:
+                    key = {"network": network, "start": start, "stage": stage, "seed": seed}
+                    if any(key.items() <= run.items() for run in results["runs"]):
+                        continue
+                    found = harness.run("starts:student", 3600, **key)
+                    print(f"{key}: {found['accuracy']:.2f} %", flush=True)
+                    results["runs"].append({**key, **found})
+                    _write(output, results)
+    _write(output, results)
+    print(output.with_suffix(".md").read_text())
+
+
+def names() -> dict[str, list[str]]:
+    """Of the networks; in a process of its own, since Keras is imported."""
+    from benchmarks import small_networks
+
+    return {"names": list(small_networks.NAMES)}
+
+
+def student(network: str, start: str, stage: str, seed: int) -> dict[str, Any]:
+    """Train one student in this process, and measure it on the test split."""
+    import keras
+
+    from benchmarks.tuning_data import accuracy
+    from keras_zskd.inputs import datasets
+    from keras_zskd.methods.best import Best
+    from keras_zskd.runs.run import Run
+
+    teacher = _teacher(network)
+    images, labels = datasets.load("mnist", "test", teacher.input_shape)
+    keras.utils.set_random_seed(seed)
+    method = Best(start=start, **_STAGES[stage])
+    with tempfile.TemporaryDirectory() as directory:
+        begun = time.perf_counter()
+        with Run(teacher, 0.5, {"name": method.name}, directory, seed, verbose=0) as run:
+            trained = method.train(run)
+        return {
+            "seconds": round(time.perf_counter() - begun, 1),
+            "teacher": accuracy(teacher.model, images, labels),
+            "parameters": [teacher.num_parameters, trained.student.count_params()],
+            "accuracy": accuracy(trained.student, images, labels),
+        }
+
+
+def _teacher(network: str) -> Any:
+    """Three epochs on the training split, once."""
+    import keras
+
+    import keras_zskd as zskd
+    from benchmarks import small_networks
+    from keras_zskd.inputs import datasets
+
+    path = _WORK / f"{network.replace(' ', '_')}.keras"
+    if not path.exists():
+        keras.utils.set_random_seed(1)
+        model = small_networks.build(network)
+        images, labels = datasets.load("mnist", "train", (28, 28, 1))
+        decay = keras.optimizers.schedules.CosineDecay(3e-3, 3 * -(-len(images) // 128))
+        model.compile(
+            keras.optimizers.AdamW(decay, weight_decay=1e-2),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        model.fit(images, labels, batch_size=128, epochs=3, verbose=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
+    return zskd.Teacher(str(path), (0.0, 1.0))
+
+
+def _write(output: pathlib.Path, results: dict[str, Any]) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    stages = [f"{stage}, {start} start" for stage in _STAGES for start in _STARTS]
+    lines = [
+        "MNIST, test accuracy in percent, last epoch, half the width of each teacher.\n",
+        f"| network | parameters | teacher | {' | '.join(stages)} | seeds |",
+        "| --- | --- | --- |" + " --- |" * (len(stages) + 1),
+    ]
+    for network in dict.fromkeys(run["network"] for run in results["runs"]):
+        runs = [run for run in results["runs"] if run["network"] == network]
+        cells = []
+        for stage in _STAGES:
+            for start in _STARTS:
+                found = [
+                    run["accuracy"]
+                    for run in runs
+                    if (run["stage"], run["start"]) == (stage, start)
+                ]
+                cells.append(table.spread(found) if found else "")
+        whole, half = runs[0]["parameters"]
+        seeds = sorted({str(run["seed"]) for run in runs})
+        lines.append(
+            f"| {network} | {whole:,} to {half:,} | {runs[0]['teacher']:.2f} | {' | '.join(cells)} "
+            f"| {', '.join(seeds)} |"
+        )
+    lines += ["", f"`{results['command']}`, {results['hardware']}.", ""]
+    output.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app.run(main, argv=sys.argv)
