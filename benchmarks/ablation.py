@@ -10,7 +10,6 @@ fixed, so that time, and with it the machine, changes nothing. Writes results/ab
 results/ablation.md after every run; a run that is in the file is not run again.
 """
 
-import json
 import pathlib
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import scipy.stats
 from absl import app, flags
 
 from benchmarks import harness, table
-from benchmarks.machine import hardware
+from benchmarks.results_file import ResultsFile, Runs
 
 _DATASETS = flags.DEFINE_list("datasets", ["fashion_mnist", "cifar10"], "TFDS names")
 _STUDIES = flags.DEFINE_list("studies", ["parts", "settings", "families"], "which rows")
@@ -62,24 +61,20 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
 def main(argv: list[str]) -> None:
     """Run what is missing, then print the table."""
     del argv
-    output = pathlib.Path(_OUTPUT.value)
-    results = json.loads(output.read_text()) if output.exists() else {"runs": []}
-    results["hardware"], results["command"] = hardware(), "python -m benchmarks.ablation"
+    results = ResultsFile(_OUTPUT.value, "python -m benchmarks.ablation", _lines)
     for seed in map(int, _SEEDS.value):
         for dataset in _DATASETS.value:
             for study in _STUDIES.value:
                 for row, changed in _ROWS[study].items():
                     key = {"dataset": dataset, "study": study, "row": row, "seed": seed}
-                    if any(key.items() <= run.items() for run in results["runs"]):
+                    if results.has(key):
                         continue
                     found = harness.run(
                         "ablation:student", 7200, dataset=dataset, seed=seed, changed=changed
                     )
                     print(f"{key}: {found['accuracy']:.2f} %", flush=True)
-                    results["runs"].append({**key, **found})
-                    _write(output, results)
-    _write(output, results)
-    print(output.with_suffix(".md").read_text())
+                    results.add({**key, **found})
+    results.show()
 
 
 def student(dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:
@@ -123,29 +118,25 @@ def _scores(families: dict[str, Any]) -> dict[str, float]:
     return {str(name): round(float(score), 3) for name, score in scores}
 
 
-def _write(output: pathlib.Path, results: dict[str, Any]) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+def _lines(runs: Runs) -> list[str]:
     lines = [
         "Accuracy in percent on held-out images of the training split, last epoch.\n",
         "| data set | teacher | what is changed | student | seeds |",
         "| --- | --- | --- | --- | --- |",
     ]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in results["runs"]:
+    for run in runs:
         groups.setdefault((run["dataset"], run["row"]), []).append(run)
-    for (dataset, row), runs in groups.items():
-        accuracies = [run["accuracy"] for run in runs]
+    for (dataset, row), same in groups.items():
+        accuracies = [run["accuracy"] for run in same]
         lines.append(
-            f"| {dataset} | {runs[0]['teacher']:.2f} | {row} | {table.spread(accuracies)} "
-            f"| {', '.join(str(run['seed']) for run in runs)} |"
+            f"| {dataset} | {same[0]['teacher']:.2f} | {row} | {table.spread(accuracies)} "
+            f"| {', '.join(str(run['seed']) for run in same)} |"
         )
-    lines += ["", *_correlations(results["runs"])]
-    lines += ["", f"`{results['command']}`, {results['hardware']}.", ""]
-    output.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    return [*lines, "", *_correlations(runs)]
 
 
-def _correlations(runs: list[dict[str, Any]]) -> list[str]:
+def _correlations(runs: Runs) -> list[str]:
     """For each data set: does the teacher put the families into the order of their worth?"""
     lines = []
     for dataset in dict.fromkeys(run["dataset"] for run in runs):

@@ -14,7 +14,6 @@ other teachers. Nothing else should run on the machine: the time decides how muc
 """
 
 import itertools
-import json
 import pathlib
 import statistics
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 from absl import app, flags
 
 from benchmarks import harness, table
-from benchmarks.machine import hardware
+from benchmarks.results_file import ResultsFile, Runs
 
 _PAIRS = flags.DEFINE_list("pairs", ["mnist", "fashion_mnist"], "teachers and their students")
 _MINUTES = flags.DEFINE_list("minutes", ["1", "3"], "of a run")
@@ -45,16 +44,14 @@ _OUTPUT = flags.DEFINE_string("output", "results/best.json", "the results file")
 def main(argv: list[str]) -> None:
     """Run what is missing, then print the table."""
     del argv
-    output = pathlib.Path(_OUTPUT.value)
-    results = json.loads(output.read_text()) if output.exists() else {"runs": []}
-    results["hardware"], results["command"] = hardware(), "python -m benchmarks.best_table"
+    results = ResultsFile(_OUTPUT.value, "python -m benchmarks.best_table", _lines)
     for seed, minutes, start, pair in itertools.product(
         _SEEDS.value, _MINUTES.value, _STARTS.value, _PAIRS.value
     ):
         key = {
             "pair": pair, "minutes": float(minutes), "start": start, "seed": int(seed),
         }  # fmt: skip
-        if any(key.items() <= run.items() for run in results["runs"]):
+        if results.has(key):
             continue
         teacher = f"{_TEACHERS.value}/teacher_{pair}.keras"
         harness.need_teacher(file=teacher, **_TEACHER_OF[pair])
@@ -62,9 +59,8 @@ def main(argv: list[str]) -> None:
         found = harness.run("best_table:distill", 7200, teacher=teacher, **key)
         seconds = round(time.perf_counter() - begun, 1)
         print(f"{key}: {seconds} s, {found['student_accuracy']:.2f} %", flush=True)
-        results["runs"].append({**key, "seconds": seconds, **found})
-        _write(output, results)
-    print(output.with_suffix(".md").read_text())
+        results.add({**key, "seconds": seconds, **found})
+    results.show()
 
 
 def distill(teacher: str, pair: str, minutes: float, start: str, seed: int) -> dict[str, Any]:
@@ -94,29 +90,26 @@ def distill(teacher: str, pair: str, minutes: float, start: str, seed: int) -> d
         }
 
 
-def _write(output: pathlib.Path, results: dict[str, Any]) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+def _lines(runs: Runs) -> list[str]:
     lines = [
         "| pair | teacher | start | minutes asked | seconds taken | student (mean ± s.d.) "
         "| int8 | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in results["runs"]:
+    for run in runs:
         groups.setdefault((run["pair"], run["start"], run["minutes"]), []).append(run)
-    for (pair, start, minutes), runs in sorted(groups.items()):
-        seconds = statistics.mean(run["seconds"] for run in runs)
+    for (pair, start, minutes), same in sorted(groups.items()):
+        seconds = statistics.mean(run["seconds"] for run in same)
         lines.append(
-            f"| {pair} | {runs[0]['teacher_accuracy']:.2f} | {start} | {minutes:g} | {seconds:.0f} "
-            f"| {_of(runs, 'student_accuracy')} | {_of(runs, 'student_int8_accuracy')} "
-            f"| {', '.join(str(run['seed']) for run in runs)} |"
+            f"| {pair} | {same[0]['teacher_accuracy']:.2f} | {start} | {minutes:g} | {seconds:.0f} "
+            f"| {_of(same, 'student_accuracy')} | {_of(same, 'student_int8_accuracy')} "
+            f"| {', '.join(str(run['seed']) for run in same)} |"
         )
-    lines += ["", f"`{results['command']}`, {results['hardware']}.", ""]
-    output.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    return lines
 
 
-def _of(runs: list[dict[str, Any]], name: str) -> str:
+def _of(runs: Runs, name: str) -> str:
     return table.spread([run[name] for run in runs])
 
 

@@ -10,7 +10,6 @@ results/starts.md after every student; one that is in the file is not trained ag
 only ever used to measure.
 """
 
-import json
 import pathlib
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 from absl import app, flags
 
 from benchmarks import harness, table
-from benchmarks.machine import hardware
+from benchmarks.results_file import ResultsFile, Runs
 
 _NETWORKS = flags.DEFINE_list("networks", [], "some of the ten; default: all")
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each")
@@ -37,23 +36,19 @@ _STARTS = ("teacher", "random")
 def main(argv: list[str]) -> None:
     """Run what is missing, then print the table."""
     del argv
-    output = pathlib.Path(_OUTPUT.value)
-    results = json.loads(output.read_text()) if output.exists() else {"runs": []}
-    results["hardware"], results["command"] = hardware(), "python -m benchmarks.starts"
+    results = ResultsFile(_OUTPUT.value, "python -m benchmarks.starts", _lines)
     names = _NETWORKS.value or harness.run("starts:names")["names"]
     for seed in map(int, _SEEDS.value):
         for network in names:
             for start in _STARTS:
                 for stage in _STAGES:
                     key = {"network": network, "start": start, "stage": stage, "seed": seed}
-                    if any(key.items() <= run.items() for run in results["runs"]):
+                    if results.has(key):
                         continue
                     found = harness.run("starts:student", 3600, **key)
                     print(f"{key}: {found['accuracy']:.2f} %", flush=True)
-                    results["runs"].append({**key, **found})
-                    _write(output, results)
-    _write(output, results)
-    print(output.with_suffix(".md").read_text())
+                    results.add({**key, **found})
+    results.show()
 
 
 def names() -> dict[str, list[str]]:
@@ -112,34 +107,31 @@ def _teacher(network: str) -> Any:
     return zskd.Teacher(str(path), (0.0, 1.0))
 
 
-def _write(output: pathlib.Path, results: dict[str, Any]) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+def _lines(runs: Runs) -> list[str]:
     stages = [f"{stage}, {start} start" for stage in _STAGES for start in _STARTS]
     lines = [
         "MNIST, test accuracy in percent, last epoch, half the width of each teacher.\n",
         f"| network | parameters | teacher | {' | '.join(stages)} | seeds |",
         "| --- | --- | --- |" + " --- |" * (len(stages) + 1),
     ]
-    for network in dict.fromkeys(run["network"] for run in results["runs"]):
-        runs = [run for run in results["runs"] if run["network"] == network]
+    for network in dict.fromkeys(run["network"] for run in runs):
+        mine = [run for run in runs if run["network"] == network]
         cells = []
         for stage in _STAGES:
             for start in _STARTS:
                 found = [
                     run["accuracy"]
-                    for run in runs
+                    for run in mine
                     if (run["stage"], run["start"]) == (stage, start)
                 ]
                 cells.append(table.spread(found) if found else "")
-        whole, half = runs[0]["parameters"]
-        seeds = sorted({str(run["seed"]) for run in runs})
+        whole, half = mine[0]["parameters"]
+        seeds = sorted({str(run["seed"]) for run in mine})
         lines.append(
-            f"| {network} | {whole:,} to {half:,} | {runs[0]['teacher']:.2f} | {' | '.join(cells)} "
+            f"| {network} | {whole:,} to {half:,} | {mine[0]['teacher']:.2f} | {' | '.join(cells)} "
             f"| {', '.join(seeds)} |"
         )
-    lines += ["", f"`{results['command']}`, {results['hardware']}.", ""]
-    output.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    return lines
 
 
 if __name__ == "__main__":

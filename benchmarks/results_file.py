@@ -1,0 +1,46 @@
+"""A results file that grows by one run at a time, and the table that is made from it."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.machine import hardware
+
+Runs = list[dict[str, Any]]
+
+
+class ResultsFile:
+    """A JSON file of runs next to a Markdown file of the same name, both written after every run.
+
+    Args:
+        path: Of the JSON file.
+        command: That writes it.
+        lines: From the runs to the lines of the table.
+    """
+
+    def __init__(self, path: str, command: str, lines: Callable[[Runs], list[str]]):
+        self._path, self._lines = pathlib.Path(path), lines
+        self._results = json.loads(self._path.read_text()) if self._path.exists() else {"runs": []}
+        self._results["hardware"], self._results["command"] = hardware(), command
+
+    def has(self, key: dict[str, Any]) -> bool:
+        """Whether a run is in the file."""
+        return any(key.items() <= run.items() for run in self._results["runs"])
+
+    def add(self, run: dict[str, Any]) -> None:
+        """Add a run, on disk at once."""
+        self._results["runs"].append(run)
+        self._write()
+
+    def show(self) -> None:
+        """Write, and print the table."""
+        print(self._write())
+
+    def _write(self) -> str:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps(self._results, indent=1) + "\n", encoding="utf-8")
+        source = f"`{self._results['command']}`, {self._results['hardware']}."
+        text = "\n".join([*self._lines(self._results["runs"]), "", source, ""])
+        self._path.with_suffix(".md").write_text(text, encoding="utf-8")
+        return text
