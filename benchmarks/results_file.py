@@ -24,6 +24,11 @@ class ResultsFile:
         self._results = json.loads(self._path.read_text()) if self._path.exists() else {"runs": []}
         self._results["hardware"], self._results["command"] = hardware(), command
 
+    @property
+    def runs(self) -> Runs:
+        """Those that are in the file."""
+        return self._results["runs"]
+
     def has(self, key: dict[str, Any]) -> bool:
         """Whether a run is in the file."""
         return any(key.items() <= run.items() for run in self._results["runs"])

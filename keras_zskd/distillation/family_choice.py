@@ -47,6 +47,13 @@ class FamilyRatings:
         """`(F,)`, what each family is worth alone: mutual information less distance."""
         return np.asarray(self.mutual_information - self.distance)
 
+    def chosen(self, families: str) -> dict[str, float]:
+        """Shares by name: "auto" for those of `shares()`, "all", or names with commas between them."""
+        if families == "auto":
+            return self.shares()
+        names = map(str, self.names) if families == "all" else families.split(",")
+        return dict.fromkeys(names, 1.0)
+
     def left_out(self, shares: Mapping[str, float]) -> dict[str, float]:
         """The best family without a share, to measure on; the same shares where there is none."""
         names = [str(name) for name in self.names[np.argsort(-self.scores)] if name not in shares]

@@ -1,33 +1,29 @@
 """The best student that we know how to make without data; the default."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.family_choice import FamilyRatings, rate_families
 from keras_zskd.evaluation.metrics import TeacherAgreement
-from keras_zskd.evaluation.report.picture_sections import picture_section, starts_section
-from keras_zskd.evaluation.report.section import Section
-from keras_zskd.evaluation.report.synthesis_sections import impression_sections
-from keras_zskd.impressions.canvas import BlobCanvas, PictureCanvas
-from keras_zskd.impressions.generator import ImpressionGenerator
-from keras_zskd.impressions.priors import TotalVariation, priors_of
-from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
-from keras_zskd.impressions.transforms import Jitter
 from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures, at_most
 from keras_zskd.inputs.source import Arrays, Mixture, Source
-from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.methods.best_report import best_sections
+from keras_zskd.methods.best_synthesis import CANVASES, best_generator, canvas_for
+from keras_zskd.methods.method import (
+    Method,
+    check_choice,
+    check_counts,
+    check_optional_sizes,
+    check_range,
+)
 from keras_zskd.methods.training import CosineDecay, agreements
 from keras_zskd.models import repair_batch_norms
-from keras_zskd.models.teacher import Teacher
-from keras_zskd.runs.needs import ClassTemplates
-from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.sizing import Sizes, size_by_time
 from keras_zskd.runs.trained import Origin, Trained
@@ -36,13 +32,6 @@ from keras_zskd.runs.trained import Origin, Trained
 _REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
 _EPOCHS = 20
-# By canvas, where they are not given.
-_SYNTHESIS: dict[str, dict[str, float]] = {
-    "pictures": {"synthesis_steps": 20, "synthesis_rate": 0.15, "total_variation": 1e-4},
-    "blobs": {
-        "synthesis_steps": 30, "synthesis_rate": 0.4, "total_variation": TotalVariation().weight,
-    },
-}  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -107,33 +96,19 @@ class Best(Method):
     def __post_init__(self) -> None:
         check_counts(self, "batch_size")
         check_choice("start", self.start, ("auto", "teacher", "random"))
-        check_choice("canvas", self.canvas, ("auto", *_SYNTHESIS))
-        if not 0 <= self.impression_share <= 1:
-            raise InputError(
-                "`impression_share` must be a number from 0 to 1. Received: "
-                f"impression_share={self.impression_share!r}."
-            )
-        for name in ("num_impressions", "steps"):
-            size = getattr(self, name)
-            if size is not None and not (isinstance(size, int) and size >= 0):
-                raise InputError(
-                    f"`{name}` must be a whole number of 0 or more, or None. Received: {name}={size!r}."
-                )
-        if self.minutes is not None and not self.minutes >= 0:
-            raise InputError(
-                f"`minutes` must be a number of 0 or more. Received: minutes={self.minutes!r}."
-            )
+        check_choice("canvas", self.canvas, CANVASES)
+        check_optional_sizes(self, "num_impressions", "steps")
+        check_range("impression_share", self.impression_share, 0, 1)
+        if self.minutes is not None:
+            check_range("minutes", self.minutes, 0)
 
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
         teacher = run.teacher
         ratings = FamilyRatings(**run.keep("families", lambda: vars(rate_families(teacher))))
-        shares = self._shares(ratings)
+        shares = ratings.chosen(self.families)
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
-        student = self._new_student(run)
-        if self.start != "random" and teacher.batch_norms:
-            count = at_most(_REPAIRED_ON, teacher.input_shape, least=_FEWEST)
-            repair_batch_norms(student, pictures.images(count))
+        student = self._new_student(run, pictures)
         distiller = Distiller(
             teacher,
             student,
@@ -142,16 +117,21 @@ class Best(Method):
             seed=run.seed,
         )
         distiller.compile(keras.optimizers.Adam(self.learning_rate), metrics=[TeacherAgreement()])
-        generator = self.generator(teacher, shares)
-        wanted = Sizes(self.num_impressions, self.steps)
+        generator = best_generator(teacher, shares, self)
         sizes = size_by_time(
-            run, self.minutes, wanted, generator, distiller, pictures, self.batch_size
+            run,
+            self.minutes,
+            Sizes(self.num_impressions, self.steps),
+            generator,
+            distiller,
+            pictures,
+            self.batch_size,
         )
-        source: Source = pictures
         unseen = ProceduralPictures(
             teacher.input_shape, teacher.input_range, ratings.left_out(shares)
         )
         held_out = {"agreement_left_out": unseen.images(_HELD_OUT_PICTURES, seed=2**31 - 1)}
+        source: Source = pictures
         made = None
         if sizes.num_impressions:
             made = run.synthesize(generator, sizes.num_impressions)
@@ -161,85 +141,44 @@ class Best(Method):
                 (self.impression_share, 1.0 - self.impression_share),
             )
         if sizes.steps:
-            epochs = min(_EPOCHS, -(-sizes.steps // STEPS_AT_ONCE))
-            steps = max(1, round(sizes.steps / epochs / STEPS_AT_ONCE)) * STEPS_AT_ONCE
-            run.fit(
-                distiller,
-                source,
-                epochs,
-                self.batch_size,
-                steps,
-                callbacks=[
-                    CosineDecay(self.learning_rate, epochs * steps),
-                    *agreements(run, held_out),
-                ],
-            )
+            self._fit(run, distiller, source, sizes.steps, held_out)
+        starts_shown = canvas_for(self.canvas, teacher) == "pictures"
         return Trained(
             student,
             source,
             held_out.get("agreement_impressions", held_out["agreement_left_out"]),
             Origin.pictures(sizes.num_impressions or 0),
-            lambda: self._sections(run, ratings, shares, made, student),
+            lambda: best_sections(
+                run, ratings, shares, made, student, starts_shown, self.synthesis_temperature
+            ),
         )
 
-    def generator(self, teacher: Teacher, shares: dict[str, float]) -> ImpressionGenerator:
-        """The synthesis."""
-        canvas = self._canvas(teacher)
-        usual = _SYNTHESIS[canvas]
-        given = {name: getattr(self, name) for name in usual}
-        settings = {name: usual[name] if value is None else value for name, value in given.items()}
-        has_templates = ClassTemplates().missing(teacher, Resources()) is None
-        return ImpressionGenerator(
-            teacher,
-            targets=DirichletTargets() if has_templates else OneHotTargets(0.9),
-            temperature=self.synthesis_temperature,
-            priors=priors_of(teacher, settings["total_variation"], self.batch_norm_weight),
-            transforms=[Jitter(2)] if len(teacher.input_shape) == 3 else [],
-            canvas=PictureCanvas(shares) if canvas == "pictures" else BlobCanvas(),
-            steps=int(settings["synthesis_steps"]),
-            learning_rate=settings["synthesis_rate"],
-        )
-
-    def _shares(self, ratings: FamilyRatings) -> dict[str, float]:
-        if self.families == "auto":
-            return ratings.shares()
-        names = map(str, ratings.names) if self.families == "all" else self.families.split(",")
-        return dict.fromkeys(names, 1.0)
-
-    def _canvas(self, teacher: Teacher) -> str:
-        if self.canvas != "auto":
-            return self.canvas
-        return "pictures" if teacher.batch_norms else "blobs"
-
-    def _new_student(self, run: Run) -> keras.Model:
+    def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
+        """From the teacher's weights, with statistics of the pictures; or from random weights."""
         if self.start == "random":
             return run.new_student()
         try:
-            return run.new_student("teacher")
+            student = run.new_student("teacher")
         except InputError as error:
             if self.start == "teacher":
                 raise
             run.say(f"The student starts from random weights. {error}")
-            return run.new_student()
+            student = run.new_student()
+        if run.teacher.batch_norms:
+            count = at_most(_REPAIRED_ON, run.teacher.input_shape, least=_FEWEST)
+            repair_batch_norms(student, pictures.images(count))
+        return student
 
-    def _sections(
+    def _fit(
         self,
         run: Run,
-        ratings: FamilyRatings,
-        shares: dict[str, float],
-        made: TransferSet | None,
-        student: keras.Model,
-    ) -> Sequence[Section]:
-        teacher = run.teacher
-        sections = [picture_section(teacher.input_shape, ratings.figures(), shares)]
-        if made is not None:
-            arrays = made.arrays(limit=1_000)
-            if self._canvas(teacher) == "pictures":
-                sections.append(
-                    starts_section(shares, run.seed, arrays["image"], teacher.input_range)
-                )
-            models = {"teacher": teacher.model, "student": student}
-            sections += impression_sections(
-                arrays, teacher.input_range, self.synthesis_temperature, models
-            )
-        return sections
+        distiller: Distiller,
+        source: Source,
+        steps: int,
+        held_out: dict[str, np.ndarray],
+    ) -> None:
+        epochs = min(_EPOCHS, -(-steps // STEPS_AT_ONCE))
+        steps = max(1, round(steps / epochs / STEPS_AT_ONCE)) * STEPS_AT_ONCE
+        decay = CosineDecay(self.learning_rate, epochs * steps)
+        watching = agreements(run, held_out)
+        run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])

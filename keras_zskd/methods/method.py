@@ -99,3 +99,20 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     names = tuple(choices)
     if value not in names:
         raise InputError(f"`{name}` must be one of {', '.join(names)}. Received: {name}={value!r}.")
+
+
+def check_optional_sizes(method: Method, *names: str) -> None:
+    """Refuse arguments that are neither None nor whole numbers of 0 or more."""
+    for name in names:
+        size = getattr(method, name)
+        if size is not None and not (isinstance(size, int) and size >= 0):
+            raise InputError(
+                f"`{name}` must be a whole number of 0 or more, or None. Received: {name}={size!r}."
+            )
+
+
+def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
+    """Refuse a number that is not from `low` to `high`; None for no upper bound."""
+    if not (value >= low and (high is None or value <= high)):
+        expected = f"from {low} to {high}" if high is not None else f"of {low} or more"
+        raise InputError(f"`{name}` must be a number {expected}. Received: {name}={value!r}.")

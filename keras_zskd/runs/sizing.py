@@ -14,6 +14,9 @@ from keras_zskd.runs.timing import training_seconds
 
 # Imports, export, measuring and the report of a network as small as LeNet-5.
 _SECONDS_BESIDES = 20.0
+# Of the rest of the time, kept free: a long run is slower than its first steps, and measuring and
+# exporting a large network takes longer.
+_MARGIN = 0.07
 # Of training, even where less is asked for: with nothing but `minutes=0` there is none.
 _LEAST_SECONDS = 5.0
 # Of the time, what goes into impressions; and how many are worth it at least and at most.
@@ -74,7 +77,8 @@ def size_by_time(
                 _DEFAULT_IMPRESSIONS * per_impression + _DEFAULT_EXAMPLES / batch_size * per_step
             )
             seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))
-        left = max(_LEAST_SECONDS, seconds - run.elapsed - _SECONDS_BESIDES)
+        left = (1.0 - _MARGIN) * (seconds - run.elapsed - _SECONDS_BESIDES)
+        left = max(_LEAST_SECONDS, left)
         count = wanted.num_impressions
         if count is None:
             count = min(_MOST, round(_SYNTHESIS_SHARE * left / per_impression))

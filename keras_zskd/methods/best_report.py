@@ -1,0 +1,45 @@
+"""What method `best` adds to the report: pictures, what the teacher chose, impressions."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from keras_zskd.distillation.family_choice import FamilyRatings
+from keras_zskd.evaluation.report.picture_sections import picture_section, starts_section
+from keras_zskd.evaluation.report.section import Section
+from keras_zskd.evaluation.report.synthesis_sections import impression_sections
+from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.runs.run import Run
+
+_SHOWN = 1_000
+
+
+def best_sections(
+    run: Run,
+    ratings: FamilyRatings,
+    shares: Mapping[str, float],
+    made: TransferSet | None,
+    student: keras.Model,
+    starts_shown: bool,
+    temperature: float,
+) -> Sequence[Section]:
+    """See `Trained.sections`.
+
+    Args:
+        run: The run.
+        ratings: Of the families of pictures.
+        shares: Of those that were drawn.
+        made: The impressions; None where there are none.
+        student: As it was trained.
+        starts_shown: Whether impressions started from pictures.
+        temperature: `tau` of the synthesis.
+    """
+    teacher = run.teacher
+    sections = [picture_section(teacher.input_shape, ratings.figures(), shares)]
+    if made is None:
+        return sections
+    arrays = made.arrays(limit=_SHOWN)
+    if starts_shown:
+        sections.append(starts_section(shares, run.seed, arrays["image"], teacher.input_range))
+    models = {"teacher": teacher.model, "student": student}
+    return sections + impression_sections(arrays, teacher.input_range, temperature, models)

@@ -1,0 +1,56 @@
+"""The synthesis of method `best`: short, from a canvas that suits the teacher."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_zskd.impressions.canvas import BlobCanvas, PictureCanvas
+from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.impressions.priors import TotalVariation, priors_of
+from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
+from keras_zskd.impressions.transforms import Jitter
+from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.needs import ClassTemplates
+from keras_zskd.runs.resources import Resources
+
+# By canvas, where they are not given.
+_DEFAULTS: dict[str, dict[str, float]] = {
+    "pictures": {"synthesis_steps": 20, "synthesis_rate": 0.15, "total_variation": 1e-4},
+    "blobs": {
+        "synthesis_steps": 30, "synthesis_rate": 0.4, "total_variation": TotalVariation().weight,
+    },
+}  # fmt: skip
+CANVASES = ("auto", *_DEFAULTS)
+
+
+def canvas_for(canvas: str, teacher: Teacher) -> str:
+    """What impressions start from: "auto" is pictures where the teacher has batch normalization."""
+    if canvas != "auto":
+        return canvas
+    return "pictures" if teacher.batch_norms else "blobs"
+
+
+def best_generator(
+    teacher: Teacher, shares: Mapping[str, float], method: Any
+) -> ImpressionGenerator:
+    """The synthesis.
+
+    Args:
+        teacher: The teacher.
+        shares: Of the families of pictures that impressions start from.
+        method: `Best`, or anything with its settings of the synthesis.
+    """
+    canvas = canvas_for(method.canvas, teacher)
+    defaults = _DEFAULTS[canvas]
+    given = {name: getattr(method, name) for name in defaults}
+    settings = {name: defaults[name] if value is None else value for name, value in given.items()}
+    has_templates = ClassTemplates().missing(teacher, Resources()) is None
+    return ImpressionGenerator(
+        teacher,
+        targets=DirichletTargets() if has_templates else OneHotTargets(0.9),
+        temperature=method.synthesis_temperature,
+        priors=priors_of(teacher, settings["total_variation"], method.batch_norm_weight),
+        transforms=[Jitter(2)] if len(teacher.input_shape) == 3 else [],
+        canvas=PictureCanvas(dict(shares)) if canvas == "pictures" else BlobCanvas(),
+        steps=int(settings["synthesis_steps"]),
+        learning_rate=settings["synthesis_rate"],
+    )
