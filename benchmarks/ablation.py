@@ -1,16 +1,17 @@
 """Method `best` with one thing changed: what each of its parts is worth, and which settings suit it.
 
-    python -m benchmarks.ablation [--datasets=fashion_mnist,cifar10] [--studies=parts,families]
+    python -m benchmarks.ablation [--teachers=fashion_mnist,cifar10] [--studies=parts,families]
         [--seeds=0]
 
 Students are measured on the last 10,000 images of the training split, which neither they nor their
-teachers have seen; no test split is read. Fashion-MNIST: LeNet-5 to LeNet-5-Half. CIFAR-10: six
-convolutions with batch normalization to half their width. The numbers of impressions and of steps are
-fixed, so that time, and with it the machine, changes nothing. Writes results/ablation.json and
-results/ablation.md after every run; a run that is in the file is not run again.
+teachers have seen; no test split is read. Fashion-MNIST and MNIST: LeNet-5 to LeNet-5-Half.
+CIFAR-10: six convolutions with batch normalization to half their width. The study of families also
+has teachers of `benchmarks.teachers`, measured on their test rows; nothing is chosen by these. The
+numbers of impressions and of steps are fixed, so that time, and with it the machine, changes
+nothing. Writes results/ablation.json and results/ablation.md after every run; a run that is in the
+file is not run again.
 """
 
-import pathlib
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from absl import app, flags
 from benchmarks import harness, table
 from benchmarks.results_file import ResultsFile, Runs
 
-_DATASETS = flags.DEFINE_list("datasets", ["fashion_mnist", "cifar10"], "TFDS names")
+_TEACHERS = flags.DEFINE_list("teachers", [], "some of those of the studies; default: all")
 _STUDIES = flags.DEFINE_list("studies", ["parts", "settings", "families"], "which rows")
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each setting and seed")
 _OUTPUT = flags.DEFINE_string("output", "results/ablation.json", "the results file")
@@ -31,6 +32,14 @@ _SIZES = {
     "mnist": {"num_impressions": 12_000, "steps": 1_600},
     "fashion_mnist": {"num_impressions": 12_000, "steps": 1_600},
     "cifar10": {"num_impressions": 4_000, "steps": 320},
+    "color": {"num_impressions": 1_000, "steps": 200},
+}
+_SMALL = {"num_impressions": 2_000, "steps": 800}
+_TUNED_ON = ("fashion_mnist", "cifar10")
+_TEACHERS_OF = {
+    "parts": _TUNED_ON,
+    "settings": _TUNED_ON,
+    "families": (*_TUNED_ON, "mnist", "color", "depthwise", "digits", "residual"),
 }
 _ALONE = {"num_impressions": 0}
 _ROWS: dict[str, dict[str, dict[str, Any]]] = {
@@ -63,59 +72,75 @@ def main(argv: list[str]) -> None:
     del argv
     results = ResultsFile(_OUTPUT.value, "python -m benchmarks.ablation", _lines)
     for seed in map(int, _SEEDS.value):
-        for dataset in _DATASETS.value:
-            for study in _STUDIES.value:
-                for row, changed in _ROWS[study].items():
-                    key = {"dataset": dataset, "study": study, "row": row, "seed": seed}
-                    if results.has(key):
-                        continue
-                    found = harness.run(
-                        "ablation:student", 7200, dataset=dataset, seed=seed, changed=changed
-                    )
-                    print(f"{key}: {found['accuracy']:.2f} %", flush=True)
-                    results.add({**key, **found})
+        for study in _STUDIES.value:
+            for dataset in _TEACHERS_OF[study]:
+                if _TEACHERS.value and dataset not in _TEACHERS.value:
+                    continue
+                _study(results, study, dataset, seed)
     results.show()
+
+
+def _study(results: ResultsFile, study: str, dataset: str, seed: int) -> None:
+    """The rows of a study that are missing, for one teacher."""
+    for row, changed in _ROWS[study].items():
+        key = {"dataset": dataset, "study": study, "row": row, "seed": seed}
+        if not results.has(key):
+            found = harness.run(
+                "ablation:student", 7200, dataset=dataset, seed=seed, changed=changed
+            )
+            print(f"{key}: {found['accuracy']:.2f} %", flush=True)
+            results.add({**key, **found})
+    key = {"dataset": dataset, "study": "scores"}
+    if study == "families" and not results.has(key):
+        results.add({**key, **harness.run("ablation:scores", 900, dataset=dataset)})
 
 
 def student(dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:
     """Train one student in this process, and measure it on the held-out training images."""
     import keras
-    import numpy as np
 
     import keras_zskd as zskd
-    from benchmarks.tuning_data import HELD_OUT, accuracy, tuning_teacher
+    from benchmarks.tuning_data import accuracy
     from keras_zskd.methods.best import Best
     from keras_zskd.runs.run import Run
 
     keras.utils.set_random_seed(seed)
-    teacher, images, labels = tuning_teacher(dataset)
-    images, labels = images[-HELD_OUT:], labels[-HELD_OUT:]
-    settings = {**_SIZES[dataset], **changed}
+    teacher, images, labels = _teacher(dataset)
+    settings = {**_SIZES.get(dataset, _SMALL), **changed}
     if settings.get("canvas") == "other":
         settings["canvas"] = "blobs" if teacher.batch_norms else "pictures"
     method = Best(**settings)
-    width = zskd.lenet5_half() if teacher.input_shape[-1] == 1 else 0.5
+    width = zskd.lenet5_half() if teacher.input_shape == (32, 32, 1) else 0.5
     with tempfile.TemporaryDirectory() as directory:
         begun = time.perf_counter()
         with Run(teacher, width, {"name": method.name}, directory, seed, verbose=0) as run:
             trained = method.train(run)
-        families = dict(np.load(pathlib.Path(directory) / ".state" / "families.npz"))
         return {
             "settings": settings,
             "seconds": round(time.perf_counter() - begun, 1),
             "teacher": accuracy(teacher.model, images, labels),
             "accuracy": accuracy(trained.student, images, labels),
-            "scores": _scores(families),
         }
 
 
-def _scores(families: dict[str, Any]) -> dict[str, float]:
-    """What the teacher thinks each family is worth."""
-    from keras_zskd.distillation.family_choice import FamilyRatings
+def scores(dataset: str) -> dict[str, Any]:
+    """What the teacher says each family of pictures is worth."""
+    from keras_zskd.distillation.family_choice import rate_families
 
-    ratings = FamilyRatings(**families)
-    scores = zip(ratings.names, ratings.scores, strict=True)
-    return {str(name): round(float(score), 3) for name, score in scores}
+    teacher, _, _ = _teacher(dataset)
+    ratings = rate_families(teacher)
+    found = zip(ratings.names, ratings.scores, strict=True)
+    return {"scores": {str(name): round(float(score), 3) for name, score in found}}
+
+
+def _teacher(dataset: str) -> tuple[Any, Any, Any]:
+    """The teacher; images and labels to measure on."""
+    from benchmarks import teachers, tuning_data
+
+    if dataset in teachers.KINDS:
+        return teachers.teacher_of(dataset)
+    teacher, images, labels = tuning_data.tuning_teacher(dataset)
+    return teacher, images[-tuning_data.HELD_OUT :], labels[-tuning_data.HELD_OUT :]
 
 
 def _lines(runs: Runs) -> list[str]:
@@ -126,7 +151,8 @@ def _lines(runs: Runs) -> list[str]:
     ]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault((run["dataset"], run["row"]), []).append(run)
+        if run["study"] != "scores":
+            groups.setdefault((run["dataset"], run["row"]), []).append(run)
     for (dataset, row), same in groups.items():
         accuracies = [run["accuracy"] for run in same]
         lines.append(
@@ -139,18 +165,17 @@ def _lines(runs: Runs) -> list[str]:
 def _correlations(runs: Runs) -> list[str]:
     """For each data set: does the teacher put the families into the order of their worth?"""
     lines = []
-    for dataset in dict.fromkeys(run["dataset"] for run in runs):
+    for scores in (run for run in runs if run["study"] == "scores"):
         alone = [
-            (run["scores"][run["settings"]["families"]], run["accuracy"])
+            (scores["scores"][run["settings"]["families"]], run["accuracy"])
             for run in runs
-            if (run["dataset"], run["study"]) == (dataset, "families")
+            if (run["dataset"], run["study"]) == (scores["dataset"], "families")
         ]
-        if len(alone) > 2:
-            found = scipy.stats.spearmanr(*zip(*alone, strict=True)).statistic
-            lines.append(
-                "Rank correlation of the teacher's score of a family and the accuracy of a student "
-                f"trained on it alone, {dataset}: {found:.2f} ({len(alone)} students)."
-            )
+        found = scipy.stats.spearmanr(*zip(*alone, strict=True)).statistic
+        lines.append(
+            "Rank correlation of the teacher's score of a family and the accuracy of a student "
+            f"trained on it alone, {scores['dataset']}: {found:.2f} ({len(alone)} students)."
+        )
     return lines
 
 
