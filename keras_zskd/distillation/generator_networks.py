@@ -4,7 +4,10 @@ import math
 
 import keras
 
+from keras_zskd.core.errors import InputError
 from keras_zskd.models.teacher import Teacher
+
+OUTPUTS = ("tanh", "normalized_tanh", "normalized", "standardized")
 
 
 def image_generator(
@@ -27,11 +30,20 @@ def image_generator(
         filters: Of the first convolution.
         epsilon: Of the batch normalizations. The released code has 0.8, by a slip in the order of
             arguments; preset "paper" follows it.
-        output: "tanh" stays in the teacher's range. "standardized" ends in a batch normalization
-            without scale, as the released code does for a teacher that expects standardized pixels;
-            here they are put at the middle of the range with a quarter of it as standard deviation.
+        output: Last layers. "tanh" stays in the teacher's range. "standardized" adds a batch
+            normalization without scale (DAFL's released code, for a teacher that expects standardized
+            pixels). "normalized" is a batch normalization without tanh (ZSKT's released code). Both
+            are put at the middle of the range with a quarter of it as standard deviation.
+            "normalized_tanh" is a batch normalization before the tanh.
         seed: Of the initial weights.
+
+    Raises:
+        InputError: If there is no such output.
     """
+    if output not in OUTPUTS:
+        raise InputError(
+            f"`output` must be one of {', '.join(OUTPUTS)}. Received: output={output!r}."
+        )
     layers = keras.layers
     low, high = teacher.input_range
     keras.utils.set_random_seed(seed)
@@ -53,11 +65,13 @@ def image_generator(
             x = layers.UpSampling2D()(x) if size == filters else x
         x = layers.Conv2D(channels, 3, padding="same")(x)
         x = layers.Cropping2D(((0, 4 * rows - height), (0, 4 * columns - width)))(x)
-    x = layers.Activation("tanh")(x)
-    share = 0.5
+    if output.startswith("normalized"):
+        x = layers.BatchNormalization()(x)
+    if output != "normalized":
+        x = layers.Activation("tanh")(x)
     if output == "standardized":
         x = layers.BatchNormalization(center=False, scale=False)(x)
-        share = 0.25
+    share = 0.5 if output.endswith("tanh") else 0.25
     # From standard units to the teacher's range.
     images = layers.Rescaling(share * (high - low), offset=(low + high) / 2)(x)
     return keras.Model(noise, images, name="image_generator")

@@ -8,13 +8,20 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.methods.best import Best
 from keras_zskd.methods.class_impressions import ClassImpressions
 from keras_zskd.methods.dafl import DAFL
+from keras_zskd.methods.dfad import DFAD
 from keras_zskd.methods.hinton import Hinton
 from keras_zskd.methods.kimura import Kimura
 from keras_zskd.methods.method import Method
+from keras_zskd.methods.transfer_set import ArbitraryTransferSet
 from keras_zskd.methods.zskd import ZSKD
+from keras_zskd.methods.zskt import ZSKT
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Best, ZSKD, ClassImpressions, Hinton, Kimura, DAFL)
+    method.name: method
+    for method in (
+        *(Best, ZSKD, ClassImpressions, DAFL, DFAD, ZSKT),  # No data.
+        *(ArbitraryTransferSet, Kimura, Hinton),  # Some, or all.
+    )
 }
 
 

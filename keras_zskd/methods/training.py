@@ -15,16 +15,20 @@ from keras_zskd.runs.run import Run
 
 
 def adam(learning_rate: float, num_steps: int | None = None) -> Any:
-    """Adam; over `num_steps` its rate falls to 0 along a cosine (Loshchilov and Hutter, 2017).
+    """Adam with the learning rate of `cosine`."""
+    return keras.optimizers.Adam(cosine(learning_rate, num_steps))
+
+
+def cosine(learning_rate: float, num_steps: int | None) -> Any:
+    """A learning rate that falls to 0 along a cosine (Loshchilov and Hutter, 2017).
 
     Args:
         learning_rate: At the first step.
         num_steps: All steps of the training; None for a constant rate.
     """
     if num_steps is None:
-        return keras.optimizers.Adam(learning_rate)
-    decay = keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
-    return keras.optimizers.Adam(decay)
+        return learning_rate
+    return keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
 
 
 class CosineDecay(keras.callbacks.Callback):

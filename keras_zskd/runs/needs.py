@@ -61,3 +61,9 @@ class Images(TrainingData):
 
     def __init__(self, count: int):
         self.text = f"{count:,} labeled training images"
+
+
+class UnlabeledImages(TrainingData):
+    """Images of any data set; its labels are not used."""
+
+    text = "images of another data set"

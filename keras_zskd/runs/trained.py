@@ -66,6 +66,25 @@ class Origin:
         )
 
     @classmethod
+    def noise(cls) -> "Origin":
+        """Uniform noise."""
+        return cls(
+            "noise images",
+            False,
+            "They are synthetic: uniform noise, with as many examples of each predicted class as "
+            "possible. No original data was read.",
+        )
+
+    @classmethod
+    def other_images(cls, name: str) -> "Origin":
+        """Images of a data set that is not the teacher's own; labels are not used."""
+        return cls(
+            "images of another data set",
+            True,
+            f"They are real images, without labels: the training split of {name}.",
+        )
+
+    @classmethod
     def training_data(cls, name: str) -> "Origin":
         """The whole training split of a data set."""
         return cls("training images", True, f"They are real: the training split of {name}.")

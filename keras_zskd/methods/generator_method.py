@@ -1,0 +1,110 @@
+"""What the methods with a generator network have in common."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_zskd.distillation.adversarial_distiller import (
+    AdversarialDistiller,
+    Answers,
+    GeneratedImages,
+)
+from keras_zskd.distillation.generator_networks import image_generator
+from keras_zskd.distillation.losses import distillation_loss
+from keras_zskd.evaluation.metrics import TeacherAgreement
+from keras_zskd.inputs.source import Noise
+from keras_zskd.methods.method import Method, check_counts
+from keras_zskd.methods.training import cosine
+from keras_zskd.runs.needs import ClassTemplates, Need
+from keras_zskd.runs.run import Run
+from keras_zskd.runs.trained import Origin, Trained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneratorMethod(Method):
+    """Trains a generator and a student in turn; no image is stored.
+
+    A subclass defines `generator_loss`, and may redefine `student_loss` and the optimizers.
+
+    Args:
+        latent: Size of the noise.
+        filters: Filters of the generator's first convolution.
+        output: Last layers of the generator; see `image_generator`.
+        epsilon: Epsilon of the generator's batch normalization.
+        student_steps: Student updates in one step, after one update of the generator.
+        fresh_noise: Whether each student update gets new images.
+        epochs: Epochs of the training.
+        rounds: Steps of an epoch.
+        batch_size: Images of an update.
+        rate_student: Learning rate of the student.
+        rate_generator: Adam's learning rate for the generator.
+        decay: Whether both rates fall to 0 along a cosine.
+    """
+
+    latent: int = 100
+    filters: int = 64
+    output: str = "normalized_tanh"
+    epsilon: float = 1e-3
+    student_steps: int = 1
+    fresh_noise: bool = False
+    epochs: int = 40
+    rounds: int = 64
+    batch_size: int = 64
+    rate_student: float = 2e-3
+    rate_generator: float = 1e-3
+    decay: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts(self, "latent", "filters", "student_steps", "epochs", "rounds", "batch_size")
+
+    @property
+    def needs(self) -> Sequence[Need]:
+        """See `Method.needs`."""
+        return (ClassTemplates(),)
+
+    @abc.abstractmethod
+    def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
+        """Loss of each image `(N,)`, and of the batch, a scalar; see `AdversarialDistiller`."""
+
+    def student_loss(self, teacher: Any, student: Any) -> Any:
+        """Loss of each image `(N,)` from logits `(N, K)`: the KL divergence at temperature 1."""
+        return distillation_loss(teacher, student, 1.0)
+
+    def optimizers(self, num_steps: int) -> tuple[Any, Any]:
+        """Optimizers of the student and of the generator, for `num_steps` steps in all."""
+        student, generator = self.learning_rates(num_steps)
+        return keras.optimizers.Adam(student), keras.optimizers.Adam(generator)
+
+    def learning_rates(self, num_steps: int) -> tuple[Any, Any]:
+        """Learning rates of the student and of the generator, numbers or schedules."""
+        if not self.decay:
+            return self.rate_student, self.rate_generator
+        return (
+            cosine(self.rate_student, num_steps * self.student_steps),
+            cosine(self.rate_generator, num_steps),
+        )
+
+    def train(self, run: Run) -> Trained:
+        """See `Method.train`."""
+        network = image_generator(
+            run.teacher, self.latent, self.filters, self.epsilon, self.output, run.seed
+        )
+        distiller = AdversarialDistiller(
+            run.teacher,
+            run.new_student(),
+            network,
+            self.generator_loss,
+            self.student_loss,
+            student_steps=self.student_steps,
+            fresh_noise=self.fresh_noise,
+            seed=run.seed,
+        )
+        student, generator = self.optimizers(self.epochs * self.rounds)
+        distiller.compile(student, generator_optimizer=generator, metrics=[TeacherAgreement()])
+        noise = Noise((self.latent,))
+        run.fit(distiller, noise, self.epochs, self.batch_size, steps=self.rounds)
+        images = GeneratedImages(network, noise)
+        return Trained(distiller.student, images, images.images(1_000), Origin.generated())

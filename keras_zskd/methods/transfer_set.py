@@ -1,0 +1,143 @@
+"""An arbitrary transfer set (Nayak, Mopuri, Chakraborty, WACV 2021), and noise: honest baselines."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.inputs.source import Arrays, num_held_out
+from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.methods.synthesis_method import AUGMENTATIONS
+from keras_zskd.methods.training import fit_distiller
+from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.needs import Need, UnlabeledImages
+from keras_zskd.runs.run import Run
+from keras_zskd.runs.trained import Origin, Trained
+
+# Candidates for each input that is kept: where a class is rare, more would change little.
+_CANDIDATES = 4
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArbitraryTransferSet(Method):
+    """Noise, or images of any other data set, with as many of each predicted class as there are.
+
+    The teacher's predictions are the only targets; labels of the data set are not used.
+
+    Args:
+        inputs: "noise", uniform in the teacher's range, or "dataset": the training split of
+            `training_dataset`, which should not be the teacher's own.
+        num_inputs: Size of the transfer set at most.
+        balanced: Whether classes that the teacher predicts too often are cut down to the mean size.
+        temperature: `tau` of the distillation.
+        augmentation: Augmentation of the student's inputs: "default" (affine maps and mixup),
+            "paper" or "none"; see `zskd`.
+        batch_size: Batch size of the training.
+        epochs: Epochs of the training.
+        learning_rate: Adam's learning rate, at the first step.
+        decay: Whether it falls to 0 along a cosine.
+    """
+
+    name = "transfer_set"
+    title = "a student trained on noise, or on images of another data set"
+    reference = (
+        "Nayak, Mopuri, Chakraborty: Effectiveness of Arbitrary Transfer Sets for Data-free Knowledge "
+        "Distillation, WACV 2021"
+    )
+
+    inputs: str = "noise"
+    num_inputs: int = 40_000
+    balanced: bool = True
+    temperature: float = 20.0
+    augmentation: str = "default"
+    batch_size: int = 256
+    epochs: int = 60
+    learning_rate: float = 3e-3
+    decay: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts(self, "num_inputs", "batch_size", "epochs")
+        check_choice("inputs", self.inputs, ("noise", "dataset"))
+        check_choice("augmentation", self.augmentation, AUGMENTATIONS)
+
+    @property
+    def needs(self) -> Sequence[Need]:
+        """See `Method.needs`."""
+        return (UnlabeledImages(),) if self.inputs == "dataset" else ()
+
+    def train(self, run: Run) -> Trained:
+        """See `Method.train`."""
+        images = self._transfer_set(run)
+        num_seen = len(images) - num_held_out(len(images))
+        seen, held_out = Arrays({"image": images[:num_seen]}), images[num_seen:]
+        distiller = Distiller(
+            run.teacher,
+            run.new_student(),
+            temperature=self.temperature,
+            augmentations=AUGMENTATIONS[self.augmentation],
+            seed=run.seed,
+        )
+        fit_distiller(run, distiller, seen, held_out, self)
+        origin = (
+            Origin.noise()
+            if self.inputs == "noise"
+            else Origin.other_images(str(run.resources.training_dataset))
+        )
+        return Trained(distiller.student, seen, held_out, origin)
+
+    def _transfer_set(self, run: Run) -> np.ndarray:
+        random = np.random.default_rng(run.seed)
+        if self.inputs == "noise":
+            low, high = run.teacher.input_range
+            size = (_CANDIDATES * self.num_inputs if self.balanced else self.num_inputs,)
+            candidates = random.random((*size, *run.teacher.input_shape), "float32")
+            candidates = low + (high - low) * candidates
+        else:
+            candidates, _ = run.resources.training_data(run.teacher)
+        candidates = random.permutation(candidates)
+        if not self.balanced:
+            return candidates[: self.num_inputs]
+        kept = balanced(predicted(run.teacher, candidates), self.num_inputs)
+        if len(kept) < 2:
+            raise InputError(
+                "`num_inputs` must be at least twice the number of classes. Received: "
+                f"num_inputs={self.num_inputs}."
+            )
+        return candidates[kept]
+
+
+def predicted(teacher: Teacher, images: np.ndarray) -> np.ndarray:
+    """Predicted classes `(N,)`."""
+    logits = teacher.model.predict(images, batch_size=1_000, verbose=0)
+    return np.asarray(logits).reshape(len(images), -1).argmax(axis=-1)
+
+
+def balanced(classes: np.ndarray, count: int) -> np.ndarray:
+    """Indices of at most `count` examples: as many of each class, or all of a rarer class.
+
+    What rare classes leave is shared by the others, so a set is as large as it can be.
+
+    Args:
+        classes: `(N,)`, integers.
+        count: 1 or more.
+
+    Returns:
+        Increasing indices.
+    """
+    order = np.argsort(classes, kind="stable")
+    _, starts, sizes = np.unique(classes[order], return_index=True, return_counts=True)
+    # The largest quota per class with which the set has at most `count` examples.
+    quota, left, open_classes = 0, count, sorted(sizes)
+    while open_classes and left >= len(open_classes):
+        quota = left // len(open_classes)
+        if open_classes[0] >= quota:
+            break
+        left -= open_classes.pop(0)
+    kept = [
+        order[start : start + min(size, quota)] for start, size in zip(starts, sizes, strict=True)
+    ]
+    return np.sort(np.concatenate(kept))
