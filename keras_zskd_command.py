@@ -7,7 +7,10 @@ package.
 """
 
 import contextlib
+import importlib.util
+import json
 import os
+import pathlib
 import re
 import signal
 import sys
@@ -23,12 +26,30 @@ _REMARK = re.compile(
 
 def launch() -> None:
     """Run the command line; `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows every remark."""
+    if _answered(sys.argv[1:]):
+        return
     is_wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
     if not is_wanted and sys.stderr is not None:  # It is None where file descriptor 2 is closed.
         _drop_remarks()
     from keras_zskd import cli
 
     cli.launch()
+
+
+def _answered(words: list[str]) -> bool:
+    """Print the help and the list of methods at once: importing TensorFlow takes seconds.
+
+    `docs/generate_help.py` writes the file, a test compares it with what the commands print.
+    """
+    package = importlib.util.find_spec("keras_zskd")
+    if package is None or not package.submodule_search_locations:
+        return False
+    path = pathlib.Path(package.submodule_search_locations[0], "assets", "help.json")
+    answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    answer = answers.get(" ".join(words))
+    if answer is not None:
+        sys.stdout.write(answer)
+    return answer is not None
 
 
 def _drop_remarks() -> None:

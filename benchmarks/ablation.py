@@ -42,6 +42,7 @@ _TEACHERS_OF = {
     "families": (*_TUNED_ON, "mnist", "color", "depthwise", "digits", "residual"),
 }
 _ALONE = {"num_impressions": 0}
+_HALF = {"impression_share": 0.5}
 _ROWS: dict[str, dict[str, dict[str, Any]]] = {
     "parts": {
         "everything": {},
@@ -52,13 +53,15 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "4 without the teacher's weights": {"start": "random"},
         "5 without mixup": {"mixup": 0.0},
     },
+    # Compared before 0.75 became the share of impressions.
     "settings": {
-        "learning_rate=0.0005": {"learning_rate": 5e-4},
-        "learning_rate=0.001": {"learning_rate": 1e-3},
-        "learning_rate=0.004": {"learning_rate": 4e-3},
-        "temperature=10": {"temperature": 10.0},
+        "impression_share=0.5": {"impression_share": 0.5},
         "impression_share=0.25": {"impression_share": 0.25},
-        "impression_share=0.75": {"impression_share": 0.75},
+        "impression_share=0.9": {"impression_share": 0.9},
+        "impression_share=0.5, learning_rate=0.0005": {**_HALF, "learning_rate": 5e-4},
+        "impression_share=0.5, learning_rate=0.001": {**_HALF, "learning_rate": 1e-3},
+        "impression_share=0.5, learning_rate=0.004": {**_HALF, "learning_rate": 4e-3},
+        "impression_share=0.5, temperature=10": {**_HALF, "temperature": 10.0},
     },
     "families": {
         f"{name} alone": {**_ALONE, "families": name}

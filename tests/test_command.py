@@ -41,6 +41,26 @@ def command(*arguments: str, **environment: str) -> tuple[int, list[str], str]:
     return done.returncode, done.stdout.decode().split("\n"), done.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "  distill "),
+        ("help", "  distill "),
+        ("methods", "\nzskd: "),
+        ("distill --help", "--teacher"),
+    ],
+)
+def test_help_does_not_import_tensorflow(words, said):
+    done = start(
+        f"{console_script()}; import sys; print(sorted({{'keras', 'tensorflow'}} & set(sys.modules)))",
+        *words.split(),
+    )
+    answer, imported = done.stdout.decode().rstrip("\n").rsplit("\n", 1)
+    assert imported == "[]"
+    assert said in answer
+    assert not done.stderr
+
+
 def test_inspect_writes_what_it_found_and_nothing_else(saved_teacher):
     code, lines, errors = command("inspect", f"--teacher={saved_teacher}", "--input_range=0,1")
     assert (code, errors) == (0, "")

@@ -30,6 +30,7 @@ def _load(name: str) -> types.ModuleType:
 
 generate_api = _load("generate_api")
 generate_figures = _load("generate_figures")
+generate_help = _load("generate_help")
 
 
 def public_names(module: types.ModuleType = keras_zskd) -> list[str]:
@@ -79,6 +80,10 @@ def test_the_reference_is_up_to_date():
 
 def test_the_figures_are_those_of_the_results():
     assert generate_figures.main(["--check"]) == 0, "run `python docs/generate_figures.py`"
+
+
+def test_the_stored_help_is_what_the_commands_print():
+    assert generate_help.write(["--check"]) == 0, "run `python docs/generate_help.py`"
 
 
 def test_a_figure_that_was_changed_by_hand_is_found(tmp_path, monkeypatch, capsys):

@@ -81,7 +81,7 @@ class Best(Method):
     families: str = "auto"
     num_impressions: int | None = None
     steps: int | None = None
-    impression_share: float = 0.5
+    impression_share: float = 0.75
     synthesis_temperature: float = 4.0
     canvas: str = "auto"
     synthesis_steps: int | None = None
