@@ -49,7 +49,7 @@ def command(*arguments: str, **environment: str) -> tuple[int, list[str], str]:
         ("methods", "\nzskd: "),
         ("distill --help", "--teacher"),
     ],
-)
+)  # fmt: skip
 def test_help_does_not_import_tensorflow(words, said):
     done = start(
         f"{console_script()}; import sys; print(sorted({{'keras', 'tensorflow'}} & set(sys.modules)))",
