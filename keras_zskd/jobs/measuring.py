@@ -4,6 +4,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.inputs import datasets
+from keras_zskd.inputs.own_data import Data
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher, load_model
 
@@ -11,7 +12,7 @@ from keras_zskd.models.teacher import Teacher, load_model
 def measure(
     teacher: Teacher,
     student: str,
-    dataset: str | None = None,
+    dataset: Data | None = None,
     impressions: str | None = None,
     data_dir: str | None = None,
 ) -> dict[str, float]:
@@ -20,7 +21,8 @@ def measure(
     Args:
         teacher: The teacher.
         student: A file: .keras, .h5 or .tflite.
-        dataset: TFDS name; its test split is used to measure, and for nothing else.
+        dataset: A TFDS name, a folder with one subfolder of images per class, an .npz file, a pair of
+            arrays, or a `tf.data.Dataset`; its test split is used to measure, and for nothing else.
         impressions: A transfer set to measure on instead.
         data_dir: Where TFDS finds its data; default: TFDS_DATA_DIR.
 
@@ -30,16 +32,16 @@ def measure(
     Raises:
         InputError: If not one of `dataset` and `impressions` is given.
     """
-    if bool(dataset) == bool(impressions):
+    if (dataset is None) == (impressions is None):
         raise InputError(
             "One of `dataset` and `impressions` must be given, to measure on. Received: "
-            + ("both." if dataset else "neither.")
+            + ("both." if impressions else "neither.")
         )
     is_file = student.endswith(".tflite")
     model = LiteRTModel(student) if is_file else load_model(student, teacher.safe_mode)
-    if impressions:
+    if impressions is not None:
         return evaluate(teacher, model, TransferSet(impressions).arrays()["image"], None)
     images, labels = datasets.load(
-        str(dataset), "test", teacher.input_shape, teacher.input_range, data_dir
+        dataset, "test", teacher.input_shape, teacher.input_range, data_dir
     )
     return evaluate(teacher, model, images, labels)

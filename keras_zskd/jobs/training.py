@@ -12,6 +12,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.batching import steps_of, stream
+from keras_zskd.inputs.own_data import Data, has_splits, name_of
 from keras_zskd.runs import backup
 from keras_zskd.runs.run import set_steps_at_once
 
@@ -22,7 +23,7 @@ _WEIGHT_DECAY = 1e-2
 
 def train(
     architecture: str,
-    dataset: str,
+    dataset: Data,
     output: str | os.PathLike[str],
     epochs: int = 20,
     seed: int = 0,
@@ -39,7 +40,8 @@ def train(
 
     Args:
         architecture: The model to train, a name of `keras_zskd.models.ARCHITECTURES`.
-        dataset: TFDS name; its training split.
+        dataset: A TFDS name, a folder with subfolders train and test, or an .npz file with x_train,
+            y_train, x_test and y_test. The test split measures the trained model only.
         output: The `.keras` file to write.
         epochs: Of the training, 1 or more.
         seed: Of initialisation, order and augmentation.
@@ -64,6 +66,11 @@ def train(
         )
     if epochs < 1:
         raise InputError(f"epochs={epochs} was received; expected 1 or more.")
+    if not has_splits(dataset):
+        raise InputError(
+            "`dataset` must have a training split and a test split, as subfolders train and test or as "
+            f"arrays x_train, y_train, x_test, y_test. Received: {name_of(dataset)}."
+        )
     keras.utils.set_random_seed(seed)
     model = models.ARCHITECTURES[architecture]()
     shape = tuple(model.input_shape[1:])
@@ -103,7 +110,7 @@ def train(
         state,
         settings={
             "architecture": architecture,
-            "dataset": dataset,
+            "dataset": name_of(dataset),
             "seed": seed,
             "exclude_demo_digits": exclude_demo_digits,
             "horizontal_flip": horizontal_flip,
@@ -115,7 +122,7 @@ def train(
     backup.remove(state)
     return {
         "architecture": architecture,
-        "dataset": dataset,
+        "dataset": name_of(dataset),
         "training_images": len(images),
         "excluded_demo_digits": exclude_demo_digits,
         "epochs": epochs,

@@ -69,5 +69,5 @@ class Hinton(Method):
             hard_label_weight=self.hard_label_weight,
         )
         fit_distiller(run, distiller, seen, held_out, self)
-        origin = Origin.training_data(str(run.resources.training_dataset))
+        origin = Origin.training_data(str(run.resources.training_name))
         return Trained(distiller.student, seen, held_out, origin)

@@ -104,7 +104,7 @@ class Kimura(Method):
             inputs = Mixture([images, pseudo_examples], (real, pseudo))
             run.fit(distiller, inputs, self.epochs, self.batch_size, name=f"training-{number + 1}")
         held_out = interpolated(few["image"], _NUM_HELD_OUT, run.seed + 1)
-        origin = Origin.few_images(len(few["image"]), str(run.resources.training_dataset))
+        origin = Origin.few_images(len(few["image"]), str(run.resources.training_name))
         return Trained(distiller.student, Arrays({"image": pool}), held_out, origin)
 
     def _moved(self, images: np.ndarray, distiller: Distiller) -> dict[str, np.ndarray]:

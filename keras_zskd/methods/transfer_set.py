@@ -85,7 +85,7 @@ class ArbitraryTransferSet(Method):
         origin = (
             Origin.noise()
             if self.inputs == "noise"
-            else Origin.other_images(str(run.resources.training_dataset))
+            else Origin.other_images(str(run.resources.training_name))
         )
         return Trained(distiller.student, seen, held_out, origin)
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_zskd.inputs import datasets
+from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.models.teacher import Teacher
 
 
@@ -13,17 +14,22 @@ class Resources:
     """Data that a method may ask for, by a `Need`.
 
     Attributes:
-        training_dataset: TFDS name of labeled data; its training split.
+        training_dataset: Labeled data, see `datasets.load`; its training split.
         data_dir: Where TFDS finds it; default: `TFDS_DATA_DIR`.
     """
 
-    training_dataset: str | None = None
+    training_dataset: Data | None = None
     data_dir: str | None = None
+
+    @property
+    def training_name(self) -> str | None:
+        """Name of `training_dataset` for records."""
+        return name_of(self.training_dataset)
 
     def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
         """The whole training split: images `(N, *input_shape)` in the teacher's range, and labels."""
         return datasets.load(
-            self.training_dataset or "",
+            self.training_dataset,
             "train",
             teacher.input_shape,
             teacher.input_range,

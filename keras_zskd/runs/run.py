@@ -78,7 +78,7 @@ class Run:
                 "teacher_fingerprint": fingerprint(teacher.model),
                 "student": {"parameters": first.count_params()},
                 "student_fingerprint": fingerprint(first),
-                "training_dataset": self.resources.training_dataset,
+                "training_dataset": self.resources.training_name,
             },
         )
 

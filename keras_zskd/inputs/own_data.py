@@ -1,0 +1,171 @@
+"""Labeled images of the user's own: a folder, an .npz file, arrays, or a `tf.data.Dataset`."""
+
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.core.errors import InputError
+
+Data = str | os.PathLike[str] | tuple[np.ndarray, np.ndarray] | tf.data.Dataset
+"""What `dataset=` takes: a TFDS name or one of these."""
+
+_FORMS = (
+    "a TFDS name, the path of a folder with one subfolder of images per class (such as ./images), the "
+    "path of an .npz file, a pair of arrays (images, labels), or a tf.data.Dataset of such pairs"
+)
+
+
+class OwnData(NamedTuple):
+    """Examples, and how their values are to be read.
+
+    Attributes:
+        source: Pairs of one image and its class.
+        is_ready: Whether values are already in the range of the model: those of float arrays are.
+    """
+
+    source: tf.data.Dataset
+    is_ready: bool
+
+
+def name_of(data: Any) -> str | None:
+    """A name for records and tables; None for no data."""
+    if data is None or isinstance(data, str):
+        return data
+    return os.fspath(data) if isinstance(data, os.PathLike) else "the given images"
+
+
+def has_splits(data: Any) -> bool:
+    """Whether data has a training and a test split; arrays and a `tf.data.Dataset` are one split."""
+    if not isinstance(data, (str, os.PathLike)):
+        return False
+    path = os.fspath(data)
+    if path.endswith(".npz") and os.path.exists(path):
+        with np.load(path) as held:
+            return {"x_train", "x_test"} <= set(held)
+    if os.path.isdir(path):
+        return all(os.path.isdir(os.path.join(path, split)) for split in ("train", "test"))
+    return True
+
+
+def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | None:
+    """Open data that is not a TFDS data set.
+
+    Args:
+        data: See `Data`. A folder or an .npz file may hold both splits: as subfolders "train" and
+            "test" with one folder per class in each, or as arrays x_train, y_train, x_test, y_test
+            as in the files of `keras.datasets`. Otherwise it has the one split that is asked for.
+            Integer images have values from 0 to 255; float images are in the range of the model.
+        split: "train" or "test".
+        image_shape: Input shape of the model.
+
+    Returns:
+        The examples; None where `data` is the name of a TFDS data set.
+
+    Raises:
+        InputError: If `data` cannot be read.
+    """
+    if isinstance(data, tf.data.Dataset):
+        return _of_dataset(data)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return _of_arrays(*data)
+    if not isinstance(data, (str, os.PathLike)):
+        raise InputError(f"`dataset` must be {_FORMS}. Received: {type(data).__name__}.")
+    path = os.fspath(data)
+    if path.endswith(".npz"):
+        return _of_npz(path, split)
+    if os.sep in path and (os.path.isdir(path) or not _is_tfds_name(path)):
+        return _of_folder(pathlib.Path(path), split, image_shape)
+    return None
+
+
+def _is_tfds_name(path: str) -> bool:
+    """A relative path without a leading dot may be a configuration, such as "imagenet_v2/topimages"."""
+    return not os.path.isabs(path) and not path.startswith(".") and not os.path.exists(path)
+
+
+def _of_dataset(data: tf.data.Dataset) -> OwnData:
+    spec = data.element_spec
+    if not (isinstance(spec, tuple) and len(spec) == 2):
+        raise InputError(
+            "`dataset` must give pairs (image, class). Received: a tf.data.Dataset with elements "
+            f"{spec}."
+        )
+    if len(spec[1].shape) == 1 and len(spec[0].shape) == 4:
+        data = data.unbatch()
+    return OwnData(data, bool(data.element_spec[0].dtype.is_floating))
+
+
+def _of_arrays(images: Any, labels: Any) -> OwnData:
+    images, labels = np.asarray(images), np.asarray(labels)
+    if labels.ndim == 2:  # One-hot, or a column as in the files of `keras.datasets`.
+        labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
+    if labels.ndim != 1 or images.ndim < 2 or len(images) != len(labels) or len(images) == 0:
+        raise InputError(
+            "`dataset` must have one label per image, and one image at least. Received: images of "
+            f"shape {images.shape} and labels of shape {labels.shape}."
+        )
+    if images.dtype.kind not in "uif":
+        raise InputError(f"`dataset` must have numbers as images. Received: {images.dtype}.")
+    is_ready = images.dtype.kind == "f"
+    if not is_ready:
+        if images.min() < 0 or images.max() > 255:
+            raise InputError(
+                "`dataset` must have integer images with values from 0 to 255, or float images in the "
+                f"range of the model. Received: values from {images.min()} to {images.max()}."
+            )
+        images = images.astype(np.uint8)
+        images = images[..., np.newaxis] if images.ndim == 3 else images
+    else:
+        images = images.astype(np.float32)
+    return OwnData(tf.data.Dataset.from_tensor_slices((images, labels.astype(np.int64))), is_ready)
+
+
+def _of_npz(path: str, split: str) -> OwnData:
+    try:
+        with np.load(path) as held:
+            arrays = dict(held)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"`dataset` must be an .npz file that can be read. Received: {path!r} ({error})."
+        ) from error
+    for names in ((f"x_{split}", f"y_{split}"), ("images", "labels"), ("x", "y")):
+        if set(names) <= set(arrays):
+            return _of_arrays(*(arrays[name] for name in names))
+    raise InputError(
+        f"`dataset` must hold arrays x_{split} and y_{split}, or images and labels, or x and y. "
+        f"Received: {path!r} with {', '.join(sorted(arrays)) or 'nothing'}."
+    )
+
+
+def _of_folder(folder: pathlib.Path, split: str, image_shape: tuple[int, ...]) -> OwnData:
+    if len(image_shape) not in (2, 3):
+        raise InputError(
+            "`dataset` must be arrays for a model whose inputs are not images. Received: the folder "
+            f"{str(folder)!r} for inputs of shape {image_shape}."
+        )
+    height, width, channels = (*image_shape, 1)[:3]
+    if channels not in (1, 3):
+        raise InputError(
+            "`dataset` must be arrays for images with other than 1 or 3 channels. Received: the "
+            f"folder {str(folder)!r} for inputs of shape {image_shape}."
+        )
+    folder = folder / split if (folder / split).is_dir() else folder
+    try:
+        source = keras.utils.image_dataset_from_directory(
+            folder,
+            color_mode="grayscale" if channels == 1 else "rgb",
+            batch_size=None,
+            image_size=(height, width),
+            shuffle=False,
+            verbose=False,
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "`dataset` must be a folder with one subfolder of images per class. Received: "
+            f"{str(folder)!r} ({str(error).splitlines()[0]})."
+        ) from error
+    return OwnData(source.map(lambda image, label: (image / 255.0, label)), False)

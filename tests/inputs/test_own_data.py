@@ -1,0 +1,119 @@
+"""Data of the user's own: every form gives the same images and labels."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_zskd import InputError, train
+from keras_zskd.inputs import datasets
+from keras_zskd.inputs.own_data import has_splits, name_of
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (12, 8, 8, 3), np.uint8)
+LABELS = np.repeat([0, 1, 2], 4)
+
+
+def folder(root):
+    for number, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        directory = root / f"class_{label}"
+        directory.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(directory / f"{number:02d}.png", image, scale=False)
+    return root
+
+
+def form(kind, tmp_path):
+    if kind == "folder":
+        return str(folder(tmp_path / "images"))
+    if kind == "folder of splits":
+        folder(tmp_path / "images" / "test")
+        (tmp_path / "images" / "train" / "other").mkdir(parents=True)
+        return tmp_path / "images"
+    if kind == "npz":
+        np.savez(
+            tmp_path / "data.npz", x_test=IMAGES, y_test=LABELS[:, None], x_train=[], y_train=[]
+        )
+        return str(tmp_path / "data.npz")
+    if kind == "npz without splits":
+        np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS)
+        return tmp_path / "data.npz"
+    if kind == "arrays":
+        return IMAGES, LABELS
+    if kind == "one-hot arrays":
+        return IMAGES.astype("int64"), np.eye(3)[LABELS]
+    pairs = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
+    return pairs.batch(5) if kind == "batched tf.data" else pairs
+
+
+KINDS = (
+    "folder", "folder of splits", "npz", "npz without splits", "arrays", "one-hot arrays", "tf.data",
+    "batched tf.data",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_form_gives_the_same(kind, tmp_path):
+    images, labels = datasets.load(form(kind, tmp_path), "test", (8, 8, 3), (-1.0, 1.0))
+    np.testing.assert_array_equal(labels, LABELS)
+    np.testing.assert_allclose(images, IMAGES / 127.5 - 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["folder", "arrays"])
+def test_images_get_the_size_and_channels_of_the_model(kind, tmp_path):
+    images, _ = datasets.load(form(kind, tmp_path), "test", (4, 4, 1))
+    assert images.shape == (12, 4, 4, 1)
+    assert 0 <= images.min() < images.max() <= 1
+
+
+def test_float_arrays_are_in_the_range_of_the_model():
+    rows = RANDOM.normal(size=(12, 5)).astype("float32")
+    inputs, labels = datasets.load((rows, LABELS), "test", (5,), (-4.0, 4.0))
+    np.testing.assert_array_equal(inputs, rows)
+    np.testing.assert_array_equal(labels, LABELS)
+    with pytest.raises(
+        InputError, match=r"shape \(6,\), which the model takes. Received: .*\(5,\)"
+    ):
+        datasets.load((rows, LABELS), "test", (6,))
+
+
+@pytest.mark.parametrize(("data", "said"), [
+    ((IMAGES, LABELS[:5]), r"one label per image.*\(12, 8, 8, 3\).*\(5,\)"),
+    ((IMAGES.astype(int) + 1, LABELS), "values from 0 to 255.*to 256"),
+    ((IMAGES.astype(str), LABELS), "numbers as images"),
+    ("./nowhere", "one subfolder of images per class.*nowhere"),
+    ("nowhere.npz", "can be read.*nowhere"),
+    (7, "Received: int"),
+    (tf.data.Dataset.range(3), "pairs"),
+])  # fmt: skip
+def test_what_cannot_be_read_is_refused_in_a_sentence(data, said):
+    with pytest.raises(InputError, match=f"`dataset` must .*{said}"):
+        datasets.load(data, "test", (8, 8, 3))
+
+
+def test_an_npz_file_without_the_split_is_refused(tmp_path):
+    np.savez(tmp_path / "data.npz", x_train=IMAGES, y_train=LABELS)
+    with pytest.raises(InputError, match=r"x_test and y_test.*with x_train, y_train"):
+        datasets.load(tmp_path / "data.npz", "test", (8, 8, 3))
+
+
+def test_names_for_records(tmp_path):
+    assert name_of(None) is None
+    assert name_of("mnist") == "mnist"
+    assert name_of(tmp_path) == str(tmp_path)
+    assert name_of((IMAGES, LABELS)) == "the given images"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("folder", False), ("folder of splits", True), ("npz", True), ("npz without splits", False),
+     ("arrays", False), ("tf.data", False)],
+)  # fmt: skip
+def test_a_training_needs_both_splits(kind, expected, tmp_path):
+    data = form(kind, tmp_path)
+    assert has_splits(data) is expected
+    assert has_splits("mnist")
+    if not expected:
+        with pytest.raises(
+            InputError, match="`dataset` must have a training split and a test split"
+        ):
+            train("lenet5", data, tmp_path / "teacher.keras")
