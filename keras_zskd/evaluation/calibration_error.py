@@ -106,6 +106,6 @@ def _checked(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
         raise InputError(
             f"`labels` must be from 0 to {scores.shape[1] - 1} for {scores.shape[1]} classes. "
-            f"Received: labels from {labels.min()} to {labels.max()}. Use the dataset of the teacher."
+            f"Received: labels from {labels.min()} to {labels.max()}. Use the teacher's dataset."
         )
     return scores, labels

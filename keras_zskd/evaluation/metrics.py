@@ -107,6 +107,6 @@ def _as_logits(teacher_logits: Any, student_logits: Any) -> tuple[tf.Tensor, tf.
     if teacher.shape.rank != 2 or not teacher.shape.is_compatible_with(student.shape):
         raise InputError(
             "`teacher_logits` and `student_logits` must have the same shape (images, classes). "
-            f"Received: shapes {teacher.shape} and {student.shape}. Compare models of the same task."
+            f"Received: shapes {teacher.shape} and {student.shape}. Compare models of one task."
         )
     return teacher, student
