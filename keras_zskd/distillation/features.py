@@ -143,4 +143,7 @@ def _output_inside(model: keras.Model, name: str) -> Any:
             for node in calls_of(operation):
                 if any(node is own for own in nodes_of(model)):
                     return node.outputs[0]
-    raise InputError(f"The layer {name!r} has no output in the graph of {model.name!r}.")
+    raise InputError(
+        f"`distillation_losses` must refer to layers in the graph of {model.name!r}. Received: "
+        f"layer {name!r}, which has no output in it."
+    )

@@ -119,7 +119,7 @@ def _explain(view: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.n
 
 
 class _Tap(keras.layers.Layer):
-    """Stands in for a layer in tf-keras-vis and returns a given tensor of a graph.
+    """Wraps a tensor of a graph as a layer for tf-keras-vis.
 
     tf-keras-vis reads `layer.output`, the output of the first call of the layer. If a view shares
     its layers with another model, this is a tensor of the other model.

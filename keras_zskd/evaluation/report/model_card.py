@@ -219,10 +219,10 @@ def _limits(run: Mapping[str, Any]) -> str:
         )
     inputs = run.get("origin", {}).get("inputs", "impressions")
     return text + (
-        f"**{inputs.capitalize()} may leak training information.** They are made from the teacher's "
-        f"weights, and the weights were trained on data. Treat {inputs}, the images in the report "
-        "and the TensorBoard logs like the teacher itself. That no data was read does not imply "
-        "anonymity: a student can reproduce what its teacher memorized."
+        f"**{inputs.capitalize()} may leak training information.** They are made from the "
+        f"teacher's weights, and the weights were trained on data. Treat {inputs}, the images in "
+        "the report and the TensorBoard logs like the teacher itself. That no data was read does "
+        "not imply anonymity: a student can reproduce what its teacher memorized."
     )
 
 

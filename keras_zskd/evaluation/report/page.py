@@ -37,7 +37,7 @@ def write_report(
                  "origin": {"inputs": plural noun, "uses_data": bool, "text": sentences},
                  "stages": {name: {"kind": "synthesis" | "training" | "data" | "export" |
                                    "evaluation", "seconds", "config", "num_impressions",
-                                   "history": {name: [one value an epoch]}}},
+                                   "history": {name: [one value per epoch]}}},
                  "files": {name: {"file", "bytes", "agreement", ...}},
                  "results": {"measured_on": text,
                              "rows": [{"model", "accuracy", "agreement", "parameters", "bytes",
