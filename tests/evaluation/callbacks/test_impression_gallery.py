@@ -71,7 +71,7 @@ def test_invalid_arguments_raise(tmp_path, fake_generator, batch, tiny_teacher):
     with pytest.raises(InputError, match="count=0"):
         callbacks.ImpressionGallery(tmp_path, count=0)
     generator = fake_generator([batch([0, 1], np.eye(2))])
-    with pytest.raises(InputError, match="must hold 2 names.*Received: 3 names"):
+    with pytest.raises(InputError, match=r"must hold 2 names.*Received: 3 names"):
         generator.run(callbacks.ImpressionGallery(tmp_path, class_names=["a", "b", "c"]))
     tiny_teacher.compile(loss="mse")
     with pytest.raises(InputError, match="Received: a Functional"):
