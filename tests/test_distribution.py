@@ -104,7 +104,7 @@ class TestSynthesis:
     ):
         with two_replicas.scope():
             generator = self._generator(make_teacher("logits"), [])
-            with pytest.raises(InputError, match=r"batch_size=5 was received.*multiple of 2"):
+            with pytest.raises(InputError, match=r"multiple of 2.*Received: batch_size=5"):
                 generator.generate(8, tmp_path / "a", batch_size=5, verbose=0)
 
 

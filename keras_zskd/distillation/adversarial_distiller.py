@@ -1,4 +1,4 @@
-"""`AdversarialDistiller`: a generator network makes the inputs while the student learns from them."""
+"""`AdversarialDistiller`: trains a student on the outputs of a generator trained with it."""
 
 import itertools
 import math
@@ -19,11 +19,11 @@ from keras_zskd.models.teacher import Teacher
 
 
 class Answers(NamedTuple):
-    """What a network says of a batch.
+    """Outputs of a network for a batch.
 
     Attributes:
         logits: `(N, K)` float32.
-        features: `(N, D)`: what enters the teacher's last layer.
+        features: `(N, D)`, inputs of the teacher's last layer.
     """
 
     logits: Any
@@ -31,30 +31,30 @@ class Answers(NamedTuple):
 
 
 class AdversarialDistiller(keras.Model):
-    """Trains a generator and a student in turn; the teacher is frozen.
+    """Trains a generator and a student alternately, with a frozen teacher.
 
-    One step takes noise `z` from the data set, then makes `generator_steps` updates of the generator
-    on `generator_loss`, then `student_steps` updates of the student on `student_loss`. The student
-    sees the images of the generator's last forward pass, from before its update, as in the released
-    codes of DAFL and ZSKT; with `fresh_noise`, new images for each of its steps.
+    A step takes noise `z` from the dataset, makes `generator_steps` updates of the generator on
+    `generator_loss` and then `student_steps` updates of the student on `student_loss`. The student
+    is trained on the images of the generator's last forward pass, from before its update, as in the
+    released code of DAFL and ZSKT; with `fresh_noise`, on new images in each of its steps.
 
-    Losses return one value per example; what a loss says of the batch as a whole is a second value.
-    Both are divided over all replicas, so an update is the same on one replica and on several.
+    Losses return one value per example. `generator_loss` returns a second value for the batch as a
+    whole. Both are divided over all replicas, so an update does not depend on their number.
 
     Args:
-        teacher: With a Dense layer or 1x1 convolution before its logits.
+        teacher: Teacher with a Dense layer or 1x1 convolution before its logits.
         student: A classifier with the teacher's inputs and classes. It is trained in place.
-        generator: From noise `(N, ...)` to images `(N, *input_shape)` in the teacher's range.
-        generator_loss: From the teacher's `Answers` and a function without arguments that gives the
-            student's logits to `((N,), scalar)`.
-        student_loss: From the teacher's and the student's logits to `(N,)`.
-        generator_steps: Of one step, 1 or more.
-        student_steps: Of one step, 1 or more.
-        fresh_noise: Whether each step of the student sees images of its own.
-        seed: Of the noise that is not from the data set.
+        generator: Model from noise `(N, ...)` to images `(N, *input_shape)` in the teacher's range.
+        generator_loss: Function from the teacher's `Answers` and a function without arguments that
+            returns the student's logits to `((N,), scalar)`.
+        student_loss: Function from the teacher's and the student's logits to `(N,)`.
+        generator_steps: Updates of the generator per step, 1 or more.
+        student_steps: Updates of the student per step, 1 or more.
+        fresh_noise: Whether each update of the student uses new images.
+        seed: Seed of the noise that is not from the dataset.
 
     Attributes:
-        teacher_model: The teacher, to logits and features.
+        teacher_model: The teacher as a model that returns logits and features.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -69,7 +69,7 @@ class AdversarialDistiller(keras.Model):
         ['generator_loss', 'loss']
     """
 
-    train_function: Any  # Made by Keras; mypy cannot infer its type.
+    train_function: Any  # Set by Keras; mypy cannot infer its type.
 
     def __init__(
         self,
@@ -100,27 +100,27 @@ class AdversarialDistiller(keras.Model):
 
     @property
     def frozen_variables(self) -> list[Any]:
-        """Those of the teacher, which no training changes."""
+        """Variables of the teacher, which training does not change."""
         return list(self.teacher_model.variables)
 
     @property
     def optimizers(self) -> tuple[Any, ...]:
-        """That of the student and that of the generator."""
+        """Optimizers of the student and of the generator."""
         return self.optimizer, self.generator_optimizer
 
     def compile(self, optimizer: Any, generator_optimizer: Any, **options: Any) -> None:
-        """As in Keras, with an optimizer for each network; metrics compare the two networks' logits."""
+        """Compile with one optimizer per network; metrics compare teacher and student logits."""
         super().compile(optimizer=optimizer, **options)
         self.generator_optimizer = keras.optimizers.get(generator_optimizer)
         self.optimizer.build(self.student.trainable_variables)
         self.generator_optimizer.build(self.generator.trainable_variables)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        """What the student returns for what the generator makes of noise."""
+        """Return the output of the student for images generated from noise."""
         return self.student(self.generator(x, training=training), training=training)
 
     def make_train_function(self, force: bool = False) -> None:
-        """As in Keras, with batch statistics of student and generator over all replicas."""
+        """Make the train function, with batch statistics of both networks over all replicas."""
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
@@ -129,7 +129,7 @@ class AdversarialDistiller(keras.Model):
                 self.train_function = synchronized(self.train_function, model)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One turn of both networks, on noise `(N, ...)`."""
+        """Update both networks, on noise `(N, ...)`."""
         noise = self._noise(data)
         images = None
         for _ in range(self.generator_steps):
@@ -141,14 +141,14 @@ class AdversarialDistiller(keras.Model):
         return logs
 
     def _noise(self, first: Any) -> Iterator[Any]:
-        """The noise of the data set, then more of its shape, a function of seed, step and replica."""
+        """The noise of the dataset, then noise of that shape keyed by seed, step and replica."""
         yield first
         for number in itertools.count():
             key = draw_seed(self.seed, number, self.optimizer.iterations)
             yield tf.random.stateless_normal(tf.shape(first), key)
 
     def _update_generator(self, noise: Any) -> Any:
-        """One update of the generator; the images from before it."""
+        """Update the generator; return the images from before the update."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             weights = self.generator.trainable_weights
             tape.watch([weight.value for weight in weights])
@@ -165,7 +165,7 @@ class AdversarialDistiller(keras.Model):
         return tf.stop_gradient(images)
 
     def _update_student(self, images: Any) -> dict[str, Any]:
-        """One update of the student, and its logs."""
+        """Update the student and return its logs."""
         logits, _ = self.teacher_model(images, training=False)
         logits = tf.cast(logits, tf.float32)
         with tf.GradientTape() as tape:
@@ -179,17 +179,17 @@ class AdversarialDistiller(keras.Model):
         return {**logs, "generator_loss": self._generator_tracker.result()}
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Compiled metrics, of the teacher's logits `y` and the student's `y_pred`."""
-        # Keras builds the metrics with what the data set calls y: there is none.
+        """Compute the compiled metrics of teacher logits `y` and student logits `y_pred`."""
+        # Keras builds the metrics with the y of the dataset, which has none.
         return super().compute_metrics(x, y_pred if y is None else y, y_pred, sample_weight)
 
 
 class GeneratedImages:
-    """What a generator network makes of noise, as a `Source` of `{"image": images}`.
+    """Outputs of a generator network as a `Source` of `{"image": images}`.
 
     Args:
-        generator: From noise to images.
-        noise: Its inputs.
+        generator: Model from noise to images.
+        noise: Source of its inputs.
     """
 
     def __init__(self, generator: keras.Model, noise: Noise):
@@ -201,16 +201,16 @@ class GeneratedImages:
         return ready(made.map(lambda z: {"image": self.generator(z, training=False)}))
 
     def steps(self, batch_size: int) -> None:
-        """There is no end."""
+        """Return None: the stream does not end."""
         del batch_size
 
     def images(self, count: int) -> np.ndarray:
-        """`(count, *input_shape)`, of the first noise."""
+        """Images `(count, *input_shape)` from the first noise."""
         return np.asarray(self.generator.predict(self.noise.images(count), verbose=0))
 
 
 def mean_over_replicas(values: Any) -> Any:
-    """Mean `(K,)` of values `(N, K)` over the batch on all replicas; gradients go through."""
+    """Differentiable mean `(K,)` of values `(N, K)` over the batch on all replicas."""
     count = tf.cast(tf.shape(values)[0], tf.float32)
     everywhere, replicas = count_everywhere(count)
     total = tf.reduce_sum(values, axis=0)
@@ -220,9 +220,9 @@ def mean_over_replicas(values: Any) -> Any:
 
 
 def _reduced(per_example: Any, batch: Any) -> tuple[Any, Any]:
-    """The loss to differentiate and the loss to log, of one replica."""
+    """The loss to differentiate and the loss to log, on one replica."""
     count = tf.cast(tf.shape(per_example)[0], tf.float32)
     everywhere, replicas = count_everywhere(count)
-    # Keras' optimizers add up the gradients of the replicas, so each holds its share.
+    # Keras optimizers sum the gradients over the replicas, so each computes its share.
     total = tf.reduce_sum(per_example)
     return total / everywhere + batch / replicas, tf.math.divide_no_nan(total, count) + batch

@@ -1,7 +1,7 @@
-"""Augmentation of impressions inside the compiled step; the teacher labels what it then sees.
+"""Augmentation of impressions inside the compiled step; the teacher labels the result.
 
-An augmented impression is a new question to the teacher, answered anew, so an augmentation need not
-keep the label: rotations of any angle and mixtures of two impressions are fair questions.
+The teacher predicts new labels for augmented impressions, so an augmentation need not preserve the
+label: rotations by any angle and mixtures of two impressions are valid.
 """
 
 from typing import Any
@@ -18,15 +18,15 @@ from keras_zskd.inputs.affine import Affine, warp
 class Augmentation(Configurable):
     """Base class of random transforms of a batch, run by TensorFlow inside `Distiller.train_step`.
 
-    All draws are a function of the `seed` of the call, by TensorFlow's stateless random functions:
-    `Distiller` makes it of its own seed, the step and the replica.
+    All draws are a function of the `seed` of the call, through the stateless random functions of
+    TensorFlow. `Distiller` derives it from its own seed, the step and the replica.
     """
 
     def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
         """Augment a batch.
 
         Args:
-            images: `(N, H, W, C)`, in `input_range`.
+            images: `(N, H, W, C)` in `input_range`.
             input_range: `(low, high)`.
             seed: `(2,)` integers.
         """
@@ -35,13 +35,14 @@ class Augmentation(Configurable):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class RandomAffine(Augmentation):
-    """Rotation, shear, zoom and translation in one bilinear resampling; outside is mirrored.
+    """Rotates, shears, zooms and shifts in one bilinear resampling, with mirrored borders.
 
     Args:
-        rotation: Largest angle, in radians; a shear of up to the same angle comes on top.
-        zoom: Largest logarithm of the zoom factor, each way; half as much between the two axes.
-        translation: Largest shift, as a fraction of height and width.
-        probability: Share of the images that are transformed.
+        rotation: Largest angle in radians, 0 or more; a shear of up to the same angle is added.
+        zoom: Largest logarithm of the zoom factor in either direction, 0 or more; half of it
+            between the two axes.
+        translation: Largest shift as a fraction of height and width, 0 or more.
+        probability: Share of the images that are transformed, in [0, 1].
     """
 
     def __init__(
@@ -53,10 +54,10 @@ class RandomAffine(Augmentation):
     ):
         for name, value in (("rotation", rotation), ("zoom", zoom), ("translation", translation)):
             if value < 0:
-                raise InputError(f"{name}={value} was received; expected 0 or more.")
+                raise InputError(f"`{name}` must be 0 or more. Received: {name}={value}.")
         if not 0.0 <= probability <= 1.0:
             raise InputError(
-                f"probability={probability} was received; expected a number in [0, 1]."
+                f"`probability` must be in [0, 1]. Received: probability={probability}."
             )
         self.rotation, self.zoom, self.translation = rotation, zoom, translation
         self.probability = probability
@@ -65,13 +66,13 @@ class RandomAffine(Augmentation):
         """See `Augmentation.__call__`."""
         if len(images.shape) != 4:
             return images
-        # One row of draws for each parameter, and the last for who is left alone.
+        # One row of draws per parameter; the last row selects the images to transform.
         draws = tf.random.stateless_uniform((7, tf.shape(images)[0]), seed, -1.0, 1.0)
         limits = (self.rotation, self.zoom, self.translation)
         return _moved(images, draws, *limits, self.probability)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {
             "rotation": self.rotation,
             "zoom": self.zoom,
@@ -82,29 +83,30 @@ class RandomAffine(Augmentation):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class Mixup(Augmentation):
-    """Some images become a mixture with another of the batch (Zhang et al., ICLR 2018).
+    """Mixes some images with another image of the batch (Zhang et al., ICLR 2018).
 
-    The labels are not mixed: the teacher is asked about the mixture, which shows the student where
-    the borders between classes run.
+    Labels are not mixed. The teacher labels the mixture, which shows the student the boundaries
+    between classes.
 
     Args:
-        probability: Share of the images that are mixed; the mixing factor is uniform in [0, 1].
+        probability: Share of the images that are mixed, in [0, 1]. The mixing factor is uniform in
+            [0, 1].
     """
 
     def __init__(self, probability: float = 0.1):
         if not 0.0 <= probability <= 1.0:
             raise InputError(
-                f"probability={probability} was received; expected a number in [0, 1]."
+                f"`probability` must be in [0, 1]. Received: probability={probability}."
             )
         self.probability = probability
 
     def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
-        """See `Augmentation.__call__`; in a batch of one the image is mixed with itself."""
+        """See `Augmentation.__call__`; the image of a batch of one is mixed with itself."""
         draws = tf.random.stateless_uniform((2, tf.shape(images)[0]), seed)
         return _mixed(images, draws, self.probability)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"probability": self.probability}
 
 
@@ -113,8 +115,8 @@ def _moved(
     images: Any, draws: Any, rotation: float, zoom: float, translation: float, probability: float
 ) -> Any:
     """`RandomAffine` of `(N, H, W, C)` images with draws `(7, N)`, uniform in [-1, 1)."""
-    # Images that are left alone are resampled at their own pixels, which changes nothing. Leaving
-    # them out would cost more: the number of the others differs from batch to batch.
+    # The other images are resampled at their own pixels, which changes nothing. Skipping them would
+    # cost more, since their number differs from batch to batch.
     draws = tf.where(draws[6] < 2 * probability - 1, draws[:6], 0.0)
     height, width = images.shape[1:3]
     return warp(

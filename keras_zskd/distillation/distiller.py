@@ -1,4 +1,4 @@
-"""`Distiller`: trains a student on impressions, or on real data, with Keras' own `fit`."""
+"""`Distiller`: trains a student on impressions or real data with `fit` of Keras."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,54 +16,54 @@ from keras_zskd.models import graph
 from keras_zskd.models.lowering.plan import compiles_well
 from keras_zskd.models.teacher import Teacher, check_classifier
 
-# How Keras lets the accuracy against the labels be asked for.
+# Names of the accuracy metric in Keras.
 _ACCURACY = ("accuracy", "acc")
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class Distiller(keras.Model):
-    """Trains a student to say what the teacher says.
+    """Trains a student to match its teacher.
 
     `L = KD(teacher, student; tau) + lambda * CE(labels, student) + sum of feature losses`
-    (paper, equation 1). On impressions there are no labels and lambda plays no part: the paper drops
-    the term. On real data with labels and `hard_label_weight > 0` it is Hinton's distillation.
+    (paper, equation 1). Impressions have no labels, so lambda has no effect: the paper drops the
+    term. On real data with labels and `hard_label_weight > 0` this is Hinton's distillation.
 
-    What `fit` and `evaluate` accept, batched:
+    `fit` and `evaluate` accept these batches:
 
-    * images `(N, ...)`, or `{"image": images}`: the teacher answers inside the step;
-    * `{"image": images, "logits": answers}`: the teacher's answers were computed before, once; they
-      are used as long as nothing is augmented, else the teacher answers for what it is shown;
+    * images `(N, ...)` or `{"image": images}`: the teacher runs inside the step;
+    * `{"image": images, "logits": logits}`: the teacher's logits were computed in advance. They are
+      used if there is no augmentation; else the teacher runs on the augmented images;
     * `(x, labels)` or `(x, labels, sample_weight)`, with integer labels.
 
-    Metrics given to `compile`, "mse" too, compare `(teacher_logits, student_logits)`. `accuracy`, that
-    of the student against the labels, weighted by `sample_weight`, is logged wherever labels are given;
-    `metrics=["accuracy"]` demands that they are.
+    Metrics passed to `compile`, including "mse", compare `(teacher_logits, student_logits)`.
+    `accuracy`, of the student against the labels and weighted by `sample_weight`, is logged if
+    there are labels; `metrics=["accuracy"]` requires them.
 
-    The loss is divided by the number of examples over all replicas, so the update and what is logged
-    are the same on one replica and on several, also for a last, smaller batch.
-    So are the statistics of the student's `BatchNormalization` layers: training takes them over the
-    examples of all replicas, each with the same weight, and the student is saved with the
-    configuration that it came with. Subclasses of that layer, and layers with a mask, take theirs as
-    they do without a `Distiller`: each replica from its own examples.
+    The loss is divided by the number of examples over all replicas, so updates and logs do not
+    depend on the number of replicas, even for a smaller last batch. The batch statistics of the
+    student's `BatchNormalization` layers are also over the examples of all replicas, each with the
+    same weight; the student is saved with its original configuration. Subclasses of that layer and
+    layers with a mask behave as without a `Distiller`: each replica uses its own examples.
 
     Args:
-        teacher: A `Teacher`, or a Keras classifier.
+        teacher: A `Teacher` or a Keras classifier.
         student: A Functional or Sequential classifier with the teacher's number of classes and
             input shape, ending in logits or softmax. It is trained in place.
-        temperature: `tau` of the distillation, positive. Defaults to 20, the paper's.
+        temperature: `tau` of the distillation, positive. Defaults to 20, as in the paper.
         hard_label_weight: `lambda` of the hard-label term, 0 or more. Defaults to 0.
-        augmentations: Applied in turn to what `fit` shows, inside the compiled step.
-        distillation_losses: `keras.distillation.DistillationLoss` objects that are added: a
-            `FeatureDistillation` by layer names, or a loss of your own on logits.
-        distillation_loss_weights: Of each of them. Defaults to 1.
-        seed: Of the augmentations, 0 or more: what they draw is a function of the seed, the step
+        augmentations: Augmentations of the training images, applied in order inside the compiled
+            step.
+        distillation_losses: Additional `keras.distillation.DistillationLoss` objects: a
+            `FeatureDistillation` with layer names, or a custom loss on logits.
+        distillation_loss_weights: One weight per additional loss. Defaults to 1.
+        seed: Seed of the augmentations, 0 or more. Their draws are a function of the seed, the step
             and the replica.
 
     Attributes:
-        student_logits: The student as a model that returns logits, whatever it ends in.
+        student_logits: The student as a model that returns logits, also if it ends in softmax.
 
     Raises:
-        InputError: If teacher and student do not fit together.
+        InputError: If teacher and student do not match.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -74,7 +74,7 @@ class Distiller(keras.Model):
         ['loss']
     """
 
-    train_function: Any  # Made by Keras; mypy cannot infer its type.
+    train_function: Any  # Set by Keras; mypy cannot infer its type.
 
     def __init__(
         self,
@@ -89,18 +89,22 @@ class Distiller(keras.Model):
         **kwargs: Any,
     ):
         if not temperature > 0:
-            raise InputError(f"temperature={temperature} was received; expected a positive number.")
+            raise InputError(
+                f"`temperature` must be positive. Received: temperature={temperature}."
+            )
         if not hard_label_weight >= 0:
             raise InputError(
-                f"hard_label_weight={hard_label_weight} was received; expected 0 or more."
+                "`hard_label_weight` must be 0 or more. "
+                f"Received: hard_label_weight={hard_label_weight}."
             )
         teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
         check_student(teacher, student)
-        # compile() wraps the optimizer in a LossScaleOptimizer only if this model's own policy asks.
+        # compile() adds a LossScaleOptimizer only if the dtype policy of this model is
+        # mixed_float16.
         is_half = any(layer.compute_dtype == "float16" for layer in flat_layers(student))
         super().__init__(dtype="mixed_float16" if is_half else "float32", **kwargs)
         self.teacher = teacher
-        # Tracked, so that saving a Distiller and loading it continues with the same teacher.
+        # Tracked, so that a loaded Distiller continues with the same teacher.
         self.teacher_model = teacher.model
         self.student = student
         self.temperature = float(temperature)
@@ -111,15 +115,15 @@ class Distiller(keras.Model):
         weights = (1.0,) * len(distillation_losses) if weights is None else tuple(weights)
         if len(weights) != len(self.distillation_losses):
             raise InputError(
-                "`distillation_loss_weights` must be one number for each of `distillation_losses`. "
-                f"Received: {len(weights)} weights of {len(self.distillation_losses)} losses."
+                "`distillation_loss_weights` must have one number per distillation loss. "
+                f"Received: {len(weights)} weights for {len(self.distillation_losses)} losses."
             )
         self.distillation_loss_weights = tuple(float(weight) for weight in weights)
         self.seed = int(seed)
         view = graph.logits_view(student)
         self.student_logits = view.model
-        # XLA makes one piece of a step where both networks are narrow; wide ones gain nothing on a
-        # CPU, on a GPU Keras does the same by itself, and several replicas cannot.
+        # XLA compiles the step if both networks are narrow. Wide ones do not gain from it on a CPU,
+        # on a GPU Keras uses XLA anyway, and several replicas cannot use it.
         self._is_compiled = (
             compiles_well(teacher.model)
             and compiles_well(view.model)
@@ -144,35 +148,36 @@ class Distiller(keras.Model):
         weighted_metrics: Any = None,
         **options: Any,
     ) -> None:
-        """As in Keras, for the loss that the Distiller has.
+        """Configure the training, as in Keras but without a loss.
 
         Args:
-            optimizer: Of the student.
-            loss: None, as `loss_weights`: a loss of your own is one of `distillation_losses`.
-            loss_weights: None.
-            metrics: Metrics of `(teacher_logits, student_logits)`; "accuracy" or "acc" is that against
-                the labels.
+            optimizer: Optimizer of the student.
+            loss: Must be None; pass custom losses as `distillation_losses`.
+            loss_weights: Must be None.
+            metrics: Metrics of `(teacher_logits, student_logits)`; "accuracy" or "acc" is the
+                accuracy against the labels.
             weighted_metrics: The same, weighted by `sample_weight`.
             **options: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`.
 
         Raises:
-            InputError: If a loss is given, or a metric object has the name "accuracy". `fit` and
-                `evaluate` raise it if "accuracy" was asked for and a batch has no labels.
+            InputError: If a loss is passed, or a metric object has the name "accuracy". `fit` and
+                `evaluate` raise it if "accuracy" was requested and a batch has no labels.
         """
         for name, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
                 raise InputError(
-                    f"`{name}` must be left out, as a Distiller has its own loss. Received: "
-                    f"{name}={value!r}. Pass a loss of your own to "
-                    "`Distiller(distillation_losses=[...])`, and for the cross-entropy with labels "
-                    "set `hard_label_weight`."
+                    f"`{name}` must be None, because `Distiller` has its own loss. Received: "
+                    f"{name}={value!r}. Pass a custom loss to "
+                    "`Distiller(distillation_losses=[...])`, and set `hard_label_weight` for the "
+                    "cross-entropy with labels."
                 )
         given = [keras.tree.flatten(part or []) for part in (metrics, weighted_metrics)]
         if any(getattr(metric, "name", None) == "accuracy" for part in given for metric in part):
             raise InputError(
-                "`metrics` must not hold an object named 'accuracy', the name of the accuracy against "
-                f"the labels. Received: metrics={metrics}, weighted_metrics={weighted_metrics}. Give "
-                "it another name, or pass the string 'accuracy' for that against the labels."
+                "`metrics` must not contain an object named 'accuracy', the name of the accuracy "
+                f"against the labels. Received: metrics={metrics}, "
+                f"weighted_metrics={weighted_metrics}. Give it another name, or pass the string "
+                "'accuracy' for the accuracy against the labels."
             )
         kept = [[metric for metric in part if metric not in _ACCURACY] for part in given]
         self._needs_labels = kept != given
@@ -184,28 +189,28 @@ class Distiller(keras.Model):
         )
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Arguments of `compile`, as plain JSON types."""
+        """Return the arguments of `compile` as JSON types."""
         config = dict(super().get_compile_config())
         if self._needs_labels:
             config["metrics"] = [*(config["metrics"] or []), "accuracy"]
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as `get_compile_config` says; Keras does not where `compile` is overridden."""
+        """Compile from `get_compile_config`; Keras does not if `compile` is overridden."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     @property
     def frozen_variables(self) -> list[Any]:
-        """Those of the teacher, which no training changes."""
+        """Variables of the teacher, which training does not change."""
         return list(self.teacher_model.variables)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        """What the student itself returns for images, or for a dict with "image"."""
+        """Return the output of the student for images, or for a dict with "image"."""
         return self.student(_images(x), training=training)
 
     def make_train_function(self, force: bool = False) -> None:
-        """As in Keras, with batch statistics of the student over all replicas."""
+        """Make the train function, with batch statistics of the student over all replicas."""
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
@@ -213,7 +218,7 @@ class Distiller(keras.Model):
             self.train_function = synchronized(self.train_function, self.student)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update of the student; see the class for what `data` may be."""
+        """Update the student on a batch; see the class for the formats of `data`."""
         x, labels, weight = self._unpack(data)
         images, answers = _images(x), _answers(x)
         if self.augmentations:
@@ -226,18 +231,19 @@ class Distiller(keras.Model):
         return update(images, answers, labels, weight)
 
     def _unpack(self, data: Any) -> tuple[Any, Any, Any]:
-        """Inputs, labels and weights of a batch; labels must be there if they were asked for."""
+        """Inputs, labels and weights of a batch; labels are required for accuracy."""
         x, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None and self._needs_labels:
             raise InputError(
-                "`metrics` must not hold 'accuracy' where there are no labels, as with impressions. "
-                "Received: a batch without labels. Compile with keras_zskd.metrics.TeacherAgreement() "
-                "instead, or pass labels; wherever there are any, accuracy is logged unasked."
+                "`metrics` must not contain 'accuracy' without labels, as with impressions. "
+                "Received: a batch without labels. Compile with "
+                "keras_zskd.metrics.TeacherAgreement() instead, or pass labels; accuracy is then "
+                "logged by default."
             )
         return x, labels, weight
 
     def _update(self, images: Any, answers: Any, labels: Any, weight: Any) -> dict[str, Any]:
-        """One update on images as they are, and its logs."""
+        """Update the student on images without augmentation; return the logs."""
         with tf.GradientTape() as tape:
             loss, logged, outputs = self._batch_losses(
                 images, answers, labels, weight, training=True
@@ -248,7 +254,7 @@ class Distiller(keras.Model):
         return self._log(images, labels, weight, logged, outputs)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """Losses and metrics of one batch; nothing moves, augmentations are left out."""
+        """Compute losses and metrics of a batch, without updates and augmentations."""
         x, labels, weight = self._unpack(data)
         images = _images(x)
         _, logged, outputs = self._batch_losses(images, _answers(x), labels, weight, training=False)
@@ -269,9 +275,10 @@ class Distiller(keras.Model):
         extra = batch_loss + tf.add_n(
             [tf.cast(v, tf.float32) for v in self.student.losses] or [0.0]
         )
-        # Keras' optimizers add up the gradients of the replicas, so each holds its share of the mean.
+        # Keras optimizers sum the gradients over the replicas, so each computes its share of the
+        # mean.
         loss = tf.reduce_sum(per_example) / everywhere + extra / replicas
-        # A replica may be left without an example at the end of an epoch.
+        # A replica may have no example at the end of an epoch.
         logged = tf.math.divide_no_nan(tf.reduce_sum(per_example), count) + extra
         return loss, logged, (teacher, student)
 
@@ -291,22 +298,22 @@ class Distiller(keras.Model):
         return logs
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Compiled metrics, of the teacher's logits `y` and the student's `y_pred`."""
-        # Keras builds the metrics with what the data set calls y; without labels there is none, and
-        # logits have the shape of logits.
+        """Compute the compiled metrics of teacher logits `y` and student logits `y_pred`."""
+        # Keras builds the metrics with the y of the dataset: None, or labels of another shape than
+        # the logits that the metrics take.
         y = y_pred if y is None or len(y.shape) != len(y_pred.shape) else y
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """As in Keras, without the accuracy of an epoch that had no labels."""
+        """Return the metrics, without the accuracy of an epoch that had no labels."""
         result = super().get_metrics_result()
-        # Keras logs the metrics of all replicas only if they have the names that a step returned.
+        # Keras logs the metrics of all replicas only if their names are those that a step returned.
         if tf.executing_eagerly() and not float(keras.ops.sum(self._accuracy.count)):
             result.pop("accuracy", None)
         return result
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments, teacher and student included."""
+        """Return the constructor arguments, including teacher and student."""
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -323,7 +330,7 @@ class Distiller(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Distiller":
-        """A Distiller from `get_config`, with freshly initialised weights."""
+        """Create a Distiller from the result of `get_config`, with newly initialized weights."""
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
         teacher = Teacher(
@@ -336,23 +343,23 @@ class Distiller(keras.Model):
 
 
 def check_student(teacher: Teacher, student: Any) -> None:
-    """Refuse a student that cannot learn from this teacher.
+    """Check that a student can learn from a teacher.
 
     Raises:
-        InputError: If it is no classifier, or its inputs or outputs do not match.
+        InputError: If it is not a classifier, or its inputs or outputs do not match.
     """
     check_classifier(student, role="student")
     shape = tuple(student.inputs[0].shape[1:])
     if shape != teacher.input_shape:
         raise InputError(
-            f"A student with inputs of shape {shape} was received; expected the teacher's "
-            f"{teacher.input_shape}, so put a Resizing or Reshape layer in front of the student."
+            f"`student` must have inputs of shape {teacher.input_shape}, as the teacher. Received: "
+            f"a student with inputs of shape {shape}. Put a Resizing or Reshape layer before it."
         )
     classes = student.outputs[0].shape[-1]
     if classes != teacher.num_classes:
         raise InputError(
-            f"A student with {classes} outputs was received; expected the teacher's "
-            f"{teacher.num_classes} classes, so change the student's last layer."
+            f"`student` must have {teacher.num_classes} outputs, as the teacher. Received: a "
+            f"student with {classes} outputs. Change its last layer."
         )
 
 

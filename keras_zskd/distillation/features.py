@@ -1,8 +1,9 @@
-"""Inner features of teacher and student side by side, each model run once.
+"""Feature losses between teacher and student, with one forward pass of each model.
 
-Takes `keras.distillation.DistillationLoss` objects. That module's own Distiller runs the student a
-second time for its features, in training mode even while evaluating, and lets replicas scale losses
-by chance; here each model is run once, in the mode of the step, and losses stay per example.
+Takes `keras.distillation.DistillationLoss` objects. The Distiller of that module runs the student a
+second time for its features, in training mode even during evaluation, and its losses may be
+scaled by the number of replicas. Here each model runs once, in the mode of the step, and losses are
+per example.
 """
 
 from collections.abc import Sequence
@@ -20,17 +21,18 @@ from keras_zskd.models.teacher import Teacher
 
 
 class FeatureMatch:
-    """Runs teacher and student once and adds up the feature losses.
+    """Runs teacher and student once and sums the feature losses.
 
     Args:
         teacher: The teacher.
-        student: The student, seen from its logits.
+        student: View of the student that returns logits.
         losses: `keras.distillation.DistillationLoss` objects.
-        weights: Of the losses.
+        weights: Weights of the losses.
         compiled: Whether the step runs under XLA, see `Lowered`.
 
     Raises:
-        InputError: If a layer that a loss names does not exist.
+        InputError: If a loss refers to a layer that does not exist, or to layers of different
+            shapes.
     """
 
     def __init__(
@@ -55,16 +57,16 @@ class FeatureMatch:
         }
 
     def __call__(self, images: Any, answers: Any, training: bool) -> tuple[Any, Any, Any, Any]:
-        """Look at `images` with both models.
+        """Run both models on `images`.
 
         Args:
             images: `(N, ...)`.
-            answers: The teacher's logits `(N, K)` if known, else None.
-            training: Mode of the student.
+            answers: Logits `(N, K)` of the teacher if known, else None.
+            training: Whether the student runs in training mode.
 
         Returns:
-            Teacher logits and student logits `(N, K)` float32, feature losses `(N,)`, and the losses
-            that only exist for the batch as a whole, a scalar.
+            Logits `(N, K)` float32 of teacher and student, feature losses `(N,)`, and the sum of
+            the losses that are defined for the whole batch only, a scalar.
         """
         teacher_features: list[Any] = []
         if answers is None or self._has_features:
@@ -80,8 +82,8 @@ class FeatureMatch:
                 per_example += weight * _per_example(loss.loss, *next(pairs))
             elif isinstance(loss, keras.distillation.LogitsDistillation):
                 tau = loss.temperature
-                # The default string becomes a function there and is applied to raw logits; what its
-                # documentation describes is the divergence of softened answers.
+                # Keras applies the default loss to raw logits. Its documentation describes the
+                # divergence of the softened predictions, which is used here.
                 if _is_divergence(loss.loss):
                     per_example += weight * distillation_loss(answers, student_logits, tau)
                 else:
@@ -97,7 +99,7 @@ def _is_divergence(loss: Any) -> bool:
 
 
 def _per_example(loss: Any, teacher_features: Any, student_features: Any) -> Any:
-    # `call` of a Loss is the value before its reduction, and before its share of the replicas.
+    # `call` of a Loss returns the value before the reduction and the scaling by replicas.
     function = loss.call if isinstance(loss, keras.losses.Loss) else loss
     value = function(tf.cast(teacher_features, tf.float32), tf.cast(student_features, tf.float32))
     return tf.reduce_mean(tf.reshape(value, (tf.shape(value)[0], -1)), axis=-1)
@@ -107,36 +109,41 @@ def _check_shapes(losses: list[Any], teacher: list[Any], student: list[Any]) -> 
     for loss, theirs, ours in zip(losses, teacher, student, strict=True):
         if tuple(theirs.shape[1:]) != tuple(ours.shape[1:]):
             raise InputError(
-                f"A feature loss compares the teacher's layer {loss.teacher_layer_name!r} of shape "
-                f"{tuple(theirs.shape[1:])} with the student's {loss.student_layer_name!r} of shape "
-                f"{tuple(ours.shape[1:])}; expected equal shapes, so name other layers, or end the "
-                "student's features in a layer of the teacher's size."
+                "`distillation_losses` must compare layers of equal shape. Received: the teacher's "
+                f"layer {loss.teacher_layer_name!r} of shape {tuple(theirs.shape[1:])} and the "
+                f"student's layer {loss.student_layer_name!r} of shape {tuple(ours.shape[1:])}. "
+                "Choose other layers, or append a layer of the teacher's size to the student's "
+                "features."
             )
 
 
 def _tap(model: keras.Model, names: list[str | None], role: str) -> list[Any]:
-    """The symbolic logits, and the outputs of the named layers."""
+    """The symbolic logits and the outputs of the layers called `names`."""
     tensors = [model.outputs[0]]
     for name in names:
         if name is None:
             tensors.append(model.outputs[0])
             continue
         layers = [layer.name for layer in model.layers]
-        if name not in layers and f"{name}_logits" in layers:  # Its softmax is taken off.
+        if name not in layers and f"{name}_logits" in layers:  # The layer without its softmax.
             name = f"{name}_logits"
         if name not in layers:
             raise InputError(
-                f"A feature loss names the layer {name!r} of the {role}; expected one of {layers}."
+                f"`distillation_losses` must refer to layers of the {role}. Received: layer "
+                f"{name!r}. Choose one of {layers}."
             )
         tensors.append(_output_inside(model, name))
     return tensors
 
 
 def _output_inside(model: keras.Model, name: str) -> Any:
-    """The output of a layer in this very graph; a shared layer may stand in others as well."""
+    """The output of a layer in this graph; a shared layer may be in other graphs as well."""
     for operation in model.operations:
         if operation.name == name:
             for node in calls_of(operation):
                 if any(node is own for own in nodes_of(model)):
                     return node.outputs[0]
-    raise InputError(f"The layer {name!r} has no output in the graph of {model.name!r}.")
+    raise InputError(
+        f"`distillation_losses` must refer to layers in the graph of {model.name!r}. Received: "
+        f"layer {name!r}, which has no output in it."
+    )

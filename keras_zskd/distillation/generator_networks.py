@@ -1,4 +1,4 @@
-"""Networks that make inputs of a teacher from noise."""
+"""Generator networks from noise to inputs of a teacher."""
 
 import math
 
@@ -18,27 +18,27 @@ def image_generator(
     output: str = "tanh",
     seed: int = 0,
 ) -> keras.Model:
-    """The generator of DAFL (Chen et al., ICCV 2019, released code), for any image size.
+    """Build the generator of DAFL (Chen et al., ICCV 2019, released code) for any image size.
 
-    Dense to a quarter of the side, two times nearest-neighbor upsampling by 2, 3x3 convolutions with
-    `filters`, `filters / 2` and C filters, batch normalization, leaky ReLU of slope 0.2. For inputs
-    that are no images, two Dense layers.
+    A Dense layer to a quarter of height and width, two nearest-neighbor upsamplings by 2, 3x3
+    convolutions with `filters`, `filters / 2` and C filters, batch normalization, and leaky ReLU
+    with slope 0.2. For inputs that are not images, two hidden Dense layers.
 
     Args:
-        teacher: Gives shape and range of the inputs.
+        teacher: Teacher that determines shape and range of the inputs.
         latent: Size of the noise.
-        filters: Of the first convolution.
-        epsilon: Of the batch normalizations. The released code has 0.8, by a slip in the order of
-            arguments; preset "paper" follows it.
-        output: Last layers. "tanh" stays in the teacher's range. "standardized" adds a batch
-            normalization without scale (DAFL's released code, for a teacher that expects standardized
-            pixels). "normalized" is a batch normalization without tanh (ZSKT's released code). Both
-            are put at the middle of the range with a quarter of it as standard deviation.
-            "normalized_tanh" is a batch normalization before the tanh.
-        seed: Of the initial weights.
+        filters: Number of filters of the first convolution.
+        epsilon: Epsilon of the batch normalization layers. The released code of DAFL uses 0.8, by a
+            mistake in the order of arguments; preset "paper" follows it.
+        output: Last layers. "tanh" ends in a tanh scaled to the teacher's range. "normalized_tanh" has
+            batch normalization before it. "standardized" has batch normalization without scale after
+            it (DAFL's released code, for a teacher that expects standardized pixels). "normalized" ends
+            in batch normalization without tanh (ZSKT's released code). With the last two the mean is
+            the middle of the range, and the standard deviation is a quarter of it.
+        seed: Seed of the initial weights.
 
     Raises:
-        InputError: If there is no such output.
+        InputError: If `output` is unknown.
     """
     if output not in OUTPUTS:
         raise InputError(

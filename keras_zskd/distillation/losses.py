@@ -1,4 +1,4 @@
-"""Losses of distillation: per example first, reduced last, so weights and replicas come easily."""
+"""Losses of distillation, per example; weights and replicas are applied in the reduction."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from keras_zskd.core.errors import InputError
 
 
 def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: float = 1.0) -> Any:
-    """Kullback-Leibler divergence of the softened answers, scaled by the squared temperature.
+    """Kullback-Leibler divergence of the softened predictions, scaled by the squared temperature.
 
     `tau^2 * sum_k p_k (log p_k - log q_k)` with `p = softmax(t / tau)`, `q = softmax(s / tau)`
-    (Hinton et al., 2015; paper, equation 1). It differs from the paper's cross-entropy by the entropy
-    of `p`, which the student cannot change: the gradient is the same, and 0 means that the student
-    says what the teacher says. `tau^2` keeps the gradient's scale when `tau` changes.
+    (Hinton et al., 2015; paper, equation 1). It differs from the cross-entropy of the paper by the
+    entropy of `p`, which is constant for the student. The gradient is the same, and 0 means that
+    the student matches the teacher. `tau^2` keeps the scale of the gradient independent of `tau`.
 
     Args:
         teacher_logits: `(N, K)`.
@@ -21,7 +21,7 @@ def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: flo
         temperature: `tau`, positive.
 
     Returns:
-        `(N,)` float32, 0 or more, in nat.
+        `(N,)` float32, 0 or more, in nats.
 
     Example:
         >>> float(distillation_loss([[2.0, 0.0]], [[2.0, 0.0]], temperature=4.0)[0])
@@ -34,14 +34,14 @@ def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: flo
 
 
 def hard_label_loss(labels: Any, student_logits: Any) -> Any:
-    """Cross-entropy with integer labels: the term that `lambda` weighs (paper, equation 1).
+    """Cross-entropy with integer labels: the term weighted by `lambda` (paper, equation 1).
 
     Args:
         labels: `(N,)` or `(N, 1)` integers in `[0, K)`.
         student_logits: `(N, K)`.
 
     Returns:
-        `(N,)` float32, in nat.
+        `(N,)` float32, in nats.
 
     Raises:
         InputError: If the labels are one-hot.
@@ -50,8 +50,8 @@ def hard_label_loss(labels: Any, student_logits: Any) -> Any:
     labels = tf.convert_to_tensor(labels)
     if len(labels.shape) > 1 and labels.shape[-1] != 1:
         raise InputError(
-            f"Labels of shape {tuple(labels.shape)} were received; expected integers (N,), so take "
-            "the argmax of one-hot labels."
+            "`labels` must be integers of shape (N,). Received: labels of shape "
+            f"{tuple(labels.shape)}. Take the argmax of one-hot labels."
         )
     labels = tf.reshape(tf.cast(labels, tf.int64), (-1,))
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -1,4 +1,4 @@
-"""The augmentations of the released ZSKD code, drawn anew for every batch."""
+"""Augmentations of the released ZSKD code, drawn for every batch."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.inputs.affine import Affine, between_pixels, looked_at, pixels
 
-# How many of the 106 copies of an impression the released code makes in each way.
+# Number of copies of each kind among the 106 copies of an impression in the released code.
 _COUNTS = (
     ("original", 1),
     ("zoom", 3),
@@ -35,28 +35,29 @@ _NOISE_SEED = 777
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class PaperAugmentation(Augmentation):
-    """One of the 106 versions of each impression that the released code makes, at random.
+    """Draws one of the 106 versions of each impression that the released code makes.
 
-    The original; zooms to the central 90, 75 and 60 % (bilinear); translations by 20 % of the side,
-    rounded down, in four directions with white behind; ten rotations from -90 to 90 degrees (nearest
-    neighbor, black behind); three flips; salt and pepper; "Gaussian" noise; both; and the products
-    zoom x translation, translation x rotation, zoom x rotation.
+    These are the original; zooms to the central 90, 75 and 60 % (bilinear); translations by 20 % of
+    the side, rounded down, in four directions (filled with white); ten rotations from -90 to 90
+    degrees (nearest neighbor, filled with black); three flips; salt and pepper; "Gaussian" noise;
+    both; and the products zoom x translation, translation x rotation, zoom x rotation.
 
-    The released code starts its generator of noise at the same seed for every image, so that all
-    images have the same spots and the same noise. Its "Gaussian" noise is uniform: `0.75 x + 0.0625 u`
-    on pixels in [0, 1]. Both are followed here. It writes all 106 versions to disk; drawing them anew
-    needs no disk and shows the same distribution. Images `(N, H, W, C)` with H = W.
+    The released code seeds its noise generator identically for every image, so that all images have
+    the same spots and the same noise. Its "Gaussian" noise is uniform: `0.75 x + 0.0625 u` on
+    pixels in [0, 1]. Both are reproduced here. The released code writes all 106 versions to disk;
+    drawing them at each step needs no disk space and has the same distribution. Images must be
+    `(N, H, W, C)` with H = W.
     """
 
     def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
         """See `Augmentation.__call__`."""
-        # One row each for what is made, and with which zoom, angle, side and flip.
+        # One row each for the kind, angle, zoom, direction and flip.
         draws = tf.random.stateless_uniform((5, tf.shape(images)[0]), seed)
         return _noisy(_flipped(_moved(images, draws, *input_range), draws), draws, *input_range)
 
 
 def _is_any(draws: Any, *names: str) -> Any:
-    """Which images get one of these versions: `(N,)`."""
+    """Mask `(N,)` of the images that get one of these versions."""
     pick = tf.cast(draws[0] * sum(copies for _, copies in _COUNTS), tf.int32)
     is_chosen, first = tf.zeros_like(pick, tf.bool), 0
     for name, copies in _COUNTS:
@@ -71,13 +72,13 @@ def _one_of(values: tuple[float, ...], draw: Any) -> Any:
 
 
 def _on(values: Any) -> Any:
-    """Values of images `(N,)`, for images `(N, H, W, C)`."""
+    """Reshape values `(N,)` to broadcast with images `(N, H, W, C)`."""
     return tf.reshape(values, (-1, 1, 1, 1))
 
 
 @compiled_on_cpu
 def _moved(images: Any, draws: Any, low: float, high: float) -> Any:
-    """Zoom, then translate, then rotate: the order of the products in the released code."""
+    """Zoom, then translate, then rotate, in the order of the released code."""
     height, width = images.shape[1:3]
     angle, zoom, shift_y, shift_x = (
         tf.where(_is_any(draws, *names), _one_of(values, draw), otherwise)
@@ -100,7 +101,7 @@ def _moved(images: Any, draws: Any, low: float, high: float) -> Any:
     )
     none = tf.zeros_like(angle)
 
-    # From the last map back to the first: where does a pixel of the result come from?
+    # Trace each pixel of the result back to its source, from the last map to the first.
     y, x = looked_at(Affine(angle, none + 1.0, none, none), *pixels(height, width), height, width)
     y, x = tf.floor(y + 0.5), tf.floor(x + 0.5)
     is_black = _is_outside(y, x, height, width)
@@ -125,7 +126,7 @@ def _flipped(images: Any, draws: Any) -> Any:
 
 @compiled_on_cpu
 def _noisy(images: Any, draws: Any, low: float, high: float) -> Any:
-    """Salt and pepper, and on top of it noise: the same for all images."""
+    """Salt and pepper, then noise, the same for all images."""
     height, width, channels = images.shape[1:]
     spots = _SPOTS * height * width * channels
     is_salt = _spots(height, width, math.ceil(spots * _SALT_SHARE))
@@ -139,7 +140,7 @@ def _noisy(images: Any, draws: Any, low: float, high: float) -> Any:
 
 
 def _spots(height: int, width: int, count: int) -> np.ndarray:
-    """Mask `(H, W, 1)` of the pixels that the released code draws; never the last row and column."""
+    """Mask `(H, W, 1)` of the spots of the released code; never in the last row and column."""
     random = np.random.RandomState(_NOISE_SEED)
     mask = np.zeros((height, width, 1), bool)
     mask[random.randint(0, height - 1, count), random.randint(0, width - 1, count)] = True

@@ -1,4 +1,4 @@
-"""Pseudo-examples (Kimura et al., BMVC 2018): made between labeled ones, and moved."""
+"""Pseudo-examples (Kimura et al., BMVC 2018): interpolated between labeled images and updated."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.inputs.source import Arrays
 from keras_zskd.models.teacher import Teacher
 
-# Logits of a label: of the other classes nothing is left.
+# Logit of the labeled class, which leaves no probability for the others.
 _SURE = 40.0
 _ADAM = (0.9, 0.999, 1e-7)
 
 
 def interpolated(images: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` points between random pairs of images, `(count, *input_shape)`."""
+    """Interpolate between random pairs of images: `(count, *input_shape)`."""
     random = np.random.default_rng(seed)
     one, other = random.integers(0, len(images), (2, count))
     share = random.random((count,) + (1,) * (images.ndim - 1), np.float32)
@@ -24,10 +24,10 @@ def interpolated(images: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def fidelity_weight(logits: Any, fidelity: float, fidelity_mean: float) -> np.ndarray:
-    """`fidelity exp(-log(fidelity / fidelity_mean) sigma / mean sigma)`, `(N,)`.
+    """Compute `fidelity exp(-log(fidelity / fidelity_mean) sigma / mean sigma)`, `(N,)`.
 
     Args:
-        logits: `(N, K)` of the teacher; `sigma` is the entropy of its answer.
+        logits: Logits `(N, K)` of the teacher; `sigma` is the entropy of its prediction.
         fidelity: Weight where `sigma` is 0.
         fidelity_mean: Weight where `sigma` is its mean.
     """
@@ -37,7 +37,7 @@ def fidelity_weight(logits: Any, fidelity: float, fidelity_mean: float) -> np.nd
 
 
 def labeled(images: np.ndarray, labels: np.ndarray, teacher: Teacher, weight: float) -> Arrays:
-    """Real images; what they should be is certain, so that the divergence is the cross-entropy."""
+    """Real images with one-hot targets, so that the divergence is the cross-entropy."""
     sure = _SURE * np.eye(teacher.num_classes, dtype=np.float32)[labels]
     weights = np.full(len(labels), weight, np.float32)
     return Arrays(({"image": images, "logits": sure}, labels, weights))
@@ -46,7 +46,7 @@ def labeled(images: np.ndarray, labels: np.ndarray, teacher: Teacher, weight: fl
 def answered(
     images: np.ndarray, teacher: Teacher, fidelity: float, fidelity_mean: float, share: float
 ) -> Arrays:
-    """Pseudo-examples with the teacher's answers and their fidelity weights over `share`."""
+    """Pseudo-examples with the teacher's logits and their fidelity weights divided by `share`."""
     logits = teacher.model.predict(images, batch_size=512, verbose=0)
     weights = fidelity_weight(logits, fidelity, fidelity_mean) / share
     inputs = {"image": images, "logits": logits}
@@ -56,19 +56,19 @@ def answered(
 def moved_uphill(
     images: np.ndarray, distiller: Distiller, moves: int, learning_rate: float
 ) -> np.ndarray:
-    """`x <- x + eps grad_x KL(g(x), f(x))`, with Adam, inside the teacher's range.
+    """Update `x <- x + eps grad_x KL(g(x), f(x))` with Adam, inside the teacher's range.
 
     Args:
         images: `(N, *input_shape)`.
-        distiller: Holds the teacher `g` and the student `f`.
-        moves: Steps of Adam.
-        learning_rate: Adam's, on pixels scaled to [0, 1].
+        distiller: Distiller with the teacher `g` and the student `f`.
+        moves: Number of Adam steps.
+        learning_rate: Learning rate of Adam, on pixels scaled to [0, 1].
     """
     teacher, student = distiller.teacher, distiller.student_logits
     low, high = teacher.input_range
     beta1, beta2, epsilon = _ADAM
 
-    # Tensors and not variables, which an optimizer cannot change outside of a replica.
+    # Tensors, because an optimizer cannot change variables outside of a replica context.
     @tf.function
     def step(pixels: Any, mean: Any, variance: Any, t: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:

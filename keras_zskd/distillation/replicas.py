@@ -1,4 +1,4 @@
-"""A step over several replicas: its number of examples, its draws, its batch statistics."""
+"""Training steps over several replicas: example counts, random draws, batch statistics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ from keras_zskd.core.keras_internals import flat_layers
 
 
 def count_everywhere(count: Any) -> tuple[Any, float]:
-    """Number of examples over all replicas, and the number of replicas.
+    """Return the number of examples over all replicas, and the number of replicas.
 
     Args:
-        count: Examples on this replica, a float scalar.
+        count: Number of examples on this replica, a float scalar.
     """
     context = tf.distribute.get_replica_context()
     if context is None:
@@ -25,12 +25,12 @@ def count_everywhere(count: Any) -> tuple[Any, float]:
 
 
 def draw_seed(seed: int, number: int, step: Any) -> Any:
-    """The seed `(2,)` of one of the draws of a step, on this replica.
+    """Return the seed `(2,)` of one of the draws of a step on this replica.
 
     Args:
-        seed: Of the training.
-        number: Of the draw within a step.
-        step: An integer, or a variable.
+        seed: Seed of the training.
+        number: Index of the draw within a step.
+        step: Index of the step, an integer or a variable.
     """
     context = tf.distribute.get_replica_context()
     replica = 0 if context is None else context.replica_id_in_sync_group
@@ -41,15 +41,15 @@ def draw_seed(seed: int, number: int, step: Any) -> Any:
 
 
 def synchronized(function: Callable[[Any], Any], model: keras.Model) -> Callable[[Any], Any]:
-    """`function`, during which a model's batch statistics are those of all replicas.
+    """Wrap `function` so that the batch statistics of a model are over all replicas.
 
-    Keras adds up values and counts over the replicas, so that each example has the same weight, also
-    if one replica has more of them, or another has none.
+    Keras sums values and counts over the replicas. Each example has the same weight, even if one
+    replica has more examples than another, or none.
 
     Args:
-        function: What traces or runs training steps.
-        model: Its `BatchNormalization` layers are meant, in nested models too; no subclass, which may
-            compute something else.
+        function: Function that traces or runs training steps.
+        model: Model whose `BatchNormalization` layers are synchronized, in nested models too.
+            Subclasses of the layer are left out, since they may compute something else.
     """
     norms = [
         layer
@@ -58,7 +58,7 @@ def synchronized(function: Callable[[Any], Any], model: keras.Model) -> Callable
     ]
 
     def run(iterator: Any) -> Any:
-        # Set for a step and not for the training: a callback may save the model in between.
+        # Set during steps only, because a callback may save the model in between.
         for norm in norms:
             norm.synchronized = True
         try:

@@ -1,4 +1,4 @@
-"""How good a student is: accuracy, fidelity to its teacher, calibration, and where the two look."""
+"""Evaluation of students: accuracy, fidelity to the teacher, calibration, attention maps."""
 
 from keras_zskd.evaluation.attention import attention_maps
 from keras_zskd.evaluation.calibration_error import (

@@ -1,4 +1,4 @@
-"""Where teacher and student look: class activation maps of several models on the same images."""
+"""Attention maps: class activation maps of several models on the same images."""
 
 import warnings
 from collections.abc import Mapping
@@ -24,23 +24,23 @@ _BATCH_SIZE = 64
 def attention_maps(
     models: Mapping[str, keras.Model], images: Any, classes: Any
 ) -> dict[str, np.ndarray]:
-    """Which pixels speak for a class, in the eyes of each model.
+    """Compute maps of the pixels that each model uses as evidence for a class.
 
-    Grad-CAM++ on the last convolution whose output still has a place for every region; for a model
-    without one, the saliency map, that is the gradient by the pixels. Both are taken of the logits:
-    the gradient of a softmax vanishes where a model is sure, which impressions are made to be.
+    Uses Grad-CAM++ on the last convolution with spatial output; for a model without one, the
+    saliency map, which is the gradient with respect to the pixels. Both are computed from the
+    logits: the gradient of a softmax vanishes for confident predictions, as on impressions.
 
     Args:
-        models: Keras classifiers by name, of one input shape, ending in logits or softmax.
+        models: Keras classifiers by name, with one input shape, ending in logits or softmax.
         images: `(N, H, W, C)` in the pixel range of the models.
-        classes: `(N,)` integers, the class to explain on each image, or one for all.
+        classes: Integers `(N,)`, the class to explain on each image, or one class for all.
 
     Returns:
-        For each name a float32 array `(N, H, W)` in [0, 1], each map stretched over that range; all
-        zeros where nothing on the image speaks for the class.
+        Dict from name to a float32 array `(N, H, W)` in [0, 1]. Each map is scaled to that range.
+        It is all zeros if the image has no evidence for the class.
 
     Raises:
-        InputError: If shapes or classes do not fit, or tf-keras-vis is not installed.
+        InputError: If shapes or classes do not match, or tf-keras-vis is not installed.
 
     References:
         Chattopadhay et al., "Grad-CAM++", WACV 2018.
@@ -49,33 +49,33 @@ def attention_maps(
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or not len(images):
         raise InputError(
-            f"Images of shape {images.shape} were received; expected (images, height, width, "
-            "channels), with one image at least."
+            "`images` must have shape (images, height, width, channels), with at least one image. "
+            f"Received: images of shape {images.shape}."
         )
     classes = np.asarray(classes)
     if classes.ndim == 0:
         classes = np.full(len(images), classes)
     if classes.shape != images.shape[:1] or not np.issubdtype(classes.dtype, np.integer):
         raise InputError(
-            f"classes of shape {classes.shape} and type {classes.dtype} were received for "
-            f"{len(images)} images; expected one integer for each."
+            f"`classes` must be one integer for each image. Received: classes of shape "
+            f"{classes.shape} and type {classes.dtype} for {len(images)} images."
         )
     return {name: _maps_of(name, model, images, classes) for name, model in models.items()}
 
 
 def _maps_of(name: str, model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    # float32: the gradients of a float16 model underflow long before its answers do.
+    # float32: the gradients of a float16 model underflow long before its outputs do.
     view = logits_view(typed_copy(model)).model
     if tuple(view.input_shape[1:]) != images.shape[1:]:
         raise InputError(
-            f"Images of shape {images.shape[1:]} were received, but model {name!r} takes "
-            f"{tuple(view.input_shape[1:])}; show it images of its own size."
+            f"`images` must match the inputs of model {name!r}, of shape "
+            f"{tuple(view.input_shape[1:])}. Received: images of shape {images.shape[1:]}."
         )
     num_classes = view.output_shape[-1]
     if classes.min() < 0 or classes.max() >= num_classes:
         raise InputError(
-            f"classes from {classes.min()} to {classes.max()} were received, but model {name!r} "
-            f"has {num_classes}; expected 0 to {num_classes - 1}."
+            f"`classes` must be from 0 to {num_classes - 1} for model {name!r} with {num_classes} "
+            f"classes. Received: classes from {classes.min()} to {classes.max()}."
         )
     maps = []
     for start in range(0, len(images), _BATCH_SIZE):
@@ -85,16 +85,16 @@ def _maps_of(name: str, model: keras.Model, images: np.ndarray, classes: np.ndar
 
 
 def _explain(view: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """One batch of maps `(N, H, W)` from tf-keras-vis, not normalised."""
+    """One batch of maps `(N, H, W)` from tf-keras-vis, not normalized."""
 
     def score(logits: tf.Tensor) -> tf.Tensor:
         logit = tf.gather(logits, tf.constant(classes, tf.int64), batch_dims=1)
-        # Grad-CAM++ takes exp(score), which overflows for logits above 88. Any constant factor goes
-        # when the map is stretched over [0, 1], so the score is shifted to 0, gradient unchanged.
+        # Grad-CAM++ computes exp(score), which overflows for logits above 88. Scaling the map to
+        # [0, 1] removes constant factors, so the score is shifted to 0, with the same gradient.
         return logit - tf.stop_gradient(logit)
 
     with warnings.catch_warnings():
-        # tf-keras-vis 0.8.7 imports SciPy by an old name and hands Keras 3 a list for one input.
+        # tf-keras-vis 0.8.7 imports a deprecated SciPy name and passes a list for a single input.
         warnings.simplefilter("ignore")
         try:
             from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
@@ -102,7 +102,7 @@ def _explain(view: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.n
         except ImportError as error:
             raise InputError(
                 f"Attention maps need the package tf-keras-vis, which could not be imported "
-                f"({error}); install it with `pip install tf-keras-vis`."
+                f"({error}). Install it with `pip install tf-keras-vis`."
             ) from error
         tap = _last_map(view)
         if tap is None:
@@ -119,10 +119,10 @@ def _explain(view: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.n
 
 
 class _Tap(keras.layers.Layer):
-    """Names a tensor of a graph where tf-keras-vis asks for a layer.
+    """Wraps a tensor of a graph as a layer for tf-keras-vis.
 
-    It reads `layer.output`, which is the output of the layer's first call. In a view that shares
-    its layers with another model that is a tensor of the other model.
+    tf-keras-vis reads `layer.output`, the output of the first call of the layer. If a view shares
+    its layers with another model, this is a tensor of the other model.
     """
 
     def __init__(self, tensor: Any):
@@ -135,9 +135,9 @@ class _Tap(keras.layers.Layer):
 
 
 def _last_map(view: keras.Model) -> Any:
-    """Output of the last convolution that has more than one place, or None.
+    """Output of the last convolution with more than one position, or None.
 
-    LeNet-5's third convolution leaves 1x1: its map would say the same of every pixel.
+    The third convolution of LeNet-5 has a 1x1 output: its map would be constant over the image.
     """
     for node in reversed(nodes_of(view)):
         if isinstance(node.operation, _CONVOLUTIONS):
@@ -149,7 +149,7 @@ def _last_map(view: keras.Model) -> Any:
 
 
 def _stretched(maps: np.ndarray) -> np.ndarray:
-    """Each map over [0, 1]; in float64, because untrained models have gradients near 1e-8."""
+    """Scale each map to [0, 1]; in float64, since untrained models have gradients near 1e-8."""
     maps = np.nan_to_num(np.asarray(maps, np.float64), posinf=0.0, neginf=0.0)
     low = maps.min(axis=(1, 2), keepdims=True)
     span = maps.max(axis=(1, 2), keepdims=True) - low

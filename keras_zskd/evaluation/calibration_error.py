@@ -1,7 +1,7 @@
-"""How far a classifier's confidence can be believed: calibration error, likelihood, Brier score.
+"""Calibration of classifiers: expected calibration error, likelihood, Brier score.
 
-Computed in float64 on NumPy arrays. A student trained at a high temperature tends to be less sure
-than it is right; accuracy alone does not show that.
+Computed in float64 on NumPy arrays. A student trained at a high temperature tends to be
+underconfident, which accuracy alone does not show.
 """
 
 from typing import Any
@@ -12,21 +12,21 @@ from keras_zskd.core.errors import InputError
 
 
 def expected_calibration_error(probabilities: Any, labels: Any, num_bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy, over bins of equal width.
+    """Mean difference between confidence and accuracy, over bins of equal width.
 
-    `sum_b |B_b| / N * |accuracy(B_b) - confidence(B_b)|`, where bin `b` holds the images whose
-    highest probability lies in `(b / num_bins, (b + 1) / num_bins]`.
+    `sum_b |B_b| / N * |accuracy(B_b) - confidence(B_b)|`, where bin `b` contains the images whose
+    highest probability is in `(b / num_bins, (b + 1) / num_bins]`.
 
     Args:
         probabilities: `(N, K)`, rows sum to 1.
         labels: `(N,)` integers in `[0, K)`.
-        num_bins: Positive. Defaults to 15.
+        num_bins: Number of bins, positive. Defaults to 15.
 
     Returns:
-        In [0, 1]; 0 is perfectly calibrated.
+        A value in [0, 1]; 0 is perfectly calibrated.
 
     Example:
-        Both answers are given with confidence 0.75, and one of them is right:
+        Both predictions have confidence 0.75, and one of them is correct:
 
         >>> expected_calibration_error([[0.75, 0.25], [0.75, 0.25]], [0, 1])
         0.25
@@ -35,12 +35,12 @@ def expected_calibration_error(probabilities: Any, labels: Any, num_bins: int = 
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
     if num_bins < 1:
-        raise InputError(f"num_bins={num_bins} was received; expected a positive number of bins.")
+        raise InputError(f"`num_bins` must be positive. Received: num_bins={num_bins}.")
     probabilities, labels = _checked(probabilities, labels)
     confidence = probabilities.max(axis=1)
     is_right = probabilities.argmax(axis=1) == labels
     bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    # |B_b| cancels between the weight of a bin and its two means: sums are all it takes.
+    # |B_b| cancels between the weight of a bin and its two means, so sums are enough.
     gaps = np.bincount(bins, weights=is_right - confidence, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(labels))
 
@@ -53,7 +53,7 @@ def negative_log_likelihood(logits: Any, labels: Any) -> float:
         labels: `(N,)` integers in `[0, K)`.
 
     Returns:
-        0 or more; `log K` for a classifier that never prefers a class.
+        A value of 0 or more; `log K` for uniform predictions.
 
     Example:
         >>> round(negative_log_likelihood([[0.0, 0.0]], [1]), 6)
@@ -66,14 +66,15 @@ def negative_log_likelihood(logits: Any, labels: Any) -> float:
 def brier_score(probabilities: Any, labels: Any) -> float:
     """Mean squared distance between the probabilities and the one-hot label.
 
-    `mean_n sum_k (p_nk - 1[k = label_n])^2`, summed over the classes as Brier (1950) has it.
+    `mean_n sum_k (p_nk - 1[k = label_n])^2`, summed over the classes as in Brier (1950).
 
     Args:
         probabilities: `(N, K)`, rows sum to 1.
         labels: `(N,)` integers in `[0, K)`.
 
     Returns:
-        In [0, 2]; 0 is always right and sure, 2 always wrong and sure.
+        A value in [0, 2]; 0 if all predictions are correct with confidence 1, 2 if all are wrong
+        with confidence 1.
 
     Example:
         >>> brier_score([[0.5, 0.5]], [0])
@@ -86,7 +87,7 @@ def brier_score(probabilities: Any, labels: Any) -> float:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of the softmax over the last axis, safe for logits of any size."""
+    """Logarithm of the softmax over the last axis, stable for logits of any size."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
@@ -95,16 +96,16 @@ def _checked(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
     if scores.ndim != 2 or labels.shape != scores.shape[:1] or not len(labels):
         raise InputError(
-            f"Scores of shape {scores.shape} and labels of shape {labels.shape} were received; "
-            "expected (images, classes) and (images,), with one image at least."
+            "Scores must have shape (images, classes) and `labels` shape (images,), with at least "
+            f"one image. Received: shapes {scores.shape} and {labels.shape}."
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
-            f"Labels of type {labels.dtype} were received; expected integers, the class numbers."
+            f"`labels` must be integers, the class indices. Received: type {labels.dtype}."
         )
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
         raise InputError(
-            f"Labels from {labels.min()} to {labels.max()} were received for {scores.shape[1]} "
-            f"classes; expected 0 to {scores.shape[1] - 1}, so use the data set of the teacher."
+            f"`labels` must be from 0 to {scores.shape[1] - 1} for {scores.shape[1]} classes. "
+            f"Received: labels from {labels.min()} to {labels.max()}. Use the teacher's dataset."
         )
     return scores, labels

@@ -1,4 +1,4 @@
-"""What can be measured about impressions without data: how well they satisfy the teacher."""
+"""Measures of impressions that need no data, such as how well they reach their targets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,31 +19,33 @@ def measure_impressions(
     input_range: tuple[float, float] = (0.0, 1.0),
     temperature: float = 1.0,
 ) -> dict[str, Any]:
-    """Measure how well impressions satisfy the teacher, and how much they differ from each other.
+    """Measure how well impressions reach their targets, and how much they differ from each other.
 
-    None of it says whether a person would recognise them: a classifier can be sure of pictures that
-    look like nothing.
+    These measures do not show whether a person would recognize the impressions: a classifier can be
+    confident on unrecognizable images.
 
     Args:
-        impressions: What `TransferSet.arrays` gives: `image` `(N, ...)`, `target` `(N, K)`, `label`
+        impressions: Result of `TransferSet.arrays`: `image` `(N, ...)`, `target` `(N, K)`, `label`
             `(N,)`, `logits` `(N, K)` and `gap` `(N,)`.
         input_range: `(low, high)` of the pixels.
         temperature: `tau` of the synthesis, positive.
 
     Returns:
-        "num_impressions"; "mean_gap" in nats; "mean_confidence", the teacher's highest probability
-        at temperature 1; "mean_entropy" of its answers at temperature 1, in nats; "named_as_label",
-        the share that it names as the class conditioned on; "named_as_target", the share that it
-        names as the largest class of the target; "median_nearest_distance" and "near_duplicates":
-        root mean square pixel difference to the nearest other impression as a share of the range,
-        and the share of impressions nearer than 0.02, both over the first 1,000, None for a single
-        one; "shared_layout", see `shared_layout`. Arrays of one entry for each impression: "asked",
-        the largest class of the target, "asked_share" and "reached_share", the probability that the
-        target and the teacher at `tau` give it, "said", the class that the teacher names, and
-        "entropy". `(K, K)` integers "counts": conditioned on the row, named the column.
+        A dict with "num_impressions"; "mean_gap" in nats; "mean_confidence", the teacher's highest
+        probability at temperature 1; "mean_entropy" of its predictions at temperature 1, in nats;
+        "named_as_label", the share that it predicts as the conditioning class; "named_as_target",
+        the share that it predicts as the largest class of the target; "median_nearest_distance" and
+        "near_duplicates": the root mean square pixel difference to the nearest other impression as
+        a share of the range, and the share of impressions nearer than 0.02, both over the first
+        1,000, None for a single one; "shared_layout", see `shared_layout`. Arrays with one entry
+        per
+        impression: "asked", the largest class of the target, "asked_share" and "reached_share", its
+        probability in the target and in the teacher's prediction at `tau`, "said", the predicted
+        class, and "entropy". Integers "counts" `(K, K)`, with the conditioning class as row and the
+        predicted class as column.
 
     Raises:
-        InputError: If there are none, or they disagree in number.
+        InputError: If there are no impressions, or the arrays differ in length.
     """
     logits = np.asarray(impressions["logits"], np.float64)
     target = np.asarray(impressions["target"], np.float64)
@@ -51,8 +53,8 @@ def measure_impressions(
     sizes = {name: len(impressions[name]) for name in ("image", "target", "label", "logits", "gap")}
     if len(set(sizes.values())) != 1 or not len(label):
         raise InputError(
-            f"Impressions with {sizes} entries were received; expected the same number of each, "
-            "one at least, as TransferSet.arrays() gives."
+            "`impressions` must hold arrays of equal length, with at least one impression. "
+            f"Received: lengths {sizes}. Pass the result of TransferSet.arrays()."
         )
     log_p = log_softmax(logits)
     entropy = -(np.exp(log_p) * log_p).sum(axis=1)
@@ -81,9 +83,9 @@ def measure_impressions(
 
 
 def nearest_distances(images: np.ndarray, input_range: tuple[float, float]) -> np.ndarray:
-    """Root mean square difference of each image to its nearest other, as a share of the range.
+    """Root mean square difference of each image to the nearest other, as a share of the range.
 
-    Images larger than 32 pixels are compared at that size. `(N,)`, or `(0,)` for a single image.
+    Images larger than 32 pixels are compared at that size. Returns `(N,)`, or `(0,)` for one image.
     """
     if len(images) < 2:
         return np.zeros(0)
@@ -91,25 +93,26 @@ def nearest_distances(images: np.ndarray, input_range: tuple[float, float]) -> n
     squares = np.square(flat).sum(axis=1)
     distances = squares[:, None] + squares[None, :] - 2.0 * flat @ flat.T
     np.fill_diagonal(distances, np.inf)
-    # What cancels below float64's precision is a distance of 0.
+    # Differences below float64 precision count as 0.
     return np.asarray(np.sqrt(np.maximum(distances.min(axis=1), 0.0) / flat.shape[1]))
 
 
 def shared_layout(images: np.ndarray, classes: np.ndarray) -> float | None:
-    """How often the nearest mean picture of a class tells the class of an image, on pixels alone.
+    """Accuracy of a nearest-class-mean classifier on the pixels of the images.
 
-    Each image is compared with the mean of every class, its own class' mean without it, by
-    Euclidean distance; the share of hits is balanced over the classes. Pictures of things that
-    stand upright in the middle, digits or clothes, have a layout in common and score far above
-    chance, `1 / K`; textures that only the classifier can read score about that. At chance a person
-    will hardly recognise anything; far above it a person may or may not.
+    Each image is compared with the mean of every class by Euclidean distance, leaving the image out
+    of the mean of its own class. The accuracy is balanced over the classes. Images of upright,
+    centered objects, such as digits or clothes, share a layout and score far above chance, `1 / K`.
+    Textures that only the classifier recognizes score near chance. A person will hardly recognize
+    images that score near chance, and may or may not recognize those that score far above it.
 
     Args:
         images: `(N, ...)`.
-        classes: `(N,)` integers, what the teacher names.
+        classes: Integers `(N,)`, the classes that the teacher predicts.
 
     Returns:
-        In [0, 1], over the classes with three images at least; None if there are fewer than two.
+        A value in [0, 1], over the classes with at least three images; None if fewer than two
+        classes have them.
     """
     present, counts = np.unique(classes, return_counts=True)
     present = present[counts >= 3]
@@ -130,7 +133,7 @@ def shared_layout(images: np.ndarray, classes: np.ndarray) -> float | None:
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    """Pixels `(N, D)` in float64, of images no larger than 32 x 32."""
+    """Pixels `(N, D)` in float64, of images resized to at most 32 x 32."""
     images = np.asarray(images, np.float32)
     if images.ndim == 4 and max(images.shape[1:3]) > _SIDE:
         size = [min(side, _SIDE) for side in images.shape[1:3]]

@@ -1,4 +1,4 @@
-"""Teacher and student on the same images, in numbers."""
+"""Evaluation of teacher and student on the same images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +20,10 @@ from keras_zskd.models.graph import logits_view
 def evaluate(
     teacher: Any, student: Any, images: Any, labels: Any = None, batch_size: int = 512
 ) -> dict[str, float]:
-    """Measure a student against its teacher, and both against labels where there are any.
+    """Evaluate a student against its teacher, and both against labels if there are any.
 
     Without labels only fidelity is measured: agreement, `mean 1[argmax S = argmax T]`, and
-    predictive KL, `mean KL(p_T || p_S)` at temperature 1. A student of high accuracy may have low
+    predictive KL, `mean KL(p_T || p_S)` at temperature 1. A student with high accuracy may have low
     fidelity.
 
     Args:
@@ -31,12 +31,13 @@ def evaluate(
         student: A Keras classifier ending in logits or softmax, a `LiteRTModel`, or any callable
             from images to logits `(N, K)`.
         images: `(N, H, W, C)` in the pixel range that the teacher was trained on.
-        labels: `(N,)` integers, or None.
-        batch_size: Images at a time. Changes memory and time, not the result.
+        labels: Integers `(N,)`, or None.
+        batch_size: Number of images at a time, positive. It affects memory and time, not the
+            result.
 
     Returns:
-        Plain floats: "num_images", "agreement", "predictive_kl", and with labels
-        "teacher_accuracy", "student_accuracy" and the same pair of "ece" (15 bins), "nll" and
+        A dict of floats: "num_images", "agreement", "predictive_kl", and with labels
+        "teacher_accuracy", "student_accuracy" and the same pair for "ece" (15 bins), "nll" and
         "brier".
 
     Raises:
@@ -56,16 +57,16 @@ def evaluate(
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (ECE).
     """
     if batch_size < 1:
-        raise InputError(f"batch_size={batch_size} was received; expected a positive number.")
+        raise InputError(f"`batch_size` must be positive. Received: batch_size={batch_size}.")
     images = np.asarray(images)
     if not images.ndim or not len(images):
-        raise InputError("No images were received; expected at least one to measure with.")
+        raise InputError("`images` must hold at least one image. Received: no images.")
     teacher_logits = _all_logits(teacher, images, batch_size, "teacher")
     student_logits = _all_logits(student, images, batch_size, "student")
     if teacher_logits.shape != student_logits.shape:
         raise InputError(
-            f"The teacher answered with shape {teacher_logits.shape} and the student with "
-            f"{student_logits.shape}; expected the same classes from both."
+            "`teacher` and `student` must have the same classes. Received: logits of shape "
+            f"{teacher_logits.shape} and {student_logits.shape}."
         )
     log_p, log_q = log_softmax(teacher_logits), log_softmax(student_logits)
     result = {
@@ -78,7 +79,7 @@ def evaluate(
     labels = np.asarray(labels)
     for name, scores in (("teacher", log_p), ("student", log_q)):
         probabilities = np.exp(scores)
-        # The likelihood comes first: it refuses labels that fit neither images nor classes.
+        # The likelihood comes first: it checks that labels match images and classes.
         result[f"{name}_nll"] = negative_log_likelihood(scores, labels)
         result[f"{name}_accuracy"] = float((scores.argmax(axis=1) == labels).mean())
         result[f"{name}_ece"] = expected_calibration_error(probabilities, labels)
@@ -87,10 +88,10 @@ def evaluate(
 
 
 def as_logits_function(model: Any) -> Callable[[Any], Any]:
-    """Whatever answers with class scores, as a function from images to logits `(N, K)`.
+    """Return a model as a function from images to logits `(N, K)`.
 
-    A Keras model is seen from its logits, also when it ends in softmax. Any other callable, a
-    `Teacher` or a `LiteRTModel` among them, is taken at its word: it gives logits.
+    A Keras model returns its logits, even if it ends in softmax. Any other callable, such as a
+    `Teacher` or a `LiteRTModel`, is assumed to return logits.
 
     Raises:
         InputError: If `model` is not callable.
@@ -100,8 +101,8 @@ def as_logits_function(model: Any) -> Callable[[Any], Any]:
         return tf.function(lambda images: view(images, training=False))
     if not callable(model):
         raise InputError(
-            f"A {type(model).__name__} was received as a model; expected a Keras model, a "
-            "LiteRTModel, or a function from images to logits."
+            "A model must be a Keras model, a LiteRTModel, or a function from images to logits. "
+            f"Received: a {type(model).__name__}."
         )
     return model
 
@@ -112,24 +113,24 @@ def _all_logits(model: Any, images: np.ndarray, batch_size: int, role: str) -> n
     try:
         batches = [np.asarray(answer(images[i : i + batch_size]), np.float64) for i in starts]
     except (ValueError, tf.errors.InvalidArgumentError) as error:
-        # A Keras model counts the batch among its sizes, a Teacher and a LiteRTModel do not.
+        # The input shape of a Keras model includes the batch; that of the other classes does not.
         expected = tuple(getattr(model, "input_shape", None) or ())
         expected = expected[1:] if isinstance(model, keras.Model) else expected
         if isinstance(error, InputError) or expected in ((), images.shape[1:]):
             raise
         raise InputError(
-            f"Images of shape {images.shape[1:]} were received, but the {role} takes "
-            f"{expected}; load them at the size that the models were built for."
+            f"`images` must match the inputs of the {role}, of shape {expected}. Received: images "
+            f"of shape {images.shape[1:]}. Load them at the input size of the models."
         ) from error
     logits = np.concatenate(batches)
     if logits.ndim != 2 or len(logits) != len(images):
         raise InputError(
-            f"The {role} answered {len(images)} images with an array of shape {logits.shape}; "
-            "expected one row of logits for each image."
+            f"`{role}` must return one row of logits per image. Received: an array of shape "
+            f"{logits.shape} for {len(images)} images."
         )
     if not np.isfinite(logits).all():
         raise InputError(
-            f"The {role} answered with NaN or infinite logits; expected a trained model, so check "
-            "its weights and the pixel range of the images."
+            f"`{role}` must return finite logits. Received: NaN or infinite logits. Check its "
+            "weights and the pixel range of the images."
         )
     return logits

@@ -1,7 +1,7 @@
-"""Metrics of fidelity: how closely the student says what the teacher says, batch after batch.
+"""Metrics of the fidelity of a student to its teacher, for `compile`.
 
-Both take the teacher's logits where other metrics take the labels. For a whole set of images at
-once, with calibration and accuracy beside them, see `keras_zskd.evaluation.measures`.
+Both take the teacher's logits in place of the labels. To evaluate a whole set of images at once,
+with accuracy and calibration, see `keras_zskd.evaluation.measures`.
 """
 
 from typing import Any
@@ -14,14 +14,14 @@ from keras_zskd.core.errors import InputError
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class TeacherAgreement(keras.metrics.Mean):
-    """Share of the images for which student and teacher name the same class.
+    """Share of the images for which student and teacher predict the same class.
 
     `mean_n 1[argmax_k s_nk = argmax_k t_nk]` over the logits `t`, `s` of shape `(N, K)`, in [0, 1].
-    A student can be accurate and yet agree little: fidelity is another thing than accuracy.
+    A student can have high accuracy but low agreement: fidelity differs from accuracy.
 
     Args:
-        name: Defaults to "teacher_agreement".
-        dtype: Of the result. Defaults to the global float type.
+        name: Name of the metric. Defaults to "teacher_agreement".
+        dtype: Dtype of the result. Defaults to the global float type.
 
     Example:
         >>> metric = TeacherAgreement()
@@ -39,15 +39,16 @@ class TeacherAgreement(keras.metrics.Mean):
     def update_state(
         self, teacher_logits: Any, student_logits: Any, sample_weight: Any = None
     ) -> None:
-        """Count a batch.
+        """Accumulate a batch.
 
         Args:
-            teacher_logits: `(N, K)`; probabilities rank the classes alike and do as well.
-            student_logits: `(N, K)`.
+            teacher_logits: `(N, K)` logits; probabilities also work, since they rank the classes
+                alike.
+            student_logits: `(N, K)` logits.
             sample_weight: `(N,)` weights of the images, or None.
 
         Raises:
-            InputError: If the two do not have one shape `(N, K)`.
+            InputError: If the two do not have the same shape `(N, K)`.
         """
         teacher, student = _as_logits(teacher_logits, student_logits)
         same = tf.argmax(teacher, axis=-1) == tf.argmax(student, axis=-1)
@@ -56,15 +57,15 @@ class TeacherAgreement(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class PredictiveKL(keras.metrics.Mean):
-    """Mean divergence of the student's answers from the teacher's, in nats.
+    """Mean divergence of the student's predictions from the teacher's, in nats.
 
     `mean_n sum_k p_nk (log p_nk - log q_nk)`, `p = softmax(t_n)`, `q = softmax(s_n)` over the
-    logits `t`, `s` of shape `(N, K)`; 0 where the student repeats the teacher, and no upper limit.
-    The temperature is 1: this measures the answers as given, not as trained on.
+    logits `t`, `s` of shape `(N, K)`; 0 if the student matches the teacher, and unbounded above.
+    The temperature is 1, not that of the training: this measures the actual predictions.
 
     Args:
-        name: Defaults to "predictive_kl".
-        dtype: Of the result. Defaults to the global float type.
+        name: Name of the metric. Defaults to "predictive_kl".
+        dtype: Dtype of the result. Defaults to the global float type.
 
     Example:
         >>> metric = PredictiveKL()
@@ -82,7 +83,7 @@ class PredictiveKL(keras.metrics.Mean):
     def update_state(
         self, teacher_logits: Any, student_logits: Any, sample_weight: Any = None
     ) -> None:
-        """Count a batch.
+        """Accumulate a batch.
 
         Args:
             teacher_logits: `(N, K)` logits, not probabilities.
@@ -90,7 +91,7 @@ class PredictiveKL(keras.metrics.Mean):
             sample_weight: `(N,)` weights of the images, or None.
 
         Raises:
-            InputError: If the two do not have one shape `(N, K)`.
+            InputError: If the two do not have the same shape `(N, K)`.
         """
         teacher, student = _as_logits(teacher_logits, student_logits)
         log_p, log_q = tf.nn.log_softmax(teacher), tf.nn.log_softmax(student)
@@ -99,13 +100,13 @@ class PredictiveKL(keras.metrics.Mean):
 
 
 def _as_logits(teacher_logits: Any, student_logits: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Both as float32: the logarithm of a float16 softmax is mostly rounding error."""
+    """Cast both to float32: the logarithm of a float16 softmax is mostly rounding error."""
     teacher = tf.cast(teacher_logits, tf.float32)
     student = tf.cast(student_logits, tf.float32)
-    # (N, 1) against (N, K) would broadcast, and the metric would say something about nothing.
+    # (N, 1) and (N, K) would broadcast, and the metric would be meaningless.
     if teacher.shape.rank != 2 or not teacher.shape.is_compatible_with(student.shape):
         raise InputError(
-            f"Teacher logits of shape {teacher.shape} and student logits of shape {student.shape} "
-            "were received; expected one shape (images, classes), so compare models of one task."
+            "`teacher_logits` and `student_logits` must have the same shape (images, classes). "
+            f"Received: shapes {teacher.shape} and {student.shape}. Compare models of one task."
         )
     return teacher, student

@@ -1,4 +1,4 @@
-"""Pictures of impressions: labelled grids, heat on images, PNG bytes; no plotting library."""
+"""Pictures of impressions without a plotting library: labeled grids, heat maps, PNG bytes."""
 
 import base64
 import math
@@ -16,33 +16,34 @@ _MARGIN = 2
 _WHITE = 255
 _INK = (32, 32, 32)
 _HEAT = (255.0, 96.0, 0.0)
-# From nothing to much, readable in grey as well.
+# From low to high; also readable in grayscale.
 _COUNTS = np.array([[247, 251, 255], [158, 202, 225], [49, 130, 189], [8, 48, 107]], np.float64)
 
 
 def to_pixels(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
-    """Inputs of a classifier as RGB pixels.
+    """Convert inputs of a classifier to RGB pixels.
 
-    One channel is shown as grey, three as colours, any other number as the grey of its mean. Inputs
-    that are no images, `(N, D)` or of higher rank, are folded into a square.
+    One channel is shown as gray, three as colors, and any other number as the gray of their mean.
+    Inputs that are not images, `(N, D)` or of higher rank, are reshaped to a square.
 
     Args:
-        images: `(N, H, W, C)`, `(N, H, W)` or `(N, D)`, in `input_range`; what lies outside is
-            clipped, NaN is shown as the lowest value.
+        images: `(N, H, W, C)`, `(N, H, W)` or `(N, D)` in `input_range`. Values outside are
+            clipped, and NaN is shown as the lowest value.
         input_range: `(low, high)`, `low < high`.
 
     Returns:
         `(N, H, W, 3)` uint8.
 
     Raises:
-        InputError: If there is no image, or the range is empty.
+        InputError: If there are no images, or the range is empty.
     """
     images = np.asarray(images, np.float32)
     low, high = input_range
     if images.ndim < 2 or not images.size or not high > low:
         raise InputError(
-            f"Images of shape {images.shape} with input_range={input_range} were received; "
-            "expected (images, height, width, channels), one image at least, and low < high."
+            "`images` must have shape (images, height, width, channels), with at least one image, "
+            "and `input_range` must be (low, high) with low < high. Received: images of shape "
+            f"{images.shape}, input_range={input_range}."
         )
     if images.ndim == 2 or images.ndim > 4:
         flat = images.reshape(len(images), -1)
@@ -59,9 +60,9 @@ def to_pixels(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> np.
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Pixels `(N, H, W, 3)` with the longer side near `size`: small ones enlarged without blur.
+    """Resize pixels `(N, H, W, 3)` so that the longer side is near `size`.
 
-    Enlarging is by a whole factor, so that every pixel of the classifier stays a square.
+    Small images are enlarged without blur, by an integer factor, so that every pixel is a square.
     """
     height, width = pixels.shape[1:3]
     longest = max(height, width)
@@ -79,21 +80,21 @@ def grid(
     columns: int | None = None,
     cell: int = 64,
 ) -> np.ndarray:
-    """Images side by side, each with its label under it.
+    """Arrange images in a grid, each with its label below.
 
     Args:
-        images: `(N, H, W, C)` in `input_range`, or what else `to_pixels` takes.
-        labels: One for each image: numbers or text, of one line or several. Text that does not fit
-            is cut; letters outside ASCII are shown as question marks. None for no labels.
+        images: `(N, H, W, C)` in `input_range`, or another shape that `to_pixels` accepts.
+        labels: One number or text per image, of one or more lines. Text that does not fit is
+            truncated; non-ASCII characters are shown as question marks. None for no labels.
         input_range: `(low, high)` of the images.
-        columns: Images in a row, positive; by default as many as make the grid about square.
-        cell: Length in pixels that the longer side of an image is brought near to.
+        columns: Number of images per row, positive. By default the grid is about square.
+        cell: Approximate length of the longer side of an image, in pixels, positive.
 
     Returns:
         `(height, width, 3)` uint8.
 
     Raises:
-        InputError: If the number of labels is not that of the images, or `columns` or `cell` is not
+        InputError: If the numbers of labels and images differ, or `columns` or `cell` is not
             positive.
 
     Example:
@@ -104,11 +105,12 @@ def grid(
     count = len(pixels)
     if (columns is not None and columns < 1) or cell < 1:
         raise InputError(
-            f"columns={columns}, cell={cell} were received; expected positive numbers."
+            f"`columns` and `cell` must be positive. Received: columns={columns}, cell={cell}."
         )
     if labels is not None and len(labels) != count:
         raise InputError(
-            f"{len(labels)} labels were received for {count} images; expected one for each."
+            "`labels` must have one label per image. "
+            f"Received: {len(labels)} labels for {count} images."
         )
     pixels = resize(pixels, cell)
     height, width = pixels.shape[1:3]
@@ -134,12 +136,12 @@ def grid(
 def write(
     canvas: np.ndarray, lines: Sequence[tuple[int, int, str]], width: int | None = None
 ) -> np.ndarray:
-    """Text on a picture.
+    """Write text on a picture.
 
     Args:
         canvas: `(H, W, 3)` uint8; not changed.
-        lines: `(x, y, text)`, the upper left corner of each.
-        width: Pixels that a line may take; None for no limit.
+        lines: Tuples `(x, y, text)` with the upper left corner of each line.
+        width: Largest width of a line in pixels; None for no limit.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -155,7 +157,7 @@ def write(
 
 
 def heat(values: Any, high: float | None = None) -> np.ndarray:
-    """Non-negative values `(H, W)` as colours `(H, W, 3)` uint8, light for 0, dark for `high`."""
+    """Map values `(H, W)` from 0 to `high` to colors `(H, W, 3)` uint8, from light to dark."""
     values = np.asarray(values, np.float64)
     top = float(values.max(initial=0.0)) if high is None else high
     position = np.clip(values / (top or 1.0), 0.0, 1.0) * (len(_COUNTS) - 1)
@@ -166,13 +168,13 @@ def heat(values: Any, high: float | None = None) -> np.ndarray:
 def overlay(
     images: Any, maps: Any, input_range: tuple[float, float] = (0.0, 1.0), strength: float = 0.7
 ) -> np.ndarray:
-    """Images with heat where a map is high.
+    """Overlay images with heat maps.
 
     Args:
         images: `(N, H, W, C)` in `input_range`.
         maps: `(N, H, W)` in [0, 1].
         input_range: `(low, high)` of the images.
-        strength: Share of the heat where the map is 1, in [0, 1].
+        strength: Opacity of the heat color where the map is 1, in [0, 1].
 
     Returns:
         `(N, H, W, 3)` uint8.
@@ -184,25 +186,25 @@ def overlay(
     maps = np.asarray(maps, np.float32)
     if maps.shape != pixels.shape[:3]:
         raise InputError(
-            f"Maps of shape {maps.shape} were received for images of shape {pixels.shape[:3]}; "
-            "expected one value for each pixel."
+            f"`maps` must have one value per pixel. Received: maps of shape {maps.shape} for "
+            f"images of shape {pixels.shape[:3]}."
         )
     share = strength * np.clip(maps, 0.0, 1.0)[..., np.newaxis]
     return np.round((1.0 - share) * pixels + share * np.array(_HEAT)).astype(np.uint8)
 
 
 def png_bytes(array: np.ndarray) -> bytes:
-    """A picture `(H, W, 3)`, `(H, W, 1)` or `(H, W)` uint8 as the bytes of a PNG file."""
+    """Encode a picture `(H, W, 3)`, `(H, W, 1)` or `(H, W)` uint8 as PNG bytes."""
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim not in (2, 3):
         raise InputError(
-            f"A picture of shape {array.shape} and type {array.dtype} was received; expected "
-            "(height, width, channels) uint8, as grid() gives."
+            "`array` must be a uint8 picture of shape (height, width, channels). Received: shape "
+            f"{array.shape} and type {array.dtype}. Pass the result of grid()."
         )
     encoded = tf.io.encode_png(array[..., np.newaxis] if array.ndim == 2 else array)
     return bytes(encoded.numpy())
 
 
 def data_uri(array: np.ndarray) -> str:
-    """A picture as a `data:` URI, to stand in a page by itself."""
+    """Encode a picture as a `data:` URI for a self-contained page."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(array)).decode("ascii")

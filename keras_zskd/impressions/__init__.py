@@ -1,1 +1,1 @@
-"""Synthesis of inputs from a teacher alone."""
+"""Synthesis of training inputs from a teacher, without data."""

@@ -1,7 +1,7 @@
-"""What is optimised: where the pixels start, and what keeps them in the teacher's range.
+"""Canvases: the initial pixels of an impression, and how they are kept in range.
 
-A canvas holds free variables `z` for each impression and shows them as pixels in [0, 1]; the engine
-moves `z`, and scales what is shown to the teacher's input range.
+A canvas holds the free variables `z` of each impression and maps them to pixels in [0, 1]. The
+engine optimizes `z` and scales the pixels to the teacher's input range.
 """
 
 import math
@@ -22,40 +22,41 @@ _SALT = 10
 
 
 class Canvas(Configurable):
-    """Base class of the ways to hold an impression while it is optimised."""
+    """Base class of the parameterizations of an impression during optimization."""
 
     def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> Any:
-        """The random numbers that the impressions `indices` start from: arrays, `N` first."""
+        """Draw the random numbers of the impressions `indices`: arrays with leading axis `N`."""
         raise NotImplementedError
 
     def form(self, draws: Any, shape: tuple[int, ...]) -> Any:
-        """Starting variables `z` `(N, *shape)` made of what `draw` returned; runs compiled."""
+        """Make the initial `z` `(N, *shape)` from the result of `draw`; runs compiled."""
         raise NotImplementedError
 
     def show(self, z: Any) -> Any:
-        """Pixels of `z`, differentiable."""
+        """Map `z` to pixels; differentiable."""
         raise NotImplementedError
 
     def constrain(self, z: Any) -> Any:
-        """Applied to `z` after each step."""
+        """Project `z` after each step."""
         return z
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class UniformCanvas(Canvas):
-    """The paper's canvas: pixels start as uniform noise and are kept in range after each step.
+    """The canvas of the paper: pixels start as uniform noise and are constrained after each step.
 
     Args:
         constraint: "rescale" maps the lowest and highest pixel of each impression to 0 and 1 after
-            every step; the released code does so with the lowest and highest of its whole batch,
-            which would make an impression depend on its neighbours. "clip" cuts what leaves [0, 1].
-            "none" leaves the pixels free.
+            every step. The released code uses the lowest and highest pixel of the whole batch,
+            which would make an impression depend on the others. "clip" clips the pixels to [0, 1].
+            "none" leaves them unconstrained.
     """
 
     def __init__(self, constraint: str = "rescale"):
         if constraint not in ("rescale", "clip", "none"):
             raise InputError(
-                f"constraint={constraint!r} was received; expected 'rescale', 'clip' or 'none'."
+                "`constraint` must be 'rescale', 'clip' or 'none'. "
+                f"Received: constraint={constraint!r}."
             )
         self.constraint = constraint
 
@@ -83,28 +84,30 @@ class UniformCanvas(Canvas):
         return z
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"constraint": self.constraint}
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class BlobCanvas(Canvas):
-    """Pixels are the sigmoid of `z`, which starts as a blob of smooth noise on an empty ground.
+    """Pixels are the sigmoid of `z`, which starts as a blob of smooth noise on a plain ground.
 
-    Pictures of things have structure at every scale, and a thing stands somewhere near the middle of
-    a ground. The noise is Gaussian on grids of several sizes, enlarged to the image and summed with
-    random weights, with a random contrast and a random offset; outside of a superellipse of random
-    size, place and roundness it fades into a dark or a light ground. No data is involved, only these
-    assumptions. The sigmoid keeps the pixels in range; other than clipping it leaves them a gradient,
-    but for the far ground, where it is 0 or 1 to the last bit. Inputs that are no images `(H, W, C)`
-    start as plain noise.
+    Images of objects have structure at every scale, and the object is somewhere near the center.
+    The noise is Gaussian on grids of several sizes, upsampled to the image and summed with random
+    weights, a random contrast and a random offset. Outside a superellipse of random size, position
+    and roundness it fades into a dark or light background. These are assumptions; no data is used.
+    The sigmoid keeps the pixels in range. Unlike clipping, it preserves their gradient, except far
+    out in the background, where it is exactly 0 or 1. Inputs that are not images `(H, W, C)` start
+    as plain noise.
 
     Args:
-        scales: Divisors of height and width: the grids that noise is drawn on.
+        scales: Divisors of height and width that give the sizes of the noise grids.
         contrast: `(low, high)`, the range of the random factor of the noise.
         offset: Standard deviation of the random shift of the noise, in units of the noise.
-        ground: How far `z` falls toward the ground, at most; 0 leaves the noise everywhere.
-        light: Share of the impressions on a light ground. 0.5 where nothing is known.
+        ground: Largest shift of `z` toward the background, 0 or more. 0 leaves the noise
+            everywhere.
+        light: Share of the impressions on a light background, in [0, 1]. Use 0.5 if nothing is
+            known.
     """
 
     def __init__(
@@ -117,13 +120,13 @@ class BlobCanvas(Canvas):
     ):
         if not 0.0 <= light <= 1.0 or ground < 0:
             raise InputError(
-                f"light={light} and ground={ground} were received; expected a share in [0, 1] and a "
-                "number of 0 or more."
+                "`light` must be in [0, 1] and `ground` must be 0 or more. "
+                f"Received: light={light}, ground={ground}."
             )
         if not scales or any(scale < 1 for scale in scales) or len(contrast) != 2:
             raise InputError(
-                f"scales={scales} and contrast={contrast} were received; expected divisors of 1 or "
-                "more, and (low, high)."
+                "`scales` must be divisors of 1 or more, and `contrast` must be (low, high). "
+                f"Received: scales={scales}, contrast={contrast}."
             )
         self.scales = tuple(scales)
         self.contrast = (float(contrast[0]), float(contrast[1]))
@@ -147,7 +150,7 @@ class BlobCanvas(Canvas):
         return tf.sigmoid(z)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {
             "scales": list(self.scales),
             "contrast": list(self.contrast),
@@ -161,25 +164,25 @@ class BlobCanvas(Canvas):
 class PictureCanvas(Canvas):
     """Pixels are the sigmoid of `z`, which starts as a procedural picture.
 
-    From a start with the statistics of photographs a few steps are enough, and what they add is what
-    the teacher asks for.
+    A start with the statistics of photographs needs only a few steps, and these add only what the
+    teacher responds to.
 
     Args:
-        shares: Of the families, see `ProceduralPictures`; default: all in equal shares.
-        margin: Distance of the starting pixels from the ends of the range, in (0, 0.5): at the ends
+        shares: Shares of the families, see `ProceduralPictures`. Defaults to equal shares.
+        margin: Distance of the initial pixels from the ends of the range, in (0, 0.5). At the ends
             the sigmoid has no gradient.
     """
 
     def __init__(self, shares: Mapping[str, float] | None = None, margin: float = 0.03):
         if not 0.0 < margin < 0.5:
             raise InputError(
-                f"`margin` must be between 0 and 0.5, both excluded. Received: margin={margin}."
+                f"`margin` must be in the open interval (0, 0.5). Received: margin={margin}."
             )
         self.shares = None if shares is None else dict(shares)
         self.margin = float(margin)
 
     def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """See `Canvas.draw`; the pictures themselves."""
+        """See `Canvas.draw`; the draws are the pictures themselves."""
         return ProceduralPictures(shape, shares=self.shares).keyed(seed, indices)
 
     def form(self, draws: Any, shape: tuple[int, ...]) -> Any:
@@ -193,5 +196,5 @@ class PictureCanvas(Canvas):
         return tf.sigmoid(z)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"shares": self.shares, "margin": self.margin}

@@ -1,4 +1,4 @@
-"""`ContinuousBatch`: slots for impressions in the making, each refilled as soon as it is done."""
+"""`ContinuousBatch`: slots for impressions, each refilled as soon as it is done."""
 
 import queue
 import threading
@@ -13,29 +13,29 @@ from keras_zskd.impressions.engine import PixelEngine
 from keras_zskd.impressions.replicas import Replicas
 
 _STATE = ("z", "target", "draws")
-# Between two looks at what is done: few steps, since a slot may wait as long, but not for a look that
-# takes longer than the steps.
+# Steps between two checks for finished impressions: few, since a finished slot may idle that long,
+# but enough that a check does not take longer than the steps.
 _SHORTEST, _LOOKS = 3, 100
-# Seconds that starting states may take before a batch that stands still is said to be waiting. Other
-# workers may wait for what it holds: at the end of a job all do.
+# Seconds that an idle batch waits for initial states before it releases its finished impressions.
+# Other workers may be waiting for these; at the end of a job all are.
 _SOON = 0.3
 
 
 class ContinuousBatch:
-    """A batch whose impressions come and go one by one.
+    """A batch whose impressions enter and leave one by one.
 
-    An impression that is done leaves its slot, and a new one takes it, so that no slot runs for
-    nothing (the continuous batching of language models). Looked at every few steps; until then the
-    engine keeps what is done as it is, so an impression depends on nothing but itself.
+    A new impression takes the slot of one that is done, so that no slot idles (continuous batching,
+    as in the serving of language models). Slots are checked every few steps. Until then the engine
+    leaves finished impressions unchanged, so an impression does not depend on the others.
 
     Args:
-        engine: What moves the impressions.
-        replicas: Where.
-        size: Slots, over all replicas.
-        group_size: Neighbours that come and go together.
+        engine: The engine that optimizes the impressions.
+        replicas: The replicas to run on.
+        size: Number of slots over all replicas.
+        group_size: Number of consecutive impressions that enter and leave together.
 
     Attributes:
-        size: The same.
+        size: Number of slots over all replicas.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class ContinuousBatch:
     def run(
         self, pieces: Iterable[np.ndarray], seed: int
     ) -> Generator[dict[str, np.ndarray] | None, None, None]:
-        """Make impressions until the pieces end.
+        """Make impressions until `pieces` is exhausted.
 
         Args:
-            pieces: Indices of impressions, whole groups, up to `size` at a time. Read in a thread of
-                its own, a piece or two ahead: it may wait as long as it likes.
-            seed: Of all randomness.
+            pieces: Indices of impressions in whole groups, up to `size` at a time. A separate
+                thread reads them one or two pieces ahead, so the iterable may block.
+            seed: Seed of all random numbers.
 
         Yields:
-            None after each round of steps, when `look` shows what is forming; and each batch of
-            finished impressions, `size` or fewer of them: what `PixelEngine.finish` returns, and
-            `index`, `label` and `steps`, the steps spent on each.
+            None after each round of steps, when `look` returns the unfinished impressions, and each
+            batch of at most `size` finished impressions: the result of `PixelEngine.finish` with
+            `index`, `label` and `steps`, the number of steps of each.
         """
         starts = _Starts(pieces, lambda piece: self._begin(seed, piece))
         size, group = self.size, self._group_size
@@ -87,7 +87,7 @@ class ContinuousBatch:
                 is_idle = len(empty) == size
                 fresh = starts.take(len(empty), _SOON if is_idle else 0.0)
                 if fresh is None and is_idle:
-                    # Nothing comes soon: others may wait for what is done here.
+                    # No start is ready: other workers may be waiting for what is finished here.
                     yield from self._finished(done, least=1)
                     fresh = starts.take(len(empty), None)
                     if fresh is None:
@@ -106,7 +106,7 @@ class ContinuousBatch:
             starts.close()
 
     def look(self) -> dict[str, np.ndarray]:
-        """What is forming in the slots now, as `PixelEngine.finish` shows it, with its labels."""
+        """The current impressions as `PixelEngine.finish` returns them, with labels and steps."""
         used = self._slots["index"] >= 0
         seen = self._finish({"z": self._state["z"], "target": self._state["target"]})
         shown = {name: self._replicas.join(value)[used] for name, value in seen.items()}
@@ -114,8 +114,8 @@ class ContinuousBatch:
         return {**shown, "label": self._slots["label"][used], "steps": steps}
 
     def _begin(self, seed: int, piece: np.ndarray) -> dict[str, np.ndarray]:
-        """Starting states of the impressions of a piece, one row each."""
-        # Always of one shape, so that it is compiled once.
+        """Initial states of the impressions of a piece, one row each."""
+        # Padded to a fixed shape, so that it is compiled once.
         padded = np.concatenate([piece, np.full(self.size - len(piece), piece[-1])])
         drawn = self._engine.draw(seed, padded)
         label = drawn.pop("label")
@@ -128,7 +128,7 @@ class ContinuousBatch:
         }
 
     def _place(self, fresh: dict[str, np.ndarray], places: np.ndarray) -> None:
-        """Put starting states into empty slots."""
+        """Put initial states into empty slots."""
         for name in ("index", "label"):
             self._slots[name][places] = fresh[name]
         rows = {
@@ -142,7 +142,7 @@ class ContinuousBatch:
         self._state = self._refill(self._state, rows, is_fresh)
 
     def _leave(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        """Take impressions out of their slots."""
+        """Remove impressions from their slots."""
         names = {"z": "z", "target": "target", "age": "steps"}
         rows = {new: self._replicas.join(self._state[old])[places] for old, new in names.items()}
         rows |= {name: self._slots[name][places] for name in ("index", "label")}
@@ -152,7 +152,7 @@ class ContinuousBatch:
     def _finished(
         self, done: list[dict[str, np.ndarray]], least: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Finish what is done, in batches, as long as there are `least`; the rest stays in `done`."""
+        """Finish batches while `done` holds at least `least` impressions; the rest stays in it."""
         while done and sum(len(rows["index"]) for rows in done) >= least:
             rows = {name: np.concatenate([part[name] for part in done]) for name in done[0]}
             done[:] = [{name: value[self.size :] for name, value in rows.items()}]
@@ -174,26 +174,26 @@ class ContinuousBatch:
 
 
 def round_length(steps: int, stops: bool) -> int:
-    """How many steps to make between two looks at the slots: a divisor of `steps`.
+    """Number of steps between two checks of the slots: a divisor of `steps`.
 
-    A divisor, so that impressions of different ages share the rounds.
+    With a divisor, impressions of different ages share the rounds.
 
     Args:
-        steps: Of an impression, at most.
-        stops: Whether impressions may be done earlier; else a look is for those who watch.
+        steps: Largest number of steps of an impression.
+        stops: Whether impressions may be done earlier. If not, the checks only serve callbacks.
     """
     longest = max(_SHORTEST, steps // _LOOKS) if stops else max(1, steps // 4)
     return max(n for n in range(1, longest + 1) if steps % n == 0)
 
 
 def _refill(state: Any, rows: dict[str, Any], is_fresh: Any) -> dict[str, Any]:
-    """The state with the rows that `is_fresh` `(N,)` says replaced by new ones."""
+    """The state with the rows where `is_fresh` `(N,)` is True replaced by new ones."""
     new = {
         **{name: tf.convert_to_tensor(value) for name, value in rows.items()},
         "mean": tf.zeros_like(rows["z"]),
         "variance": tf.zeros_like(rows["z"]),
         "age": tf.zeros_like(is_fresh, tf.int32),
-        "is_done": ~is_fresh,  # Of an empty slot.
+        "is_done": ~is_fresh,  # True for an empty slot.
     }
     if state is None:
         return new
@@ -206,7 +206,7 @@ def _refill(state: Any, rows: dict[str, Any], is_fresh: Any) -> dict[str, Any]:
 
 
 class _Starts:
-    """Starting states, made in a thread of its own while the batch before them runs."""
+    """Initial states, made in a separate thread while the previous batch runs."""
 
     def __init__(self, pieces: Iterable[np.ndarray], begin: Any):
         self._ready: queue.Queue[Any] = queue.Queue(maxsize=1)
@@ -217,7 +217,7 @@ class _Starts:
         self._thread.start()
 
     def take(self, count: int, seconds: float | None) -> dict[str, np.ndarray] | None:
-        """Up to `count` rows; None if there are none within `seconds`, or (None) none any more."""
+        """Up to `count` rows; None if none is left or ready within `seconds` (None: no limit)."""
         if not count:
             return None
         if self._rest is None:
@@ -231,7 +231,7 @@ class _Starts:
         return rows
 
     def close(self) -> None:
-        """Let the thread end; one that waits for other workers is left behind."""
+        """Let the thread end; one that waits for other workers is not joined."""
         self._is_closed.set()
 
     def _next(self, seconds: float | None) -> dict[str, np.ndarray] | None:
@@ -252,7 +252,7 @@ class _Starts:
             for piece in pieces:
                 if not self._put(begin(piece)):
                     return
-        except BaseException as error:  # Raised where the rows are taken.
+        except BaseException as error:  # Raised again where the rows are taken.
             last = error
         self._put(last)
 

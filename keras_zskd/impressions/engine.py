@@ -1,4 +1,4 @@
-"""The compiled loop on pixels: pure tensors, randomness drawn beforehand."""
+"""The compiled pixel loop: pure tensors, with all random numbers drawn in advance."""
 
 from typing import Any
 
@@ -20,25 +20,25 @@ _ADAM = (0.9, 0.999, 1e-8)
 class PixelEngine:
     """Optimizes a batch of impressions: `x* = argmin_x objective(f(x), y) + priors(x)`.
 
-    (Paper, equation 4, and section 3.2.) Adam on the free variables of the canvas; the teacher's
-    weights get no gradient. The loss of one impression touches no other (but for priors on groups),
-    so the sum over the batch is optimized, and the other impressions of the batch change nothing.
-    An impression that has met its objective is frozen, pixels and Adam's state, while others go on.
+    (Paper, equation 4 and section 3.2.) Runs Adam on the free variables of the canvas. The
+    teacher's weights get no gradient. The loss of a batch is the sum over its impressions, so the
+    result for one does not depend on the others, except through priors on groups. An impression
+    that has met its objective is frozen, both pixels and Adam's state, while the others continue.
 
-    The state of `N` impressions is a dict of tensors, `N` first: `z`, Adam's `mean` and `variance`,
-    the `age` in steps, the `target`, the uniform `draws` `(N, steps, D)` of the transforms, and
-    `is_done`.
+    The state of `N` impressions is a dict of tensors with leading axis `N`: `z`, Adam's `mean` and
+    `variance`, the `age` in steps, the `target`, the uniform `draws` `(N, steps, D)` of the
+    transforms, and `is_done`.
 
     Args:
         teacher: The teacher.
-        objective: What it should do.
-        priors: What the pixels should look like.
-        transforms: Applied in turn before the teacher looks, anew at each step.
-        canvas: What is optimised, and where it starts.
-        steps: Adam steps, at most.
-        learning_rate: Adam's.
-        precision: "float32" or "bfloat16", of the teacher's forward and backward pass. Losses, Adam
-            and what is finished are float32 in any case.
+        objective: Objective on the teacher's logits.
+        priors: Penalties on pixels and activations.
+        transforms: Random transforms, applied in order before the teacher at each step.
+        canvas: Initial values and parameterization of the pixels.
+        steps: Largest number of Adam steps.
+        learning_rate: Learning rate of Adam.
+        precision: "float32" or "bfloat16", for the teacher's forward and backward pass. Losses,
+            Adam and the finished impressions are always float32.
         compiled: Whether the methods run under XLA; see `Lowered`.
     """
 
@@ -67,14 +67,14 @@ class PixelEngine:
         taps = [prior.taps(watched) for prior in priors]
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
-        # Once, and early: it refuses what the teacher cannot give.
+        # Once and early: it raises an error if the teacher lacks what the objective needs.
         self._prepared = objective.prepare(teacher)
         outputs = [watched.model.outputs[0], *flat]
         self._look = Lowered(watched.model, outputs, compiled, frozen=compiled)
         self._answer = Lowered(teacher.model, compiled=compiled, frozen=compiled)
 
     def draw(self, seed: int, indices: Any) -> dict[str, Any]:
-        """All random numbers of the impressions `indices`, as arrays; what `start` takes."""
+        """Draw all random numbers of the impressions `indices`, as arrays for `start`."""
         target, label = self.objective.sample(self.teacher, seed, indices, self._prepared)
         width = sum(transform.num_draws for transform in self.transforms)
         draws = randomness.uniforms(seed, _SALT, indices, self.steps * width)
@@ -86,7 +86,7 @@ class PixelEngine:
         }
 
     def start(self, drawn: dict[str, Any]) -> dict[str, Any]:
-        """The state before the first step."""
+        """Return the state before the first step."""
         z = self.canvas.form(drawn["canvas"], self.teacher.input_shape)
         target = tf.convert_to_tensor(drawn["target"])
         return {
@@ -97,16 +97,16 @@ class PixelEngine:
         }  # fmt: skip
 
     def advance(self, state: dict[str, Any], steps: Any) -> dict[str, Any]:
-        """The state after `steps` more Adam steps, or fewer if all impressions are done."""
+        """Return the state after `steps` more Adam steps, or fewer if all impressions are done."""
         beta1, beta2, epsilon = _ADAM
         target, draws = state["target"], state["draws"]
         wide = (-1, *(1 for _ in self.teacher.input_shape))
-        weights = self._look.weights()  # Once, not at every step.
+        weights = self._look.weights()  # Once, instead of at every step.
 
         def update(
             step: Any, z: Any, mean: Any, variance: Any, age: Any, is_done: Any
         ) -> tuple[Any, ...]:
-            # What has had all its steps may be asked again, with its last draws.
+            # An impression that has had all its steps may be evaluated again, with its last draws.
             now = tf.minimum(age, self.steps - 1)
             uniforms = tf.gather(draws, now, axis=1, batch_dims=1) if self.transforms else None
             gradient, is_met = self.gradient(z, target, uniforms, weights)
@@ -134,7 +134,7 @@ class PixelEngine:
     def gradient(
         self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
     ) -> tuple[Any, Any]:
-        """Gradient of the summed loss by `z`, and what `Objective.is_met` says, see `loss`."""
+        """Gradient of the summed loss with respect to `z`, and `Objective.is_met`; see `loss`."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(z)
             loss, is_met = self.loss(z, target, uniforms, weights)
@@ -143,10 +143,11 @@ class PixelEngine:
     def loss(
         self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
     ) -> tuple[Any, Any]:
-        """Loss `(N,)`, and what `Objective.is_met` says, None where the objective never stops.
+        """Loss `(N,)`, and the result of `Objective.is_met` or None if the objective never stops.
 
-        The loss is that of the objective plus the weighted priors, with the transforms that `uniforms`
-        `(N, D)` say, and the teacher's weights as `Lowered.weights` made them beforehand.
+        The loss is that of the objective plus the weighted priors. `uniforms` `(N, D)` are the
+        draws of the transforms, and `weights` the teacher's weights as returned by
+        `Lowered.weights`.
         """
         pixels = self.canvas.show(z)
         seen = pixels
@@ -162,12 +163,13 @@ class PixelEngine:
         return loss, self.objective.is_met(logits, target) if self.objective.stops else None
 
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
-        """What the impressions are now.
+        """Evaluate the impressions in their current state.
 
         Returns:
-            `image` `(N, *input_shape)` in the teacher's input range, `target` and `logits` `(N, K)`,
-            and per impression `cross_entropy` at the objective's temperature, `gap` (cross-entropy
-            less the entropy of the target, in nat, 0 where the target is reached) and `confidence`.
+            `image` `(N, *input_shape)` in the teacher's input range, `target` and `logits`
+            `(N, K)`, and per impression `cross_entropy` at the objective's temperature, `gap`
+            (cross-entropy minus the entropy of the target, in nats; 0 if the target is reached) and
+            `confidence`.
         """
         image = self._scale(self.canvas.show(state["z"]))
         logits = tf.cast(self._answer(image)[0], tf.float32)

@@ -1,4 +1,4 @@
-"""`ImpressionGenerator`: targets and priors in, transfer set out."""
+"""`ImpressionGenerator`: makes a transfer set from targets and priors."""
 
 import contextlib
 import copy
@@ -32,37 +32,40 @@ from keras_zskd.models.graph import fingerprint
 from keras_zskd.models.lowering.plan import compiles_well
 from keras_zskd.models.teacher import Teacher
 
-# Pixel values in a batch. What runs under XLA should fit the caches of the processor.
+# Pixel values in a batch. A batch under XLA should fit into the caches of the processor.
 _BATCH_VALUES, _COMPILED_BATCH_VALUES = 2**20, 2**18
 _SHARD_VALUES, _SHARD_SIZE = 2**22, 1000
-# More would be slow to open as one data set.
+# More shards would be slow to open as one dataset.
 _MAX_SHARDS = 25_000
 _MEASURED_STEPS = 30
 
 
 class ImpressionGenerator:
-    """Synthesises training inputs from a teacher alone.
+    """Synthesizes training inputs from a teacher, without data.
 
-    Built inside `strategy.scope()` of a `tf.distribute` strategy, every replica, and every worker,
-    works on impressions of its own; no argument changes, and neither do the impressions.
+    If it is built inside `strategy.scope()` of a `tf.distribute` strategy, every replica and worker
+    makes different impressions. The arguments and the resulting impressions stay the same.
 
     Args:
-        teacher: A `Teacher`, or a Keras classifier.
-        targets: What the teacher should say. Defaults to `DirichletTargets()`: data impressions.
-        temperature: `tau` of the synthesis, positive. Defaults to 4: what the teacher can reach
-            inside the pixel range makes the better transfer set. The paper's is 20.
-        priors: What the pixels should look like. Defaults to a little total variation of images.
-        transforms: Applied anew at each step before the teacher looks. Defaults to `Jitter(2)`.
-        canvas: What is optimised. Defaults to `BlobCanvas()`.
-        steps: Adam steps per impression, at most; 1 or more.
-        learning_rate: Adam's learning rate, on the variables of the canvas.
-        tolerance: Gap in nat, above 0, below which an impression is done: it leaves the batch and a
-            new one takes its place. Defaults to None: every impression gets all its steps. With 1.0 it
-            takes a third of 30; what that costs the student is in `benchmarks/tuning.md`.
-        objective: In place of `targets`, `temperature` and `tolerance`, which are short for
+        teacher: A `Teacher` or a Keras classifier.
+        targets: Soft labels that the teacher should predict. Defaults to `DirichletTargets()`: data
+            impressions.
+        temperature: `tau` of the synthesis, positive. Defaults to 4: targets that are reachable
+            within the pixel range give a better transfer set. The paper uses 20.
+        priors: Penalties on the pixels. Defaults to a small total variation penalty for images.
+        transforms: Random transforms, applied at each step before the teacher. Defaults to
+            `Jitter(2)`.
+        canvas: Initial values and parameterization of the pixels. Defaults to `BlobCanvas()`.
+        steps: Largest number of Adam steps per impression, 1 or more.
+        learning_rate: Learning rate of Adam on the variables of the canvas, positive.
+        tolerance: Gap in nats, positive, below which an impression is done: a new one takes its
+            slot in the batch. Defaults to None: every impression gets all its steps. With 1.0 it
+            takes a third of 30; `benchmarks/tuning.md` has the cost in accuracy of the student.
+        objective: Replaces `targets`, `temperature` and `tolerance`, which are short for
             `MatchTargets(targets, temperature, tolerance)`.
-        precision: "float32" or "bfloat16" of the teacher's arithmetic while impressions form. By
-            default bfloat16 where the processor has it and the teacher is wide enough to gain.
+        precision: "float32" or "bfloat16", the precision of the teacher during synthesis. Defaults
+            to "auto": bfloat16 if the processor supports it and the teacher is wide enough to
+            benefit.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
@@ -89,12 +92,13 @@ class ImpressionGenerator:
     ):
         if steps < 1 or not learning_rate > 0:
             raise InputError(
-                f"steps={steps} and learning_rate={learning_rate} were received; expected at least "
-                "1 step and a positive learning rate."
+                "`steps` must be 1 or more and `learning_rate` must be positive. "
+                f"Received: steps={steps}, learning_rate={learning_rate}."
             )
         if precision not in ("auto", "float32", "bfloat16"):
             raise InputError(
-                f"precision={precision!r} was received; expected 'auto', 'float32' or 'bfloat16'."
+                "`precision` must be 'auto', 'float32' or 'bfloat16'. "
+                f"Received: precision={precision!r}."
             )
         self.teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
         is_image = len(self.teacher.input_shape) == 3
@@ -119,15 +123,16 @@ class ImpressionGenerator:
         self._batches: dict[int, ContinuousBatch] = {}
         self._latest: dict[str, np.ndarray] = {}
         self._look: Callable[[], dict[str, np.ndarray]] | None = None
-        # What stock Keras callbacks expect of a model.
+        # Attributes that the callbacks of Keras expect of a model.
         self.optimizer = None
         self.stop_training = False
 
     @property
     def latest(self) -> dict[str, np.ndarray]:
-        """The impressions worked on, for callbacks: a dict of arrays, see `PixelEngine.finish`.
+        """The current impressions, for callbacks: a dict of arrays, see `PixelEngine.finish`.
 
-        After a step what is forming in the batch, after an epoch the batch that was finished.
+        After a step these are the unfinished impressions of the batch, after an epoch the batch
+        that was finished.
         """
         if self._look is not None:
             self._latest, self._look = self._look(), None
@@ -142,37 +147,39 @@ class ImpressionGenerator:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = "auto",
     ) -> TransferSet:
-        """Synthesise impressions and stream them to disk.
+        """Synthesize impressions and write them to disk.
 
-        The same seed gives the same impressions whatever the batch size, the number of replicas, of
-        workers, or of interruptions; the same call on the same directory goes on where the last one
-        stopped. Several workers that make the same call on one directory share the work.
+        The same seed gives the same impressions for any batch size, number of replicas or workers,
+        and number of interruptions. The same call on the same directory continues where the last
+        one stopped. Several workers that make the same call on one directory share the work.
 
         Args:
-            num_impressions: How many the directory should hold in the end, 1 or more.
-            directory: Where the transfer set is; new, empty, or of an earlier call.
-            seed: Of targets, starting noise and transforms.
-            batch_size: Impressions optimised at a time, over all replicas of a worker, and how many
-                a new directory holds in a shard; by default what suits the teacher.
-            callbacks: Ordinary Keras callbacks. An epoch is as many finished impressions as a batch
-                has, a step is a few steps of the loop; the logs of an epoch are `gap`,
-                `cross_entropy`, `confidence` and `steps`; `callback.model` is this generator, with
-                the pictures in `latest`.
-            verbose: 0 for silence, 1 for a progress bar, 2 for a line per tenth of the impressions;
-                "auto" is 1 in a terminal or a notebook, else 2.
+            num_impressions: Total number of impressions in the directory at the end, 1 or more.
+            directory: Directory of the transfer set: new, empty, or from an earlier call.
+            seed: Seed of targets, initial noise and transforms, an integer in [0, 2^31).
+            batch_size: Number of impressions optimized at a time, over all replicas of a worker,
+                and number per shard in a new directory. Defaults to a size that fits the teacher.
+            callbacks: Keras callbacks. An epoch is one batch of finished impressions, a step is a
+                few steps of the pixel loop. The logs of an epoch are `gap`, `cross_entropy`,
+                `confidence` and `steps`. `callback.model` is this generator, with the images in
+                `latest`.
+            verbose: 0 for no output, 1 for a progress bar, 2 for a line per tenth of the
+                impressions. "auto" is 1 in a terminal or a notebook, else 2.
 
         Returns:
             The transfer set.
 
         Raises:
-            InputError: If a count is off, the directory holds something else or cannot be written, a
-                batch does not fit the memory, or the loss became NaN; what was finished stays on
-                disk. What a callback raises is raised as it is.
+            InputError: If an argument is out of range, the directory holds other files or cannot be
+                written, a batch does not fit into memory, or the loss becomes NaN. Finished
+                impressions stay on disk. Exceptions of callbacks are raised unchanged.
         """
         if num_impressions < 1:
-            raise InputError(f"num_impressions={num_impressions} was received; expected 1 or more.")
+            raise InputError(
+                f"`num_impressions` must be 1 or more. Received: num_impressions={num_impressions}."
+            )
         if not 0 <= seed < 2**31:
-            raise InputError(f"seed={seed} was received; expected an integer in [0, 2^31).")
+            raise InputError(f"`seed` must be an integer in [0, 2^31). Received: seed={seed}.")
         size = self._batch_size(batch_size, num_impressions)
         with _writing(directory):
             writer = TransferSetWriter(
@@ -189,18 +196,18 @@ class ImpressionGenerator:
         self.stop_training = False
         bar = _Progress(num_impressions, num_finished, verbose)
         watchers.on_train_begin()
-        with _at_the_end(watchers.on_train_end):  # What a callback holds open is closed.
+        with _at_the_end(watchers.on_train_end):  # Lets callbacks close their files.
             self._fill(writer, num_impressions, size, seed, watchers, bar)
         return TransferSet(directory)
 
     def measure(self, num_impressions: int, directory: str | os.PathLike[str]) -> float:
-        """Seconds that `num_impressions` take on this machine, from a batch of few steps.
+        """Estimate the seconds for `num_impressions` on this machine from one batch of few steps.
 
         Args:
-            num_impressions: How many are to be made.
-            directory: An empty one, which holds a batch of such impressions afterwards.
+            num_impressions: Number of impressions to estimate for.
+            directory: An empty directory, which holds a batch of such impressions afterwards.
         """
-        short = self  # Then what is compiled here is compiled for `generate`, too.
+        short = self  # Then `generate` reuses what is compiled here.
         if self.engine.steps > _MEASURED_STEPS:
             short = copy.copy(self)
             short.engine = copy.copy(self.engine)
@@ -208,7 +215,7 @@ class ImpressionGenerator:
             short._batches = {}
         size = self._batch_size(None, num_impressions)
         with tempfile.TemporaryDirectory() as warm:
-            short.generate(size, warm, verbose=0)  # What is compiled is compiled once.
+            short.generate(size, warm, verbose=0)  # Warm-up: compiles everything.
         begun = time.perf_counter()
         short.generate(size, directory, verbose=0)
         seconds = (time.perf_counter() - begun) / size * num_impressions
@@ -223,13 +230,13 @@ class ImpressionGenerator:
         watchers: keras.callbacks.CallbackList,
         bar: "_Progress",
     ) -> None:
-        """Batch after batch until `num_impressions` are on disk, or a callback says stop."""
+        """Run batches until `num_impressions` are on disk or a callback stops the synthesis."""
         group = self._group_size()
-        if size not in self._batches:  # Kept: what is compiled for a size is compiled once.
+        if size not in self._batches:  # Kept, so that each size is compiled once.
             self._batches[size] = ContinuousBatch(self.engine, self._replicas, size, group)
         batch = self._batches[size]
         assembly = ShardAssembly(writer, num_impressions, size, group)
-        writing = _writing(writer.directory)  # As a decorator: good for any number of calls.
+        writing = _writing(writer.directory)  # As a decorator, it can be used any number of times.
         add, close = writing(assembly.add), writing(assembly.close)
         pieces = _pieces(assembly, writer.directory)
         run = _formed(batch.run(pieces, seed), size, unit=group * self._replicas.count)
@@ -256,13 +263,13 @@ class ImpressionGenerator:
 
     def _diverged(self, writer: TransferSetWriter) -> InputError:
         return InputError(
-            f"The loss became NaN after {writer.num_finished} impressions, which are kept in "
-            f"{writer.directory!r}; expected a finite loss, so lower the learning rate "
+            f"The loss must be finite. It became NaN after {writer.num_finished} impressions, "
+            f"which are kept in {writer.directory!r}. Lower the learning rate "
             f"({self.engine.learning_rate}) or the weights of the priors."
         )
 
     def get_config(self) -> dict[str, Any]:
-        """How the impressions are made, as plain JSON types; the teacher as a fingerprint."""
+        """Return the settings of the synthesis as JSON types; the teacher as a fingerprint."""
         serialize = keras.saving.serialize_keras_object
         engine = self.engine
         return {
@@ -296,27 +303,27 @@ class ImpressionGenerator:
             return max(unit, min(wanted, fitting // unit * unit))
         if batch_size < 1 or batch_size % unit:
             raise InputError(
-                f"batch_size={batch_size} was received; expected a positive multiple of {unit} "
-                "(replicas times the group size of the priors)."
+                f"`batch_size` must be a positive multiple of {unit} (replicas times the group "
+                f"size of the priors). Received: batch_size={batch_size}."
             )
         return batch_size
 
 
 @contextlib.contextmanager
 def _writing(directory: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what the system says of the directory into a sentence."""
+    """Turn system errors about the directory into an `InputError`."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
         raise InputError(
-            "`directory` must be a directory that can be written. Received: directory="
-            f"{os.fspath(directory)!r}, of which the system says: {error}. What is finished is kept: "
-            "remove the cause and make the same call again."
+            "`directory` must be a writable directory. Received: directory="
+            f"{os.fspath(directory)!r}, with the system error: {error}. Finished impressions are "
+            "kept. Remove the cause and repeat the call."
         ) from error
 
 
 def _pieces(assembly: ShardAssembly, directory: str) -> Iterator[np.ndarray]:
-    """The pieces of the assembly, which claims shards on the disk while others form."""
+    """The pieces of the assembly, which claims shards on disk during the synthesis."""
     with _writing(directory):
         yield from assembly.pieces()
 
@@ -324,22 +331,22 @@ def _pieces(assembly: ShardAssembly, directory: str) -> Iterator[np.ndarray]:
 def _formed(
     run: Generator[dict[str, np.ndarray] | None, None, None], size: int, unit: int
 ) -> Generator[dict[str, np.ndarray] | None, None, None]:
-    """What `run` yields; only here is running out of memory the fault of the batch."""
+    """Yield from `run`; only here does running out of memory mean that the batch is too large."""
     try:
         yield from run
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         if size <= unit:  # There is no smaller batch.
             raise
         raise InputError(
-            f"`batch_size` must be small enough for the memory. Received: batch_size={size}, for "
-            f"which it ran out. Pass a smaller multiple of {unit}: what is finished is kept, and the "
-            "impressions do not depend on `batch_size`."
+            f"`batch_size` must be small enough to fit into memory. Received: batch_size={size}, "
+            f"which ran out of memory. Pass a smaller multiple of {unit}. Finished impressions are "
+            "kept, and the impressions do not depend on `batch_size`."
         ) from error
 
 
 @contextlib.contextmanager
 def _at_the_end(close: Callable[[], None]) -> Iterator[None]:
-    """Call `close` at the end, whatever happens; its errors never replace an earlier one."""
+    """Call `close` at the end in all cases; its errors never replace an earlier one."""
     try:
         yield
     except BaseException:
@@ -357,7 +364,7 @@ def _logs(batch: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 class _Progress:
-    """Keras' own progress bar, or a line per tenth, counting impressions."""
+    """The Keras progress bar, or a line per tenth, counting impressions."""
 
     def __init__(self, total: int, done: int, verbose: int | str):
         self._verbose = progress.resolved(verbose)
@@ -369,7 +376,7 @@ class _Progress:
         )
 
     def add(self, indices: np.ndarray, logs: dict[str, float]) -> None:
-        """Count finished impressions; those beyond the total only fill up a group."""
+        """Count finished impressions; those beyond the total only complete a group."""
         before = min(self._done, self._bar.target)
         self._done += int(np.sum(indices < self._bar.target))
         done = min(self._done, self._bar.target)

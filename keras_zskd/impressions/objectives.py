@@ -1,4 +1,4 @@
-"""What the teacher should do on an impression: targets to draw, a loss, and when it is done."""
+"""Objectives of the synthesis: targets, a loss on the logits, and a stopping criterion."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ _SALT = 2
 
 
 class Objective(Configurable):
-    """Base class: what is optimized on an impression.
+    """Base class of the objectives of an impression.
 
     Attributes:
-        temperature: `tau` at which the teacher's answer is compared with the target in all that is
-            reported of an impression.
+        temperature: `tau` at which all reported values compare the teacher's output with the
+            target.
         stops: Whether an impression may be done before it has had all its steps, see `is_met`.
     """
 
@@ -28,48 +28,51 @@ class Objective(Configurable):
     stops = False
 
     def prepare(self, teacher: Teacher) -> Any:
-        """Whatever `sample` needs of the teacher."""
+        """Compute what `sample` needs of the teacher, once."""
         return None
 
     def sample(
         self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Targets `(N, K)` float32 and classes `(N,)` of the impressions `indices`.
+        """Draw targets `(N, K)` float32 and classes `(N,)` of the impressions `indices`.
 
         See `Targets.sample`.
         """
         raise NotImplementedError
 
     def loss(self, logits: Any, target: Any) -> Any:
-        """Loss `(N,)` of the teacher's `logits` `(N, K)`, each with its own target `(N, K)`."""
+        """Loss `(N,)` of the teacher's `logits` `(N, K)` for the targets `(N, K)`."""
         raise NotImplementedError
 
     def is_met(self, logits: Any, target: Any) -> Any:
-        """Whether each impression is done `(N,)`; only asked where `stops`.
+        """Whether each impression is done, `(N,)`; only called if `stops`.
 
-        Asked with what the teacher says in each step, after the transforms. An impression that is done
-        stays as it was seen. What is NaN is done: it never comes closer.
+        Called with the teacher's logits of each step, after the transforms. A finished impression
+        keeps the pixels that gave these logits. NaN counts as done, since it never improves.
         """
         raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class MatchTargets(Objective):
-    """The teacher should say a soft label: `CE(y, softmax(f(x) / tau))` (Nayak et al., equation 4).
+    """Matches soft labels: minimizes `CE(y, softmax(f(x) / tau))` (Nayak et al., equation 4).
 
     Args:
-        targets: Where the soft labels `y` come from.
+        targets: Source of the soft labels `y`.
         temperature: `tau`, positive.
-        tolerance: Gap in nat, cross-entropy less the entropy of the target, at which an impression is
-            done, above 0; None lets each take all its steps.
+        tolerance: Gap in nats, positive, at which an impression is done: the cross-entropy minus
+            the entropy of the target. None gives each impression all its steps.
     """
 
     def __init__(self, targets: Targets, temperature: float = 4.0, tolerance: float | None = None):
         if not temperature > 0:
-            raise InputError(f"temperature={temperature} was received; expected a positive number.")
+            raise InputError(
+                f"`temperature` must be positive. Received: temperature={temperature}."
+            )
         if tolerance is not None and not tolerance > 0:
             raise InputError(
-                f"tolerance={tolerance} was received; expected a positive number of nat, or None."
+                "`tolerance` must be a positive number of nats, or None. "
+                f"Received: tolerance={tolerance}."
             )
         self.targets = targets
         self.temperature = float(temperature)
@@ -96,7 +99,7 @@ class MatchTargets(Objective):
         return _at_most(self.loss(logits, target) - entropy, self.tolerance)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         targets = keras.saving.serialize_keras_object(self.targets)
         return {
             "targets": targets,
@@ -106,7 +109,7 @@ class MatchTargets(Objective):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MatchTargets":
-        """The object that `get_config` describes."""
+        """Create the object from the result of `get_config`."""
         return cls(
             **{**config, "targets": keras.saving.deserialize_keras_object(config["targets"])}
         )
@@ -114,18 +117,19 @@ class MatchTargets(Objective):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class ClassLogit(Objective):
-    """The teacher should answer one class as strongly as it can, up to a confidence.
+    """Maximizes the logit of one class, up to a given confidence.
 
     Maximizes the logit `f_c(x)` of class `c`, before the softmax, and stops an impression when
-    `softmax(f(x))_c` at temperature 1 reaches a confidence of its own (class impressions, Mopuri,
-    Uppala and Babu, ECCV 2018). Confidences that differ make impressions that differ.
+    `softmax(f(x))_c` at temperature 1 reaches the confidence drawn for it (class impressions,
+    Mopuri, Uppala and Babu, ECCV 2018). Different confidences give different impressions.
 
-    Our reading, since the paper's text could not be read: the confidences are from U(0.55, 0.99), and
-    what is compared with them is what the teacher saw in that step, after the transforms. What is
-    stored is the impression without them, of which the teacher may be surer or less sure.
+    The text of the paper was not available. This implementation assumes confidences from
+    U(0.55, 0.99), compared with the teacher's prediction in that step, after the transforms. The
+    stored impression is without the transforms, so the teacher's confidence in it may be higher or
+    lower.
 
-    The target of an impression is its confidence for class `c`, and the rest in equal shares for the
-    others.
+    The target of an impression is its confidence for class `c`, with the rest shared equally by the
+    other classes.
 
     Args:
         low: Lowest confidence, at least 0.5, so that the class is the largest of its target.
@@ -138,7 +142,7 @@ class ClassLogit(Objective):
         if not 0.5 <= low < high <= 1.0:
             raise InputError(
                 "`low` and `high` must be confidences with 0.5 <= low < high <= 1. Received: "
-                f"low={low}, high={high}. Pass the ends of the range to draw from."
+                f"low={low}, high={high}. Pass the ends of the range of confidences."
             )
         self.low = float(low)
         self.high = float(high)
@@ -164,13 +168,13 @@ class ClassLogit(Objective):
         return _at_most(tf.reduce_max(target, axis=-1), reached)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"low": self.low, "high": self.high}
 
 
 def _at_most(value: Any, limit: Any) -> Any:
     """Whether `value <= limit`, or either is NaN."""
-    # Not `~(value > limit)`: TensorFlow simplifies it to `value <= limit`, which NaN never is.
+    # Not `~(value > limit)`: TensorFlow simplifies it to `value <= limit`, False for NaN.
     return (value <= limit) | tf.math.is_nan(value - limit)
 
 
@@ -180,14 +184,14 @@ def as_objective(
     temperature: float | None,
     tolerance: float | None,
 ) -> Objective:
-    """The objective, or the `MatchTargets` that the other arguments are short for."""
+    """Return the objective, or `MatchTargets` of the other arguments."""
     if objective is None:
         temperature = 4.0 if temperature is None else temperature
         return MatchTargets(targets or DirichletTargets(), temperature, tolerance)
     if (targets, temperature, tolerance) != (None, None, None):
         raise InputError(
-            "`objective` must be given without `targets`, `temperature` and `tolerance`. Received: "
-            f"objective={objective!r}, targets={targets!r}, temperature={temperature!r}, "
-            f"tolerance={tolerance!r}. Pass them to the objective."
+            "`objective` must be passed without `targets`, `temperature` and `tolerance`. "
+            f"Received: objective={objective!r}, targets={targets!r}, temperature={temperature!r}, "
+            f"tolerance={tolerance!r}. Pass these to the objective instead."
         )
     return objective

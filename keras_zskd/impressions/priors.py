@@ -1,4 +1,4 @@
-"""What an impression should look like, without data: penalties on its pixels or activations."""
+"""Priors on impressions: penalties on their pixels or activations that need no data."""
 
 from typing import Any
 
@@ -13,22 +13,22 @@ from keras_zskd.models.teacher import Teacher
 
 
 class Prior(Configurable):
-    """Base class: a penalty per impression, added to its loss.
+    """Base class of the penalties that are added to the loss of each impression.
 
     Args:
         weight: Factor of the penalty, 0 or more.
     """
 
     group_size = 1
-    """How many consecutive impressions the penalty looks at together."""
+    """Number of consecutive impressions that the penalty combines."""
 
     def __init__(self, weight: float):
         if not weight >= 0:
-            raise InputError(f"weight={weight} was received; expected a number of 0 or more.")
+            raise InputError(f"`weight` must be 0 or more. Received: weight={weight}.")
         self.weight = float(weight)
 
     def taps(self, teacher: Teacher) -> list[Any]:
-        """Symbolic tensors of the teacher whose values `penalty` wants."""
+        """Symbolic tensors of the teacher whose values are passed to `penalty`."""
         return []
 
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
@@ -36,22 +36,22 @@ class Prior(Configurable):
 
         Args:
             pixels: `(N, *input_shape)`, scaled to [0, 1].
-            taps: Values of the tensors that `taps` named, `N` first.
+            taps: Values of the tensors that `taps` returned, with leading axis `N`.
             teacher: The teacher.
         """
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"weight": self.weight}
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class TotalVariation(Prior):
-    """Neighbouring pixels should be alike: `sum |x_(i+1) - x_i|` over height and width.
+    """Penalizes differences of neighboring pixels: `sum |x_(i+1) - x_i|` over height and width.
 
-    Per impression, summed over pixels and channels (Mahendran and Vedaldi, CVPR 2015, with exponent
-    1), on pixels scaled to [0, 1], so one weight fits every input range.
+    Computed per impression and summed over pixels and channels (Mahendran and Vedaldi, CVPR 2015,
+    with exponent 1). Pixels are scaled to [0, 1], so one weight fits every input range.
     """
 
     def __init__(self, weight: float = 2e-4):
@@ -61,8 +61,8 @@ class TotalVariation(Prior):
         """See `Prior.penalty`."""
         if len(teacher.input_shape) != 3:
             raise InputError(
-                f"TotalVariation was received for inputs of shape {teacher.input_shape}; expected "
-                "images (height, width, channels), so leave this prior out."
+                "`TotalVariation` must be used with images of shape (height, width, channels). "
+                f"Received: inputs of shape {teacher.input_shape}. Leave this prior out."
             )
         return _total_variation(pixels)
 
@@ -71,26 +71,26 @@ class TotalVariation(Prior):
 class BatchNormStatistics(Prior):
     """Penalizes the distance to the moving statistics of the teacher's batch normalization layers.
 
-    `sum over layers of |mu - mu_l|_2 + |sigma^2 - sigma_l^2|_2` (Yin et al., DeepInversion, CVPR 2020,
-    equation 4), `mu` and `sigma^2` taken over the `group_size` impressions of a group and the
-    positions of the map. DeepInversion takes them over the batch; with fixed groups of consecutive
-    impressions the result does not depend on the batch size.
+    `sum over layers of |mu - mu_l|_2 + |sigma^2 - sigma_l^2|_2` (Yin et al., DeepInversion, CVPR
+    2020, equation 4), with `mu` and `sigma^2` over the `group_size` impressions of a group and the
+    positions of the feature map. DeepInversion computes them over the batch. With fixed groups of
+    consecutive impressions the result does not depend on the batch size.
 
     DeepInversion adds the term once to the mean loss of the batch. Here losses are summed over the
-    impressions, so each impression carries the whole term of its group: a weight means the same as in
-    the paper, whatever the size of the group.
+    impressions, so each impression gets the full term of its group. A weight therefore has the same
+    effect as in the paper for every group size.
 
     Args:
-        weight: Factor of the penalty. Defaults to 0.005, the best positive one that was measured, with
-            30 steps from blobs. None at all was better (`benchmarks/tuning.md`), so the default
-            synthesis leaves this prior out.
-        group_size: Impressions per group; batch sizes must be multiples of it.
+        weight: Factor of the penalty, 0 or more. Defaults to 0.005, the best positive value
+            measured with 30 steps from blobs. Leaving the prior out was better
+            (`benchmarks/tuning.md`), as the default synthesis does.
+        group_size: Impressions per group, 2 or more; batch sizes must be multiples of it.
     """
 
     def __init__(self, weight: float = 0.005, group_size: int = 20):
         super().__init__(weight)
         if group_size < 2:
-            raise InputError(f"group_size={group_size} was received; expected 2 or more.")
+            raise InputError(f"`group_size` must be 2 or more. Received: group_size={group_size}.")
         self.group_size = group_size
 
     def taps(self, teacher: Teacher) -> list[Any]:
@@ -98,7 +98,7 @@ class BatchNormStatistics(Prior):
         return teacher.batch_norm_inputs
 
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
-        """See `Prior.penalty`; each impression carries the term of its group."""
+        """See `Prior.penalty`; each impression gets the full term of its group."""
         total = tf.zeros((tf.shape(pixels)[0] // self.group_size,))
         for layer, value in zip(teacher.batch_norms, taps, strict=True):
             channels = value.shape[-1]
@@ -109,17 +109,18 @@ class BatchNormStatistics(Prior):
         return tf.repeat(total, self.group_size)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {**super().get_config(), "group_size": self.group_size}
 
 
 def priors_of(teacher: Teacher, total_variation: float, batch_norm_weight: float) -> list[Prior]:
-    """The priors of a weight above 0 that the teacher's inputs and layers admit.
+    """Return the priors with a positive weight that apply to the teacher.
 
     Args:
         teacher: The teacher.
-        total_variation: Weight of `TotalVariation`; images only.
-        batch_norm_weight: Weight of `BatchNormStatistics`; with batch normalization only.
+        total_variation: Weight of `TotalVariation`; used for images only.
+        batch_norm_weight: Weight of `BatchNormStatistics`; used for teachers with batch
+            normalization only.
     """
     priors: list[Prior] = []
     if total_variation and len(teacher.input_shape) == 3:

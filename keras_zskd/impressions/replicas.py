@@ -1,4 +1,4 @@
-"""`Replicas`: a function of tensors run on the replicas of this worker, each on its own rows."""
+"""`Replicas`: runs a function of tensors on the replicas of this worker, each on its own rows."""
 
 import os
 from collections.abc import Callable
@@ -12,14 +12,14 @@ import tensorflow as tf
 class Replicas:
     """The replicas of a `tf.distribute` strategy that this process holds.
 
-    Several workers never meet here: synthesis needs no collective operation, so each runs on its own
-    replicas as if it were alone. Who they are is read from the strategy, or, without a strategy for
-    several workers, from `TF_CONFIG`, where there is one.
+    Synthesis needs no collective operation, so each worker runs on its own replicas, independent of
+    the others. The list of workers is read from the strategy or, without a multi-worker strategy,
+    from `TF_CONFIG` if it is set.
 
     Attributes:
-        count: Replicas in this process.
-        worker: Number of this worker, from 0.
-        num_workers: How many workers there are.
+        count: Number of replicas in this process.
+        worker: Index of this worker, from 0.
+        num_workers: Number of workers.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -39,10 +39,10 @@ class Replicas:
         self.count = max(1, replicas // self.num_workers) if is_of_workers else replicas
 
     def function(self, function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
-        """`function` as a `tf.function` from arrays or its own results to its results."""
+        """Wrap `function` as a `tf.function` that takes arrays or its own results."""
         if self.count == 1:
             return tf.function(function, jit_compile=compiled, reduce_retracing=not compiled)
-        # XLA cannot run inside of `Strategy.run` on several CPUs: it finds the weights of one in
+        # XLA cannot run inside `Strategy.run` on several CPUs: it looks up the weights of one in
         # the memory of another.
         run = tf.function(
             lambda *arguments: self._strategy.run(function, args=arguments), reduce_retracing=True
@@ -54,16 +54,16 @@ class Replicas:
         return split_and_run
 
     def join(self, values: Any) -> np.ndarray:
-        """The rows of all replicas as one array."""
+        """Concatenate the rows of all replicas to one array."""
         parts = self._strategy.experimental_local_results(values)
         return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 
     def _split(self, array: Any) -> Any:
-        """Equal parts of an array's rows, one for each replica; what is no array goes to each."""
+        """Split the rows of an array equally over the replicas; anything else goes to each."""
         if not isinstance(array, np.ndarray) or not array.ndim:
             return array
         share = len(array) // self.count
-        parts = iter(range(self.count))  # Asked for in order; the number in the context is global.
+        parts = iter(range(self.count))  # Called in order; the index in the context is global.
 
         def part(_: Any) -> Any:
             number = next(parts)

@@ -1,4 +1,4 @@
-"""What the teacher should say about an impression: the soft label `y` it is optimised toward."""
+"""Targets: the soft label `y` that the teacher should predict for an impression."""
 
 from typing import Any
 
@@ -12,22 +12,22 @@ from keras_zskd.models.teacher import Teacher
 
 _SALT = 1
 CONCENTRATION_EPSILON = 1e-4
-# Similarities are in [-1, 1]; a spread of float32 rounding is not a difference between classes.
+# Similarities are in [-1, 1]; a spread below float32 rounding is not a difference between classes.
 _ROUNDING = 1e-6
 
 
 def class_similarity(templates: np.ndarray) -> np.ndarray:
     """Cosine similarity of the class templates.
 
-    `C(i, j) = w_i . w_j / (|w_i| |w_j|)` (paper, equation 2; the bias is not used). Where a template is
-    zero, as that of a class that was pruned away, the cosine is not defined: such a class is 1 similar
-    to itself and 0 to every other, like a template at right angles to all.
+    `C(i, j) = w_i . w_j / (|w_i| |w_j|)` (paper, equation 2; the bias is not used). The cosine of a
+    zero template, such as that of a pruned class, is undefined. Such a class gets similarity 1 to
+    itself and 0 to all others, like a template orthogonal to all.
 
     Args:
-        templates: `(D, K)`, one template a column.
+        templates: `(D, K)`, one template per column.
 
     Returns:
-        `(K, K)` in [-1, 1], ones on the diagonal.
+        `(K, K)` in [-1, 1], with ones on the diagonal.
     """
     templates = np.asarray(templates, np.float64)
     lengths = np.linalg.norm(templates, axis=0, keepdims=True)
@@ -40,11 +40,11 @@ def class_similarity(templates: np.ndarray) -> np.ndarray:
 def concentration(similarity: np.ndarray) -> np.ndarray:
     """Concentrations `alpha^k`: each row of the similarity, min-max normalized.
 
-    The class itself gets 1, the least similar class 0. A row without differences, where the templates
-    of all classes are parallel, gets 1 everywhere: all classes are as similar as the class itself.
+    The class itself gets 1, the least similar class 0. A row without differences, with parallel
+    templates of all classes, gets 1 everywhere: all classes are as similar as the class itself.
 
-    Where the released code normalizes a second time after scaling by beta, which undoes the scale, we
-    follow the paper: `beta * alpha^k`, both scales in effect.
+    The released code normalizes a second time after scaling by beta, which undoes the scale. This
+    function follows the paper: `beta * alpha^k`, so that both scales have an effect.
 
     Args:
         similarity: `(K, K)` from `class_similarity`.
@@ -59,38 +59,38 @@ def concentration(similarity: np.ndarray) -> np.ndarray:
 
 
 def peaked(labels: np.ndarray, confidence: Any, num_classes: int) -> np.ndarray:
-    """Soft labels `(N, K)`: `confidence`, a number or `(N, 1)`, for the class, the rest shared."""
+    """Soft labels `(N, K)`: `confidence`, scalar or `(N, 1)`, for the class; the rest is shared."""
     rest = (1.0 - confidence) / (num_classes - 1)
     return np.where(np.eye(num_classes, dtype=bool)[labels], confidence, rest)
 
 
 class Targets(Configurable):
-    """Base class: which soft label each impression is optimised toward.
+    """Base class of the sources of soft labels.
 
-    Impression `i` is conditioned on class `i mod K`, so any prefix of a transfer set is balanced.
+    Impression `i` is conditioned on class `i mod K`, so every prefix of a transfer set is balanced.
     A subclass overrides `prepare` and `draw`.
     """
 
     def prepare(self, teacher: Teacher) -> Any:
-        """Whatever `draw` needs of the teacher."""
+        """Compute what `draw` needs of the teacher, once."""
         return None
 
     def draw(
         self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
     ) -> np.ndarray:
-        """The targets `(N, K)` of the impressions `indices` of classes `labels`, each `(N,)`."""
+        """Draw targets `(N, K)` of the impressions `indices` of classes `labels`, both `(N,)`."""
         raise NotImplementedError
 
     def sample(
         self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Targets `(N, K)` float32 and conditioning classes `(N,)` of the impressions `indices`.
+        """Draw targets `(N, K)` float32 and conditioning classes `(N,)` of impressions.
 
         Args:
             teacher: The teacher.
-            seed: Of the run.
-            indices: `(N,)` integers, the impressions.
-            prepared: What `prepare` returned for this teacher; default: made here.
+            seed: Seed of the run.
+            indices: `(N,)` integers, the indices of the impressions.
+            prepared: Result of `prepare` for this teacher. By default `prepare` is called.
         """
         prepared = self.prepare(teacher) if prepared is None else prepared
         indices = np.asarray(indices)
@@ -101,16 +101,16 @@ class Targets(Configurable):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class OneHotTargets(Targets):
-    """The teacher should be certain: class impressions (Mopuri et al., ECCV 2018).
+    """Targets with a fixed confidence: class impressions (Mopuri et al., ECCV 2018).
 
     Args:
-        confidence: Probability of the conditioning class; the rest is shared by the others. 1.0 is
-            a one-hot target.
+        confidence: Probability of the conditioning class, in (0, 1]; the other classes share the
+            rest. 1.0 gives one-hot targets.
     """
 
     def __init__(self, confidence: float = 1.0):
         if not 0.0 < confidence <= 1.0:
-            raise InputError(f"confidence={confidence} was received; expected a number in (0, 1].")
+            raise InputError(f"`confidence` must be in (0, 1]. Received: confidence={confidence}.")
         self.confidence = confidence
 
     def draw(
@@ -120,22 +120,23 @@ class OneHotTargets(Targets):
         return peaked(labels, self.confidence, num_classes)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"confidence": self.confidence}
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class DirichletTargets(Targets):
-    """Soft labels as the teacher might give them: data impressions (Nayak et al., ICML 2019).
+    """Soft labels that model the teacher's predictions: data impressions (Nayak et al., ICML 2019).
 
-    `y ~ Dir(K, beta * alpha^k + epsilon)` with the concentrations of class k from the similarity of the
-    class templates (paper, section 3.2). A Dirichlet distribution needs positive parameters, so
-    `epsilon = 0.0001` is added, the value of the released code; the paper gives none. It is added after
-    scaling: the least similar class has the same concentration at every beta.
+    `y ~ Dir(K, beta * alpha^k + epsilon)` with the concentrations of class k from the similarity of
+    the class templates (paper, section 3.2). A Dirichlet distribution needs positive parameters, so
+    `epsilon = 0.0001` is added, the value of the released code; the paper gives none. It is added
+    after scaling, so the least similar class has the same concentration at every beta.
 
     Args:
-        scales: The values of beta, each positive; impressions take turns, class by class, so each
-            scale gets an equal share. Small scales give confident labels, large ones mixed labels.
+        scales: The values of beta, each positive. Impressions alternate between them, class by
+            class, so each scale gets an equal share. Small scales give confident labels, large ones
+            mixed labels.
 
     Example:
         >>> DirichletTargets(scales=(1.0, 0.1)).get_config()
@@ -145,12 +146,12 @@ class DirichletTargets(Targets):
     def __init__(self, scales: tuple[float, ...] = (1.0, 0.1)):
         if not scales or any(not scale > 0 for scale in scales):
             raise InputError(
-                f"scales={scales} was received; expected one or more positive values of beta."
+                f"`scales` must be one or more positive values of beta. Received: scales={scales}."
             )
         self.scales = tuple(float(scale) for scale in scales)
 
     def prepare(self, teacher: Teacher) -> np.ndarray:
-        """The concentrations `(K, K)` of the teacher."""
+        """Return the concentrations `(K, K)` of the teacher."""
         return concentration(class_similarity(teacher.templates))
 
     def draw(
@@ -160,10 +161,10 @@ class DirichletTargets(Targets):
         beta = np.array(self.scales)[(indices // num_classes) % len(self.scales)]
         concentrations = beta[:, None] * prepared[labels] + CONCENTRATION_EPSILON
         log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations)
-        # A softmax of the logarithms: normalises without leaving log space.
+        # A softmax of the logarithms normalizes without leaving log space.
         powers = np.exp(log_gammas - log_gammas.max(axis=-1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"scales": list(self.scales)}

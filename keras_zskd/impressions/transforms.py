@@ -1,8 +1,8 @@
-"""What happens to an impression between the canvas and the teacher, anew at each step.
+"""Random transforms between canvas and teacher, drawn at each step.
 
-An impression that only works at one exact position is a pattern, not a picture; moving it about while
-it is optimised keeps the patterns out. Draws are keyed by (seed, impression, step), so an impression
-is the same whenever it is made and whatever is made beside it.
+An impression that only works at one exact position is an adversarial pattern. Random shifts during
+optimization suppress such patterns. Draws are keyed by (seed, impression, step), so an impression
+does not depend on the time at which it is made or on the others in its batch.
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ class Transform(Configurable):
     """Base class of differentiable random transforms of a batch of pixels."""
 
     num_draws = 1
-    """How many uniform random numbers it takes for an impression and step."""
+    """Number of uniform random numbers per impression and step."""
 
     def apply(self, pixels: Any, uniforms: Any) -> Any:
-        """Transform `(N, H, W, C)` pixels in [0, 1], each by its `uniforms` `(N, num_draws)`."""
+        """Transform pixels `(N, H, W, C)` in [0, 1], each by its `uniforms` `(N, num_draws)`."""
         raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class Jitter(Transform):
-    """Roll by up to `pixels` in both directions (Yin et al., DeepInversion, CVPR 2020).
+    """Rolls by up to `pixels` along both axes (Yin et al., DeepInversion, CVPR 2020).
 
-    DeepInversion rolls the batch as one; here each impression has a shift of its own.
+    DeepInversion rolls the whole batch by one shift; here each impression gets its own shift.
 
     Args:
         pixels: Largest shift, 0 or more.
@@ -42,7 +42,7 @@ class Jitter(Transform):
 
     def __init__(self, pixels: int = 2):
         if pixels < 0:
-            raise InputError(f"pixels={pixels} was received; expected 0 or more.")
+            raise InputError(f"`pixels` must be 0 or more. Received: pixels={pixels}.")
         self.pixels = int(pixels)
 
     def apply(self, pixels: Any, uniforms: Any) -> Any:
@@ -53,22 +53,22 @@ class Jitter(Transform):
         return roll(pixels, shifts)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"pixels": self.pixels}
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class AffineJitter(Transform):
-    """Rotate, scale, shift and crop a little (Mopuri et al., ECCV 2018).
+    """Small random rotations, scalings and shifts with cropping (Mopuri et al., ECCV 2018).
 
-    The released ZSKD code has the angles and the scales, left over from the code for class
-    impressions. The shift is our reading of a random crop: what leaves the frame is cut off, and what
-    comes in at the other side is mirrored. It is one bilinear resampling.
+    The angles and scales are in the released ZSKD code, a remnant of the code for class
+    impressions. The shift is our interpretation of a random crop: pixels that leave the frame are
+    cut off, and the opposite side is filled by mirroring. All of it is one bilinear resampling.
 
     Args:
-        degrees: Largest rotation in either direction, 0 or more.
-        scales: Factors of the size, each positive, drawn with equal shares; above 1 magnifies.
-        pixels: Largest shift, 0 or more, in both directions.
+        degrees: Largest rotation in either direction, in degrees, 0 or more.
+        scales: Scale factors, each positive, drawn with equal probability; above 1 magnifies.
+        pixels: Largest shift along both axes, in pixels, 0 or more.
     """
 
     num_draws = 4
@@ -110,16 +110,16 @@ class AffineJitter(Transform):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {"degrees": self.degrees, "scales": list(self.scales), "pixels": self.pixels}
 
 
 @tf.custom_gradient
 def roll(images: Any, shifts: Any) -> tuple[Any, Any]:
-    """`tf.roll` of each image `(N, H, W, C)` by its own `shifts` `(N, 2)`, down and to the right."""
+    """Roll each image `(N, H, W, C)` by its own `shifts` `(N, 2)`, down and to the right."""
 
-    # The gradient of a permutation is the permutation back: a gather like the first, where that of
-    # tf.gather would add up pixel by pixel.
+    # The gradient of a permutation is its inverse, again a gather. The gradient of tf.gather would
+    # be a slower scatter-add.
     def gradient(upstream: Any) -> tuple[Any, None]:
         return _gather(upstream, shifts), None
 

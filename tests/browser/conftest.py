@@ -1,4 +1,4 @@
-"""A small run with everything to look at, and a browser to look with."""
+"""A small run with report and logs, and a headless browser."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture
 def dump_dom(tmp_path):
-    """A function from an address to the page as the browser built it, and what it complained of."""
+    """A function from an address to the DOM of the page and the console messages."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         pytest.skip(f"none of {', '.join(_BROWSERS)} is installed")
@@ -50,7 +50,7 @@ def run_directory(tmp_path_factory):
     teacher = Teacher(model, (0, 1))
     directory = tmp_path_factory.mktemp("run")
     with warnings.catch_warnings():
-        # What TFDS warns of belongs to the tests of the transfer set.
+        # The tests of the transfer set cover the warnings of TFDS.
         warnings.simplefilter("ignore")
         impressions = ImpressionGenerator(teacher, steps=8).generate(
             12, directory / "impressions", batch_size=6, verbose=0,

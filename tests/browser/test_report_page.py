@@ -4,7 +4,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-# The page says what it laid out; its own policy forbids scripts, so this one wraps it in a frame.
+# Reports the layout of the page. Its policy forbids scripts, so this page embeds it in a frame.
 _MEASURE = """<!DOCTYPE html><iframe id="page" src="{page}" width="{width}" height="900"></iframe>
 <pre id="found"></pre><script>
 window.onload = () => {{
@@ -17,7 +17,7 @@ window.onload = () => {{
 </script>"""
 
 
-def test_the_report_renders_without_a_complaint(run_directory, dump_dom):
+def test_the_report_renders_without_console_messages(run_directory, dump_dom):
     dom, complaints = dump_dom((run_directory / "report.html").as_uri())
     assert complaints == []
     table = re.search(r'<table class="wide" id="results">.*?</table>', dom, re.S).group(0)
@@ -26,8 +26,8 @@ def test_the_report_renders_without_a_complaint(run_directory, dump_dom):
     assert dom.count("<polyline") == 2
 
 
-def test_the_policy_of_the_page_is_in_force(run_directory, dump_dom, tmp_path):
-    """The proof that the test above would see a request: one that is smuggled in is refused."""
+def test_the_policy_of_the_page_is_enforced(run_directory, dump_dom, tmp_path):
+    """Shows that the test above would detect a request: an injected one is blocked."""
     text = (run_directory / "report.html").read_text(encoding="utf-8")
     spoilt = tmp_path / "spoilt.html"
     spoilt.write_text(text.replace("<main>", '<main><img src="http://127.0.0.1:9/x.png">'), "utf-8")
@@ -36,7 +36,7 @@ def test_the_policy_of_the_page_is_in_force(run_directory, dump_dom, tmp_path):
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_every_picture_loads_and_nothing_is_wider_than_the_screen(
+def test_every_image_loads_and_nothing_is_wider_than_the_screen(
     run_directory, dump_dom, tmp_path, width
 ):
     frame = tmp_path / "frame.html"

@@ -22,7 +22,7 @@ LATENT = 5
 
 
 def parts(make_teacher, batch_norm=False):
-    """A teacher, a student and a generator whose weights are the same at every call."""
+    """Create a teacher, a student and a generator, with the same weights at every call."""
     teacher = Teacher(make_teacher("logits"), (0, 1))
     keras.utils.set_random_seed(1)
     norms = [keras.layers.BatchNormalization() for _ in range(2 * batch_norm)]
@@ -55,7 +55,7 @@ def softmax(x):
 
 
 def by_hand(distiller, z, rate):
-    """One step of both networks, of the formulas; weights of student and generator after it."""
+    """One step of both networks by the formulas; returns the weights of student and generator."""
     student, generator = distiller.student, distiller.generator
     teacher = distiller.teacher_model
     with tf.GradientTape() as tape:
@@ -82,7 +82,7 @@ def by_hand(distiller, z, rate):
     return float(loss), float(divergence), generator_after, student_after
 
 
-def test_a_step_is_that_of_the_formulas(make_teacher):
+def test_a_step_matches_the_formulas(make_teacher):
     distiller = distiller_of(make_teacher)
     z = np.random.default_rng(0).normal(size=(12, LATENT)).astype("float32")
     generator_loss, loss, generator_after, student_after = by_hand(distiller, z, 0.1)
@@ -97,7 +97,7 @@ def test_a_step_is_that_of_the_formulas(make_teacher):
             np.testing.assert_allclose(weight.numpy(), expected, atol=1e-5)
 
 
-def test_the_teacher_stays_as_it_is(make_teacher):
+def test_the_teacher_is_unchanged(make_teacher):
     distiller = distiller_of(make_teacher)
     before = [w.numpy() for w in distiller.teacher_model.weights]
     distiller.fit(np.ones((8, LATENT), "float32"), batch_size=4, verbose=0)
@@ -108,7 +108,7 @@ def test_the_teacher_stays_as_it_is(make_teacher):
 class TestSteps:
     @pytest.fixture
     def shown(self, make_teacher):
-        """What the student was shown in each of its steps, in one step of the data."""
+        """Images of each update of the student in one training step."""
 
         def run(**options):
             seen = []
@@ -137,7 +137,7 @@ class TestSteps:
         np.testing.assert_array_equal(first, second)
         np.testing.assert_array_equal(first, third)
 
-    def test_fresh_noise_gives_each_its_own(self, shown):
+    def test_fresh_noise_gives_each_step_new_images(self, shown):
         seen = shown(student_steps=3, fresh_noise=True)
         assert len({s.tobytes() for s in seen}) == 3
 
@@ -145,13 +145,13 @@ class TestSteps:
         assert len(shown(generator_steps=2)) == 1
 
     @pytest.mark.parametrize("name", ["generator_steps", "student_steps"])
-    def test_less_than_one_is_refused(self, make_teacher, name):
+    def test_less_than_one_raises(self, make_teacher, name):
         with pytest.raises(InputError, match=f"{name}=0"):
             distiller_of(make_teacher, **{name: 0})
 
 
 @pytest.mark.parametrize(("batch_norm", "count"), [(False, 12), (True, 12), (True, 11)])
-def test_two_replicas_make_the_steps_of_one(make_teacher, two_replicas, batch_norm, count):
+def test_two_replicas_equal_one(make_teacher, two_replicas, batch_norm, count):
     z = np.random.default_rng(0).normal(size=(count, LATENT)).astype("float32")
     alone = distiller_of(make_teacher, batch_norm=batch_norm)
     history = alone.fit(z, batch_size=6, shuffle=False, verbose=0).history
@@ -164,7 +164,7 @@ def test_two_replicas_make_the_steps_of_one(make_teacher, two_replicas, batch_no
         assert history_both[name][0] == pytest.approx(history[name][0], rel=1e-4)
 
 
-def test_the_mean_over_replicas_weighs_examples_alike(two_replicas):
+def test_the_mean_over_replicas_weights_examples_equally(two_replicas):
     values = two_replicas.experimental_distribute_values_from_function(
         lambda context: tf.constant([[[1.0], [2.0]], [[6.0], [6.0]]][context.replica_id_in_sync_group][
             : 2 - context.replica_id_in_sync_group
@@ -176,7 +176,7 @@ def test_the_mean_over_replicas_weighs_examples_alike(two_replicas):
 
 
 @pytest.mark.parametrize(("replicas", "fresh_noise"), [(1, False), (1, True), (2, True)])
-def test_killed_at_any_step_it_equals_the_uninterrupted_one(
+def test_an_interrupted_run_equals_an_uninterrupted_one(
     make_teacher, tmp_path, monkeypatch, two_replicas, kill, replicas, fresh_noise
 ):
     def trained(path, *callbacks):
@@ -209,7 +209,7 @@ def test_killed_at_any_step_it_equals_the_uninterrupted_one(
 class TestImageGenerator:
     @pytest.mark.parametrize("shape", [(8, 8, 1), (30, 33, 3), (7,)])
     @pytest.mark.parametrize("input_range", [(0.0, 1.0), (-1.0, 3.0)])
-    def test_makes_inputs_in_the_range_of_the_teacher(self, shape, input_range):
+    def test_outputs_are_in_the_range_of_the_teacher(self, shape, input_range):
         model = keras.Sequential(
             [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(4)]
         )
@@ -220,7 +220,7 @@ class TestImageGenerator:
         assert images.max() <= input_range[1]
         assert images.std(axis=0).min() > 0
 
-    def test_standardized_has_the_middle_and_a_quarter_of_the_range(self, make_teacher):
+    def test_standardized_is_centered_with_a_quarter_of_the_range(self, make_teacher):
         teacher = Teacher(make_teacher("logits"), (-1.0, 3.0))
         network = image_generator(teacher, 6, 8, epsilon=0.8, output="standardized")
         images = network(Noise((6,)).images(400), training=True).numpy()
@@ -229,7 +229,7 @@ class TestImageGenerator:
         norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
         assert [norm.epsilon for norm in norms[:-1]] == [0.8] * 3
 
-    def test_the_seed_decides_the_weights(self, make_teacher):
+    def test_the_seed_determines_the_weights(self, make_teacher):
         teacher = Teacher(make_teacher("logits"), (0, 1))
         one, again, other = (image_generator(teacher, 6, 8, seed=seed) for seed in (1, 1, 2))
         np.testing.assert_array_equal(one.get_weights()[0], again.get_weights()[0])

@@ -24,14 +24,14 @@ class TestRandomAffine:
         share = np.mean(np.abs(moved.numpy() - images).max((1, 2, 3)) > 1e-3)
         assert abs(share - 0.3) < 4.5 * np.sqrt(0.3 * 0.7 / 400)
 
-    def test_every_image_and_every_seed_is_drawn_anew(self, make_images):
+    def test_draws_differ_between_images_and_seeds(self, make_images):
         image = np.tile(make_images(1), (6, 1, 1, 1))
         augment = RandomAffine(0.4, 0.2, 0.1)
         first, second = (augment(tf.constant(image), RANGE, (3, i)).numpy() for i in range(2))
         assert len({row.tobytes() for row in [*first, *second]}) == 12
 
     def test_translation_is_bounded_by_its_fraction(self):
-        # A ramp in x shows the shift; at 1/4 of 8 pixels it is at most 2, and reaches beyond 1.
+        # A ramp in x shows the shift. With 1/4 of 8 pixels it is at most 2, and exceeds 1.
         ramp = np.tile(np.arange(8.0).reshape(1, 1, 8, 1), (300, 8, 1, 1)).astype("float32")
         moved = (
             RandomAffine(0.0, 0.0, 0.25)(tf.constant(ramp), RANGE, SEED).numpy()[:, 4, 4, 0] - 4.0
@@ -40,7 +40,7 @@ class TestRandomAffine:
         assert moved.max() > 1.5
         assert moved.min() < -1.5
 
-    def test_zoom_is_bounded_both_ways(self):
+    def test_zoom_is_bounded_in_both_directions(self):
         ramp = np.tile((np.arange(9.0) - 4).reshape(1, 9, 1, 1), (300, 1, 9, 1)).astype("float32")
         zoomed = RandomAffine(0.0, 0.5, 0.0)(tf.constant(ramp), RANGE, SEED).numpy()
         factor = zoomed[:, 5, 4, 0]
@@ -48,23 +48,23 @@ class TestRandomAffine:
         assert factor.min() >= np.exp(-0.5) - 1e-3
         assert np.median(np.log(factor)) == pytest.approx(0.0, abs=0.1)
 
-    def test_leaves_what_is_no_image(self):
+    def test_inputs_that_are_not_images_are_unchanged(self):
         values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
         np.testing.assert_array_equal(RandomAffine()(values, RANGE, SEED), values)
 
     @pytest.mark.parametrize("name", ["rotation", "zoom", "translation"])
-    def test_negative_limits_are_refused(self, name):
-        with pytest.raises(InputError, match=f"{name}=-0.1 was received; expected 0 or more"):
+    def test_negative_limits_raise(self, name):
+        with pytest.raises(InputError, match=f"`{name}` must be 0 or more. Received: {name}=-0.1"):
             RandomAffine(**{name: -0.1})
 
     @pytest.mark.parametrize("probability", [-0.1, 1.1])
-    def test_bad_probability_is_refused(self, probability):
+    def test_invalid_probability_raises(self, probability):
         with pytest.raises(InputError, match=f"probability={probability}"):
             RandomAffine(probability=probability)
 
 
 class TestMixup:
-    def test_each_image_lies_between_itself_and_its_neighbour(self, make_images):
+    def test_each_image_lies_between_itself_and_its_neighbor(self, make_images):
         images = make_images(400)
         mixed = Mixup(0.4)(tf.constant(images), RANGE, SEED).numpy()
         other = np.roll(images, 1, axis=0)
@@ -84,7 +84,7 @@ class TestMixup:
         images = make_images(5)
         np.testing.assert_array_equal(Mixup(0.0)(tf.constant(images), RANGE, SEED), images)
 
-    def test_of_one_image_is_the_image(self, make_images):
+    def test_one_image_is_unchanged(self, make_images):
         images = make_images(1)
         np.testing.assert_allclose(Mixup(1.0)(tf.constant(images), RANGE, SEED), images, atol=1e-6)
 
@@ -95,8 +95,8 @@ class TestMixup:
         assert not np.allclose(mixed, values)
 
     @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
-    def test_bad_probability_is_refused(self, probability):
-        with pytest.raises(InputError, match=r"probability=.*expected a number in \[0, 1\]"):
+    def test_invalid_probability_raises(self, probability):
+        with pytest.raises(InputError, match=r"must be in \[0, 1\]. Received: probability="):
             Mixup(probability)
 
 
@@ -115,7 +115,7 @@ def test_round_trip(augment):
     "augment", [RandomAffine(), RandomAffine(probability=0.5), Mixup(0.5), PaperAugmentation()]
 )
 class TestInAGraph:
-    """With `jit_compile` as Keras compiles a step on a GPU, without as it does on a CPU."""
+    """With `jit_compile`, as in Keras steps on a GPU, and without, as on a CPU."""
 
     @staticmethod
     def _graph(augment, jit_compile):
@@ -126,7 +126,7 @@ class TestInAGraph:
         )
 
     def test_any_batch_size(self, make_images, augment, jit_compile):
-        # A replica may be left without an image at the end of an epoch.
+        # A replica may have no image at the end of an epoch.
         run = self._graph(augment, jit_compile)
         for count in (0, 1, 5):
             images = make_images(count, (8, 8, 3))
@@ -134,14 +134,14 @@ class TestInAGraph:
             assert shown.shape == images.shape
             assert np.all((shown >= -1e-5) & (shown <= 1 + 1e-5))
 
-    def test_every_seed_is_drawn_anew(self, make_images, augment, jit_compile):
+    def test_draws_differ_between_seeds(self, make_images, augment, jit_compile):
         run, images = self._graph(augment, jit_compile), make_images(20, (8, 8, 3))
         first, second = run(images, (3, 0)).numpy(), run(images, (3, 1)).numpy()
         assert np.abs(first - second).max() > 0.01
 
 
 @pytest.mark.parametrize("augment", [RandomAffine(), Mixup(0.5), PaperAugmentation()])
-def test_nothing_but_the_seed_decides(make_images, augment):
+def test_draws_depend_on_the_seed_only(make_images, augment):
     images, shown = tf.constant(make_images(20)), []
     for number in range(2):
         keras.utils.set_random_seed(number)
@@ -149,6 +149,6 @@ def test_nothing_but_the_seed_decides(make_images, augment):
     np.testing.assert_array_equal(*shown)
 
 
-def test_one_of_ones_own_has_to_say_what_it_does():
+def test_a_custom_augmentation_must_implement_call():
     with pytest.raises(NotImplementedError):
         Augmentation()(tf.zeros((1, 8, 8, 1)), RANGE, SEED)

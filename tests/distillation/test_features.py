@@ -27,7 +27,7 @@ def _inner(model, name, images):
 
 
 class TestWithoutLosses:
-    def test_gives_both_logits(self, teacher, make_student, make_images):
+    def test_returns_both_logits(self, teacher, make_student, make_images):
         student, images = make_student("softmax"), make_images(4)
         answers, logits, per_example, whole = _match(teacher, student)(images, None, False)
         np.testing.assert_allclose(answers, teacher(images), rtol=1e-5)
@@ -35,7 +35,7 @@ class TestWithoutLosses:
         np.testing.assert_array_equal(per_example, np.zeros(4))
         assert float(whole) == 0.0
 
-    def test_known_answers_are_used(self, teacher, make_student, make_images):
+    def test_known_logits_are_used(self, teacher, make_student, make_images):
         known = np.arange(16.0).reshape(4, 4)
         answers, *_ = _match(teacher, make_student())(make_images(4), known, False)
         np.testing.assert_array_equal(answers, known)
@@ -94,25 +94,26 @@ class TestFeatureDistillation:
         assert np.all(per_example.numpy() > 0)
 
     @pytest.mark.parametrize("loss", ["mse", "cosine_similarity"])
-    def test_features_of_other_shapes_are_refused(self, teacher, make_student, make_images, loss):
-        # 6 x 6 x 4 values of the teacher against 6 x 6 x 3.
+    def test_features_of_different_shapes_raise(self, teacher, make_student, make_images, loss):
+        # 6 x 6 x 4 values of the teacher and 6 x 6 x 3 of the student.
         with pytest.raises(InputError, match=r"144.*108|108.*144"):
             _match(teacher, make_student(), FeatureDistillation(loss, "flatten", "flatten"))(
                 make_images(3), None, False
             )
 
     @pytest.mark.parametrize("role", ["teacher", "student"])
-    def test_unknown_layers_are_refused(self, teacher, make_student, role):
+    def test_unknown_layers_raise(self, teacher, make_student, role):
         names = {
             f"{r}_layer_name": "missing" if r == role else "hidden" for r in ("teacher", "student")
         }
         with pytest.raises(
-            InputError, match=rf"'missing' of the {role}; expected one of.*'hidden'"
+            InputError,
+            match=rf"layers of the {role}. Received: layer 'missing'. Choose one of.*'hidden'",
         ):
             _match(teacher, make_student(), FeatureDistillation("mse", **names))
 
-    def test_features_that_would_broadcast_are_refused(self, make_student, make_images):
-        # (N, 6) against (N, 1): no error of TensorFlow's, but no comparison either.
+    def test_features_that_would_broadcast_raise(self, make_student, make_images):
+        # (N, 6) and (N, 1): TensorFlow would broadcast without an error.
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.Dense(1, name="hidden")(keras.layers.Flatten()(inputs))
         narrow = keras.Model(inputs, keras.layers.Dense(4)(x))
@@ -122,7 +123,7 @@ class TestFeatureDistillation:
                 make_images(2), None, False
             )
 
-    def test_each_model_runs_once_in_the_mode_asked_for(self, make_student, make_images):
+    def test_each_model_runs_once_in_the_requested_mode(self, make_student, make_images):
         calls = []
 
         class Count(keras.layers.Layer):
@@ -155,15 +156,13 @@ class TestLogitsDistillation:
     @pytest.mark.parametrize(
         "loss", ["kl_divergence", keras.losses.KLDivergence(), keras.losses.kl_divergence]
     )
-    def test_divergence_is_what_its_documentation_says(
-        self, teacher, make_student, make_images, loss
-    ):
+    def test_divergence_matches_its_documentation(self, teacher, make_student, make_images, loss):
         student, images = make_student(), make_images(4)
         match = _match(teacher, student, LogitsDistillation(3.0, loss))
         expected = distillation_loss(teacher(images), student(images), 3.0)
         np.testing.assert_allclose(match(images, None, False)[2], expected, rtol=1e-4, atol=1e-6)
 
-    def test_other_losses_are_of_the_scaled_logits(self, teacher, make_student, make_images):
+    def test_other_losses_use_the_scaled_logits(self, teacher, make_student, make_images):
         student, images = make_student(), make_images(4)
         match = _match(teacher, student, LogitsDistillation(2.0, "mse"))
         _, _, per_example, whole = match(images, None, False)
@@ -172,7 +171,7 @@ class TestLogitsDistillation:
         assert total == pytest.approx(float((difference**2).mean()), rel=1e-4)
 
 
-def test_a_loss_of_ones_own_on_logits(teacher, make_student, make_images):
+def test_a_custom_loss_on_logits(teacher, make_student, make_images):
     class Largest(keras.distillation.DistillationLoss):
         def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
             return keras.ops.max(keras.ops.abs(teacher_outputs - student_outputs))

@@ -23,7 +23,8 @@ class TestDistillationLoss:
         loss = distillation_loss([[0.0, math.log(3.0)]], [[0.0, 0.0]])
         expected = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
         assert float(loss[0]) == pytest.approx(expected, rel=1e-6)
-        # At temperature 2 the logits [0, 2 log 3] are as soft, and the loss is 4 times as large.
+        # At temperature 2 the logits [0, 2 log 3] are equally soft, and the loss is 4 times as
+        # large.
         loss = distillation_loss([[0.0, 2 * math.log(3.0)]], [[0.0, 0.0]], temperature=2.0)
         assert float(loss[0]) == pytest.approx(4 * expected, rel=1e-6)
 
@@ -37,7 +38,7 @@ class TestDistillationLoss:
         assert loss.dtype == tf.float32
         np.testing.assert_allclose(loss, expected, rtol=2e-4)
 
-    def test_gradient_is_that_of_the_papers_cross_entropy(self, logits):
+    def test_gradient_equals_that_of_the_papers_cross_entropy(self, logits):
         # d/ds tau^2 CE(p, softmax(s / tau)) = tau (q - p).
         teacher, student = logits
         student = tf.constant(student, tf.float32)
@@ -55,7 +56,7 @@ class TestDistillationLoss:
         np.testing.assert_allclose(loss, expected, rtol=0.05)
         assert not np.allclose(distillation_loss(teacher, student, 1.0), expected, rtol=0.05)
 
-    def test_is_zero_only_where_both_agree_up_to_a_constant(self, logits):
+    def test_is_zero_only_if_logits_agree_up_to_a_constant(self, logits):
         teacher, student = logits
         np.testing.assert_allclose(distillation_loss(teacher, teacher + 3.0, 2.0), 0, atol=1e-5)
         assert np.all(distillation_loss(teacher, student, 2.0).numpy() > 1e-3)
@@ -67,7 +68,7 @@ class TestDistillationLoss:
         )
         assert not np.allclose(forward, backward, rtol=1e-2)
 
-    def test_examples_do_not_touch_each_other(self, logits):
+    def test_examples_are_independent(self, logits):
         teacher, student = logits
         np.testing.assert_allclose(
             distillation_loss(teacher[2:4], student[2:4], 3.0),

@@ -11,7 +11,7 @@ COUNT = 4000
 
 @pytest.fixture
 def only(monkeypatch):
-    """A function that leaves one kind of the 106 copies and applies it."""
+    """A function that applies only one kind of the 106 copies."""
 
     def apply(name, images, input_range=(0.0, 1.0)):
         monkeypatch.setattr(paper_augmentation, "_COUNTS", tuple(
@@ -45,13 +45,13 @@ def test_original(only, make_images):
     np.testing.assert_allclose(only("original", images), images, atol=1e-6)
 
 
-def test_zooms_in_by_three_factors(only):
+def test_three_zooms(only):
     ramp = np.tile((np.arange(9.0) - 4).reshape(1, 1, 9, 1), (60, 9, 1, 1)).astype("float32")
     zoomed = only("zoom", ramp)[:, 4, 5, 0]
     np.testing.assert_allclose(np.unique(zoomed.round(3)), [0.6, 0.75, 0.9], atol=1e-3)
 
 
-def test_zooms_are_the_central_crops_that_tensorflow_resizes(only, make_images):
+def test_zooms_equal_central_crops_resized_by_tensorflow(only, make_images):
     image = make_images(1, (8, 8, 3))
     boxes = [[(1 - z) / 2, (1 - z) / 2, (1 + z) / 2, (1 + z) / 2] for z in (0.9, 0.75, 0.6)]
     expected = tf.image.crop_and_resize(image, boxes, [0, 0, 0], (8, 8)).numpy()
@@ -59,7 +59,7 @@ def test_zooms_are_the_central_crops_that_tensorflow_resizes(only, make_images):
         assert np.abs(zoomed - expected).max((1, 2, 3)).min() < 1e-5
 
 
-def test_translates_by_a_fifth_in_four_directions_with_white_behind(only):
+def test_translations_by_a_fifth_in_four_directions_filled_with_white(only):
     images = np.zeros((80, 12, 12, 1), "float32")  # A fifth is 2.4 pixels, rounded down.
     moved = only("translate", images)
     kinds = {image.round(4).tobytes(): image[..., 0] for image in moved}
@@ -81,7 +81,7 @@ def test_translates_by_a_fifth_in_four_directions_with_white_behind(only):
 
 
 def _turned(images, degrees):
-    """By TensorFlow's own operation: nearest neighbor, black behind."""
+    """Rotate with the operation of TensorFlow: nearest neighbor, filled with black."""
     angle, center = np.radians(degrees), (images.shape[1] - 1) / 2
     cos, sin = np.cos(angle), np.sin(angle)
     row = [cos, -sin, center - center * (cos - sin), sin, cos, center - center * (sin + cos), 0, 0]
@@ -95,20 +95,20 @@ def _turned(images, degrees):
     ).numpy()
 
 
-def test_ten_rotations_from_minus_90_to_90_of_the_nearest_neighbor(only, make_images):
+def test_ten_nearest_neighbor_rotations_from_minus_90_to_90(only, make_images):
     image = 0.5 + 0.5 * make_images(1, (32, 32, 1))
     kinds = {t.tobytes(): t for t in only("rotate", np.tile(image, (400, 1, 1, 1)))}
     assert len(kinds) == 10
     expected = np.concatenate([_turned(image, -90 + 20 * i) for i in range(10)])
     for turned in kinds.values():
-        # Rounding may differ where a place lies between two pixels.
+        # Rounding may differ for positions between two pixels.
         assert np.mean(np.abs(turned - expected).max(-1) > 1e-6, (1, 2)).min() < 0.005
         assert np.any(turned == 0.0) == (turned.tobytes() not in [
             np.ascontiguousarray(np.rot90(image[0], k)).tobytes() for k in (1, 3)
         ])  # fmt: skip
 
 
-def test_what_a_rotation_uncovers_of_a_translation_is_white_and_black(only):
+def test_a_translation_with_rotation_is_filled_with_white_and_black(only):
     gray = np.full((200, 32, 32, 1), 0.5, "float32")
     for image in only("translate_rotate", gray):
         assert set(np.unique(image)) <= {np.float32(v) for v in (0.0, 0.5, 1.0)}
@@ -124,8 +124,8 @@ def test_three_flips(only, make_images):
     assert kinds == {np.ascontiguousarray(e).tobytes() for e in expected}
 
 
-# NumPy's generator of the released code, at seed 777: what `randint(0, 31, n)` gives for rows and then
-# columns, of one and of four spots, and the first three of `uniform`.
+# NumPy generator of the released code at seed 777: `randint(0, 31, n)` for rows, then columns, of
+# one and of four spots, and the first three values of `uniform`.
 SALT_777 = [(7, 15)]
 PEPPER_777 = [(6, 29), (7, 23), (15, 17), (27, 7)]
 UNIFORM_777 = (0.15266373, 0.30235661, 0.06203641)
@@ -136,7 +136,7 @@ def test_salt_and_pepper_is_the_same_for_all_images(only, input_range):
     low, high = input_range
     spotted = only("salt_and_pepper", np.full((50, 32, 32, 1), 0.3, "float32"), input_range)
     np.testing.assert_array_equal(spotted, np.tile(spotted[:1], (50, 1, 1, 1)))
-    # 0.004 x 32 x 32 spots: a fifth of them salt, the others pepper, both rounded up.
+    # 0.004 x 32 x 32 spots, a fifth of them salt and the rest pepper, both rounded up.
     places = {value: np.argwhere(spotted[0, ..., 0] == value).tolist() for value in (high, low)}
     assert places == {high: [list(p) for p in SALT_777], low: [list(p) for p in PEPPER_777]}
     assert np.mean(spotted[0] == np.float32(0.3)) == 1 - 5 / 1024
@@ -168,7 +168,7 @@ def test_products_reach_every_pair(only, make_images, name, count):
     assert len(kinds) == count
 
 
-def test_stays_in_the_input_range_and_keeps_the_shape(make_images):
+def test_input_range_and_shape_are_preserved(make_images):
     images = 4 * make_images(300, (8, 8, 3)) - 1
     augmented = PaperAugmentation()(tf.constant(images), (-1.0, 3.0), (3, 0)).numpy()
     assert augmented.shape == images.shape

@@ -24,14 +24,16 @@ def test_interpolated_images_lie_between_two(make_images):
     assert len(np.unique(share.round(4))) > 20
 
 
-def test_the_fidelity_weight_has_its_two_values():
+def test_the_fidelity_weight_at_its_two_reference_points():
     # Entropies 0, log 2 and log 4: the mean is log 2.
     logits = np.array([[90.0, 0, 0, 0], [90, 90, 0, 0], [0, 0, 0, 0]])
     weight = fidelity_weight(logits, fidelity=2.0, fidelity_mean=0.5)
     np.testing.assert_allclose(weight, [2.0, 0.5, 0.125], rtol=1e-5)
 
 
-def test_a_move_goes_uphill_and_stays_in_the_range(make_teacher, make_images, tiny_teacher):
+def test_moves_increase_the_divergence_and_stay_in_the_range(
+    make_teacher, make_images, tiny_teacher
+):
     teacher = Teacher(make_teacher("logits"), (-1.0, 3.0))
     student = make_teacher("logits", seed=3)
     images = 4 * make_images(10) - 1
@@ -44,7 +46,7 @@ def test_a_move_goes_uphill_and_stays_in_the_range(make_teacher, make_images, ti
     assert 0.01 < np.abs(moved - images).max() / 4 <= 0.21  # Adam may go a little further
 
 
-def test_a_batch_of_both_has_the_loss_of_the_paper(make_teacher, make_images):
+def test_a_mixed_batch_has_the_loss_of_the_paper(make_teacher, make_images):
     teacher = Teacher(make_teacher("logits"), (0, 1))
     student = make_teacher("logits", seed=3)
     few = {"image": make_images(6), "label": np.arange(6) % 4}

@@ -1,4 +1,4 @@
-"""A run as `run.json` holds it, with a few impressions."""
+"""A run in the format of `run.json`, with a few impressions."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def run():
 
 @pytest.fixture
 def impressions():
-    """Twelve impressions of three classes; the teacher names all but the last as asked."""
+    """Twelve impressions of three classes; the teacher predicts the target class of all but one."""
     rng = np.random.default_rng(0)
     label = np.arange(12) % 3
     logits = 6.0 * np.eye(3)[label]

@@ -11,7 +11,7 @@ layers = keras.layers
 
 
 def corner_model(ending=None):
-    """Class 0 is evidence in the upper left quarter, class 1 in the lower right; 8x8 pixels."""
+    """8x8 pixels; evidence for class 0 is in the upper left quarter, for 1 in the lower right."""
     inputs = keras.Input((8, 8, 1))
     x = layers.Conv2D(1, 1, use_bias=False, activation="relu", name="conv")(inputs)
     x = layers.Flatten()(x)
@@ -26,14 +26,14 @@ def corner_model(ending=None):
 
 @pytest.fixture
 def two_spots():
-    """The same image twice, a spot in either quarter: logits 20 and 20."""
+    """The same image twice, with a spot in both quarters: logits 20 and 20."""
     images = np.zeros((2, 8, 8, 1), "float32")
     images[:, 1, 1] = images[:, 6, 6] = 1.0
     return images
 
 
 @pytest.mark.parametrize("ending", [None, "softmax"])
-def test_map_lies_where_the_evidence_for_the_class_is(two_spots, ending):
+def test_map_is_at_the_evidence_for_the_class(two_spots, ending):
     model = corner_model(ending)
     maps = attention_maps({"student": model}, two_spots, np.array([0, 1]))["student"]
     assert maps.shape == (2, 8, 8)
@@ -56,8 +56,8 @@ def without_convolution(ending=None):
     return flat
 
 
-def test_sure_softmax_gives_the_map_of_its_logits(two_spots):
-    # The softmax of 20 against 0 is 1 to float32 precision: its own gradient would be nothing.
+def test_confident_softmax_gives_the_map_of_its_logits(two_spots):
+    # The softmax of 20 and 0 is 1 in float32, so its gradient would vanish.
     images = two_spots.copy()
     images[:, 6, 6] = 0.0
     both = {"logits": corner_model(), "softmax": corner_model("softmax")}
@@ -79,8 +79,8 @@ def test_every_kind_of_model(any_teacher, make_images):
         np.testing.assert_array_equal(left, right)
 
 
-def test_a_convolution_of_one_place_is_passed_over(make_images):
-    """LeNet-5's last convolution is 1x1 in space; its map would be one value."""
+def test_a_convolution_with_1x1_output_is_skipped(make_images):
+    """The last convolution of LeNet-5 has a 1x1 output; its map would be a single value."""
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
@@ -112,15 +112,15 @@ def test_mixed_precision(make_teacher, make_images, policy):
     np.testing.assert_allclose(maps["mixed"], maps["plain"], atol=1e-5)
 
 
-def test_what_does_not_fit_is_refused(tiny_teacher, make_images, monkeypatch):
+def test_invalid_arguments_raise(tiny_teacher, make_images, monkeypatch):
     images = make_images(3)
     with pytest.raises(InputError, match="one integer for each"):
         attention_maps({"m": tiny_teacher}, images, np.array([0, 1]))
-    with pytest.raises(InputError, match="expected 0 to 3"):
+    with pytest.raises(InputError, match="must be from 0 to 3"):
         attention_maps({"m": tiny_teacher}, images, 4)
-    with pytest.raises(InputError, match="'m' takes"):
+    with pytest.raises(InputError, match="inputs of model 'm'"):
         attention_maps({"m": tiny_teacher}, make_images(3, (9, 8, 1)), 0)
-    with pytest.raises(InputError, match="Images of shape"):
+    with pytest.raises(InputError, match="`images` must have shape"):
         attention_maps({"m": tiny_teacher}, images[0], 0)
     monkeypatch.setitem(sys.modules, "tf_keras_vis.saliency", None)
     with pytest.raises(InputError, match="pip install tf-keras-vis"):

@@ -15,7 +15,7 @@ def test_ece_by_hand():
     labels = [0, 0, 0, 0]
     expected = 2 / 4 * abs(0.5 - 0.55) + 2 / 4 * abs(0.5 - 0.95)
     assert expected_calibration_error(probabilities, labels) == pytest.approx(expected)
-    # In one bin the two errors are one: accuracy 0.5, confidence 0.75.
+    # A single bin merges the two errors: accuracy 0.5, confidence 0.75.
     assert expected_calibration_error(probabilities, labels, num_bins=1) == pytest.approx(0.25)
 
 
@@ -46,7 +46,7 @@ def test_brier_by_hand():
 
 
 def test_negative_log_likelihood_by_hand_and_for_large_logits():
-    shift = np.array([[3.0], [-8.0]])  # The softmax does not see it.
+    shift = np.array([[3.0], [-8.0]])  # The softmax does not depend on it.
     logits = np.log([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]]) + shift
     expected = -(np.log(0.2) + np.log(0.5)) / 2
     assert negative_log_likelihood(logits, [1, 2]) == pytest.approx(expected)
@@ -58,8 +58,8 @@ def test_negative_log_likelihood_by_hand_and_for_large_logits():
     ("labels", "message"),
     [
         ([0], "shape"),
-        ([0, 3], "expected 0 to 2"),
-        ([-1, 0], "expected 0 to 2"),
+        ([0, 3], "must be from 0 to 2"),
+        ([-1, 0], "must be from 0 to 2"),
         ([0.0, 1.0], "integers"),
         ([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], "shape"),
     ],
@@ -67,11 +67,11 @@ def test_negative_log_likelihood_by_hand_and_for_large_logits():
 @pytest.mark.parametrize(
     "function", [brier_score, expected_calibration_error, negative_log_likelihood]
 )
-def test_labels_that_do_not_fit_are_refused(function, labels, message):
+def test_invalid_labels_raise(function, labels, message):
     with pytest.raises(InputError, match=message):
         function(np.full((2, 3), 1 / 3), labels)
 
 
-def test_no_bins_are_refused():
+def test_zero_bins_raise():
     with pytest.raises(InputError, match="num_bins=0"):
         expected_calibration_error([[1.0, 0.0]], [0], num_bins=0)

@@ -9,9 +9,9 @@ from keras_zskd.evaluation.impression_measures import (
 )
 
 
-def test_measures_of_three_impressions_worked_out_by_hand():
+def test_measures_of_three_impressions_by_hand():
     impressions = {
-        # Pixels of range 2: the first two differ by 0.02 everywhere, a hundredth of it.
+        # The pixel range is 2. The first two differ by 0.02 everywhere, a hundredth of the range.
         "image": np.array([0.0, 0.02, 1.0]).reshape(3, 1, 1, 1) * np.ones((3, 4, 4, 1)),
         "target": np.array([[0.8, 0.2], [0.4, 0.6], [0.0, 1.0]]),
         "label": np.array([0, 0, 1]),
@@ -36,7 +36,7 @@ def test_measures_of_three_impressions_worked_out_by_hand():
     assert found["median_nearest_distance"] == pytest.approx(0.01, rel=1e-5)
 
 
-def test_a_single_impression_has_no_neighbour():
+def test_a_single_impression_has_no_neighbor():
     single = {
         "image": np.zeros((1, 8, 8, 1)), "target": np.eye(2)[:1], "label": np.zeros(1, int),
         "logits": np.eye(2)[:1], "gap": np.zeros(1),
@@ -47,13 +47,13 @@ def test_a_single_impression_has_no_neighbour():
     assert found["shared_layout"] is None
 
 
-def test_large_images_are_compared_small():
+def test_large_images_are_compared_at_small_size():
     images = np.zeros((2, 64, 64, 1), np.float32)
     images[1] = 0.5
     np.testing.assert_allclose(nearest_distances(images, (0.0, 1.0)), [0.5, 0.5], rtol=1e-6)
 
 
-def test_layout_tells_pictures_from_noise():
+def test_layout_distinguishes_pictures_from_noise():
     rng = np.random.default_rng(0)
     classes = np.arange(200) % 4
     noise = rng.uniform(size=(200, 8, 8, 1))
@@ -65,7 +65,7 @@ def test_layout_tells_pictures_from_noise():
 
 
 def test_an_image_is_not_compared_with_itself():
-    # Every image is one pixel of its own: with itself in the mean each would find its class.
+    # Every image is a different pixel. Included in the mean, each would find its class.
     images = np.eye(12).reshape(12, 12, 1, 1)
     assert shared_layout(images, np.arange(12) % 2) == 0.0
 
@@ -76,7 +76,7 @@ def test_rare_classes_are_left_out():
     assert shared_layout(images, np.array([0] * 7 + [1])) is None
 
 
-def test_arrays_that_disagree_are_refused():
+def test_arrays_of_different_lengths_raise():
     arrays = {"image": np.zeros((2, 8, 8, 1)), "target": np.eye(2), "label": np.zeros(2, int),
               "logits": np.eye(2), "gap": np.zeros(3)}  # fmt: skip
     with pytest.raises(InputError, match="'gap': 3"):

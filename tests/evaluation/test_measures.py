@@ -29,7 +29,7 @@ def test_every_number_by_hand():
         "student_accuracy": 1 / 3,
         "teacher_nll": -np.mean(np.log([0.8, 0.6, 0.1])),
         "student_nll": -np.mean(np.log([0.6, 0.3, 0.3])),
-        # One image in a bin, but for the student's two at 0.7: both wrong.
+        # One image per bin, except for the student's two at 0.7, both wrong.
         "teacher_ece": (0.2 + 0.4 + 0.9) / 3,
         "student_ece": (0.4 + 0.7 + 0.7) / 3,
         "teacher_brier": (0.08 + 0.32 + 1.62) / 3,
@@ -44,7 +44,7 @@ def test_without_labels_only_fidelity_is_measured():
     assert result == {"num_images": 4.0, "agreement": 1.0, "predictive_kl": 0.0}
 
 
-def test_batches_do_not_matter_and_the_metrics_say_the_same(make_teacher, make_images):
+def test_does_not_depend_on_the_batch_size_and_equals_the_metrics(make_teacher, make_images):
     teacher, student = make_teacher(seed=0), make_teacher("batch_norm", seed=1)
     images = make_images(37)
     whole = evaluate(teacher, student, images)
@@ -75,19 +75,19 @@ def test_half_precision_student(make_teacher, make_images):
     assert 0.0 < result["predictive_kl"] < 1e-3
 
 
-def test_what_does_not_fit_is_refused(tiny_teacher, make_teacher, make_images):
+def test_invalid_arguments_raise(tiny_teacher, make_teacher, make_images):
     images = make_images(4)
-    with pytest.raises(InputError, match="No images"):
+    with pytest.raises(InputError, match="at least one image"):
         evaluate(tiny_teacher, tiny_teacher, images[:0])
     with pytest.raises(InputError, match="batch_size=0"):
         evaluate(tiny_teacher, tiny_teacher, images, batch_size=0)
     with pytest.raises(InputError, match="same classes"):
         evaluate(tiny_teacher, make_teacher(num_classes=5), images)
-    with pytest.raises(InputError, match="A str was received"):
+    with pytest.raises(InputError, match="Received: a str"):
         evaluate("teacher.keras", tiny_teacher, images)
-    with pytest.raises(InputError, match=r"the teacher takes \(8, 8, 1\)"):
+    with pytest.raises(InputError, match=r"inputs of the teacher, of shape \(8, 8, 1\)"):
         evaluate(tiny_teacher, tiny_teacher, make_images(4, (9, 9, 1)))
-    with pytest.raises(InputError, match="expected 0 to 3"):
+    with pytest.raises(InputError, match="must be from 0 to 3"):
         evaluate(tiny_teacher, tiny_teacher, images, labels=np.array([0, 1, 2, 4]))
     with pytest.raises(InputError, match="NaN"):
         evaluate(tiny_teacher, lambda x: np.full((len(x), 4), np.nan), images)

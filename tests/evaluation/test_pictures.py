@@ -28,7 +28,7 @@ def test_inputs_of_every_shape_are_shown(shape, shown):
     assert pictures.to_pixels(np.ones(shape)).shape == shown
 
 
-def test_colours_stay_and_other_channels_are_averaged():
+def test_colors_are_kept_and_other_channels_are_averaged():
     colours = np.zeros((1, 1, 1, 3))
     colours[..., 1] = 1.0
     assert pictures.to_pixels(colours)[0, 0, 0].tolist() == [0, 255, 0]
@@ -36,15 +36,15 @@ def test_colours_stay_and_other_channels_are_averaged():
     assert pictures.to_pixels(two)[0, 0, 0].tolist() == [128, 128, 128]
 
 
-def test_grid_holds_every_image_at_its_place():
+def test_grid_has_every_image_at_its_position():
     images = np.linspace(0.1, 0.9, 5).reshape(5, 1, 1, 1) * np.ones((5, 4, 4, 1))
     grid = pictures.grid(images, columns=3, cell=8)
     assert grid.shape == (2 * 10 + 2, 3 * 10 + 2, 3)
     centres = [grid[6 + 10 * (i // 3), 6 + 10 * (i % 3), 0] for i in range(6)]
-    assert centres == [26, 76, 128, 178, 230, 255]  # The sixth cell is empty, so white.
+    assert centres == [26, 76, 128, 178, 230, 255]  # The sixth cell is empty and therefore white.
 
 
-def test_labels_stand_under_their_image_and_inside_their_cell():
+def test_labels_are_below_their_image_and_inside_their_cell():
     images = np.ones((2, 8, 8, 1))
     plain = pictures.grid(images, labels=["", ""], columns=2)
     grid = pictures.grid(images, labels=["a very long name that cannot fit", ""], columns=2)
@@ -56,7 +56,7 @@ def test_labels_stand_under_their_image_and_inside_their_cell():
     assert two_lines.shape[0] == plain.shape[0] + 14
 
 
-def test_large_images_are_made_small_and_keep_their_mean():
+def test_large_images_are_reduced_and_keep_their_mean():
     images = np.random.default_rng(0).uniform(size=(1, 96, 192, 3))
     pixels = pictures.to_pixels(images)
     small = pictures.resize(pixels, 64)
@@ -64,7 +64,7 @@ def test_large_images_are_made_small_and_keep_their_mean():
     assert abs(small.mean() - pixels.mean()) < 1.0
 
 
-def test_overlay_is_the_image_where_the_map_is_zero():
+def test_overlay_equals_the_image_where_the_map_is_zero():
     images = np.full((1, 1, 2, 1), 0.5)
     both = pictures.overlay(images, np.array([[[0.0, 1.0]]]), strength=0.5)
     assert both[0, 0, 0].tolist() == [128, 128, 128]
@@ -78,7 +78,7 @@ def test_heat_goes_from_light_to_dark():
     assert pictures.heat(np.zeros((1, 1))).tolist() == [[[247, 251, 255]]]
 
 
-def test_png_comes_back_as_it_was():
+def test_png_round_trip():
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     data = pictures.png_bytes(picture)
     assert data.startswith(b"\x89PNG")
@@ -87,17 +87,17 @@ def test_png_comes_back_as_it_was():
                                   picture[..., 0])  # fmt: skip
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_raise():
     images = np.zeros((2, 8, 8, 1))
-    with pytest.raises(InputError, match="3 labels were received for 2 images"):
+    with pytest.raises(InputError, match="3 labels for 2 images"):
         pictures.grid(images, labels=[1, 2, 3])
     with pytest.raises(InputError, match="columns=0"):
         pictures.grid(images, columns=0)
     with pytest.raises(InputError, match="low < high"):
         pictures.grid(images, input_range=(1.0, 1.0))
-    with pytest.raises(InputError, match="one image at least"):
+    with pytest.raises(InputError, match="at least one image"):
         pictures.grid(images[:0])
-    with pytest.raises(InputError, match="one value for each pixel"):
+    with pytest.raises(InputError, match="one value per pixel"):
         pictures.overlay(images, np.zeros((2, 4, 4)))
     with pytest.raises(InputError, match="uint8"):
         pictures.png_bytes(np.zeros((4, 4, 3)))

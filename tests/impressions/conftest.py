@@ -1,4 +1,4 @@
-"""A generator small enough to be asked often: every object of a recipe, few steps."""
+"""A small generator with every object of a recipe and few steps."""
 
 import pytest
 
@@ -33,5 +33,5 @@ def make_generator(make_teacher):
 
 @pytest.fixture(scope="session")
 def one_step(make_generator):
-    """`make_generator(steps=1)`, compiled once for all tests that look at something else."""
+    """`make_generator(steps=1)`, compiled once and shared by the tests that do not depend on it."""
     return make_generator(steps=1)

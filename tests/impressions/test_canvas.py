@@ -24,7 +24,7 @@ CANVASES = {
 @pytest.mark.parametrize("kind", CANVASES)
 @pytest.mark.parametrize("shape", [SHAPE, (5,), (7, 9, 1)])
 class TestEveryCanvas:
-    def test_starts_with_the_shape_asked_for(self, kind, shape):
+    def test_initial_shape(self, kind, shape):
         canvas = CANVASES[kind]()
         z = _start(canvas, range(5), shape)
         assert z.shape == (5, *shape)
@@ -32,9 +32,9 @@ class TestEveryCanvas:
         pixels = np.asarray(canvas.show(tf.constant(z)))
         assert pixels.min() >= 0
         assert pixels.max() <= 1
-        assert len(np.unique(z.reshape(5, -1)[:, 0])) == 5  # Each one different.
+        assert len(np.unique(z.reshape(5, -1)[:, 0])) == 5  # All different.
 
-    def test_an_impression_does_not_depend_on_its_neighbours(self, kind, shape):
+    def test_an_impression_does_not_depend_on_the_others(self, kind, shape):
         canvas = CANVASES[kind]()
         whole = _start(canvas, range(6), shape)
         np.testing.assert_allclose(
@@ -42,13 +42,13 @@ class TestEveryCanvas:
         )
         assert not np.allclose(_start(canvas, range(6), shape, seed=1), whole, atol=0.1)
 
-    def test_compiled_it_starts_at_the_same_place(self, kind, shape):
+    def test_compiled_start_equals_eager_start(self, kind, shape):
         canvas = CANVASES[kind]()
         eager = np.asarray(canvas.form(canvas.draw(0, range(3), shape), shape))
         compiled = _start(canvas, range(3), shape, jit_compile=True)
         np.testing.assert_allclose(compiled, eager, rtol=1e-4, atol=1e-4)
 
-    def test_draws_are_arrays_with_a_row_for_each_impression(self, kind, shape):
+    def test_draws_have_one_row_per_impression(self, kind, shape):
         canvas = CANVASES[kind]()
         whole = keras.tree.flatten(canvas.draw(3, [4, 7, 1], shape))
         part = keras.tree.flatten(canvas.draw(3, np.array([1]), shape))
@@ -66,14 +66,14 @@ class TestEveryCanvas:
             loss = tf.reduce_sum(canvas.show(z))
         gradient = np.asarray(tape.gradient(loss, z))
         assert np.all(np.isfinite(gradient))
-        # Above 16 or so the sigmoid of float32 is 1: a pixel that lies so deep in a light ground.
+        # Above about 16 the sigmoid of float32 is 1, as far out in a light background.
         assert np.all(gradient[z < 16] > 0)
         assert np.all(gradient >= 0)
         assert np.mean(z < 16) > 0.5
 
 
 class TestUniformCanvas:
-    def test_starts_uniform(self):
+    def test_initial_pixels_are_uniform(self):
         z = _start(UniformCanvas("none"), range(100))
         assert abs(z.mean() - 0.5) < 4 * np.sqrt(1 / 12 / z.size)
         assert abs(z.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / z.size)
@@ -84,7 +84,7 @@ class TestUniformCanvas:
         z = tf.constant([-0.5, 0.25, 1.5])
         np.testing.assert_array_equal(UniformCanvas("clip").constrain(z), [0.0, 0.25, 1.0])
 
-    def test_rescale_is_min_max_of_each_impression_by_itself(self):
+    def test_rescale_uses_the_range_of_each_impression(self):
         z = np.random.default_rng(0).normal(0, 3, (4, *SHAPE)).astype("float32")
         z[2] *= 100
         low = z.min((1, 2, 3), keepdims=True)
@@ -96,17 +96,17 @@ class TestUniformCanvas:
         flat = tf.ones((1, *SHAPE))
         assert np.all(np.isfinite(UniformCanvas("rescale").constrain(flat)))
 
-    def test_none_leaves_the_pixels_free(self):
+    def test_none_does_not_constrain_the_pixels(self):
         z = tf.constant([-0.5, 1.5])
         np.testing.assert_array_equal(UniformCanvas("none").constrain(z), z)
 
-    def test_unknown_constraint_is_refused(self):
-        with pytest.raises(InputError, match=r"constraint='squash'.*'rescale', 'clip' or 'none'"):
+    def test_unknown_constraint_raises(self):
+        with pytest.raises(InputError, match=r"'rescale', 'clip' or 'none'.*constraint='squash'"):
             UniformCanvas("squash")
 
 
 class TestBlobCanvas:
-    def test_shows_the_sigmoid(self):
+    def test_pixels_are_the_sigmoid(self):
         z = np.array([-30.0, -1.0, 0.0, 2.0], "float32")
         shown = BlobCanvas(scales=(1, 2)).show(tf.constant(z))
         np.testing.assert_allclose(shown, 1 / (1 + np.exp(-z)), rtol=1e-5)
@@ -120,13 +120,13 @@ class TestBlobCanvas:
         assert roughness(8) < 0.5 * roughness(2)
         assert roughness(2) < 0.8 * roughness(1)
 
-    def test_contrast_spreads_the_noise_of_what_is_no_image(self):
+    def test_contrast_scales_the_noise_of_vectors(self):
         # Plain normal noise times the contrast: standard deviation 3.
         z = _start(BlobCanvas(contrast=(3.0, 3.0), offset=0.0), range(200), (50,))
         assert z.std() == pytest.approx(3.0, rel=0.05)
         assert z.mean() == pytest.approx(0.0, abs=0.15)
 
-    def test_contrast_is_drawn_from_its_range(self):
+    def test_contrast_is_within_its_range(self):
         z = _start(BlobCanvas(contrast=(1.0, 4.0)), range(200), (400,))
         deviations = z.std(axis=1)
         assert deviations.min() > 0.8
@@ -134,7 +134,7 @@ class TestBlobCanvas:
         assert deviations.mean() == pytest.approx(2.5, abs=0.3)
 
     @pytest.mark.parametrize(("light", "sign"), [(0.0, -1), (1.0, 1)])
-    def test_fades_into_its_ground_toward_the_corners(self, light, sign):
+    def test_fades_into_the_background_at_the_corners(self, light, sign):
         same = {"scales": (2,), "contrast": (1.0, 1.0), "offset": 0.0, "light": light}
         bare = _start(BlobCanvas(**same, ground=0.0), range(40), (16, 16, 1))
         faded = _start(BlobCanvas(**same, ground=8.0), range(40), (16, 16, 1))
@@ -154,7 +154,7 @@ class TestBlobCanvas:
             {"ground": -1.0},
         ],
     )
-    def test_arguments_that_make_no_canvas_are_refused(self, arguments):
+    def test_invalid_arguments_raise(self, arguments):
         (name,) = arguments
         with pytest.raises(InputError, match=name):
             BlobCanvas(**arguments)

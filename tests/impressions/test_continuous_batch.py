@@ -21,7 +21,7 @@ STEPS, ROUND, TOLERANCE, COUNT = 12, 3, 0.05, 30
 
 
 class Shake(Transform):
-    """Moves the input a little, by the draws of impression and step."""
+    """Shifts the input slightly by the draws of impression and step."""
 
     num_draws = 2
 
@@ -47,7 +47,7 @@ def engine():
 
 
 def _with(engine, tolerance):
-    """The engine with another tolerance."""
+    """Return the engine with another tolerance."""
     engine = copy.copy(engine)
     engine.objective = MatchTargets(engine.objective.targets, 1.0, tolerance)
     return engine
@@ -59,7 +59,7 @@ def _batch(engine, size, tolerance=TOLERANCE, group_size=1):
 
 
 def _pieces(indices, *lengths):
-    """`indices` in pieces of these lengths, in turn."""
+    """Split `indices` into pieces of these lengths, in order."""
     pieces, indices = [], list(indices)
     while indices:
         length = lengths[len(pieces) % len(lengths)]
@@ -69,7 +69,7 @@ def _pieces(indices, *lengths):
 
 
 def _run(batch, pieces, seed=0):
-    """What was finished, by index, and the number of rounds that were made."""
+    """Return the finished impressions by index, and the number of rounds."""
     made = list(batch.run(pieces, seed))
     finished = [part for part in made if part is not None]
     joined = {name: np.concatenate([part[name] for part in finished]) for name in finished[0]}
@@ -86,7 +86,7 @@ def _assert_same(found, expected):
 
 @pytest.fixture(scope="module")
 def schedule(engine):
-    """Steps that each impression needs, from a loop that stops nothing."""
+    """Steps that each impression needs, from a loop without stopping."""
     engine = _with(engine, None)
     state = engine.start(engine.draw(0, np.arange(COUNT)))
     target = state["target"].numpy().astype("float64")
@@ -96,7 +96,7 @@ def schedule(engine):
         loss, _ = engine.loss(state["z"], state["target"], state["draws"][:, step])
         is_reached.append(loss.numpy() - entropy <= TOLERANCE)
         state = engine.advance(state, 1)
-    is_reached.append(np.ones(COUNT, bool))  # The end of all.
+    is_reached.append(np.ones(COUNT, bool))  # After all steps.
     return np.array(is_reached).argmax(axis=0)
 
 
@@ -108,7 +108,7 @@ def reference(engine):
 
 class TestWithoutTolerance:
     @pytest.mark.parametrize("size", [4, 7, COUNT])
-    def test_is_the_fixed_schedule(self, engine, size):
+    def test_equals_the_fixed_schedule(self, engine, size):
         drawn = engine.draw(0, np.arange(COUNT))
         expected = engine.finish(_with(engine, None).advance(engine.start(drawn), STEPS))
         found, rounds = _run(_batch(engine, size, None), _pieces(range(COUNT), size))
@@ -116,43 +116,43 @@ class TestWithoutTolerance:
         np.testing.assert_array_equal(found["label"], drawn["label"])
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-        # Four looks at each batch, for those who watch.
+        # Four checks per batch, for callbacks.
         assert rounds == 4 * -(-COUNT // size)
 
 
 class TestWithTolerance:
-    def test_the_example_has_early_and_late_ones(self, schedule):
+    def test_the_example_has_early_and_late_impressions(self, schedule):
         assert len(set(schedule)) > 6
         assert schedule.min() < 2
         assert schedule.max() == STEPS
 
-    def test_each_leaves_when_it_has_reached_its_target(self, reference, schedule):
+    def test_each_leaves_once_its_target_is_reached(self, reference, schedule):
         np.testing.assert_array_equal(reference["steps"], schedule)
         assert np.all(reference["gap"][reference["steps"] < STEPS] < 2 * TOLERANCE)
 
-    def test_a_finished_impression_is_what_the_loop_gives_after_its_steps(self, engine, reference):
+    def test_a_finished_impression_equals_the_loop_after_its_steps(self, engine, reference):
         state = engine.start(engine.draw(0, np.arange(COUNT)))
         for name, value in engine.finish(engine.advance(state, STEPS)).items():
             np.testing.assert_allclose(reference[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
     @pytest.mark.parametrize("size", [1, 4, 7])
-    def test_is_the_same_whatever_the_batch_size(self, engine, reference, size):
+    def test_does_not_depend_on_the_batch_size(self, engine, reference, size):
         _assert_same(_run(_batch(engine, size), _pieces(range(COUNT), size))[0], reference)
 
-    def test_is_the_same_whatever_the_order_and_the_pieces(self, engine, reference):
+    def test_does_not_depend_on_the_order_and_the_pieces(self, engine, reference):
         batch = _batch(engine, 8)
         shuffled = np.random.default_rng(0).permutation(COUNT)
         for pieces in (_pieces(shuffled, 8), _pieces(range(COUNT)[::-1], 1, 5, 8, 2)):
             _assert_same(_run(batch, pieces)[0], reference)
 
-    def test_spends_fewer_steps(self, engine, schedule):
+    def test_needs_fewer_steps(self, engine, schedule):
         fixed = STEPS * COUNT
         rounds = 0
         for part in _batch(engine, 5).run(_pieces(range(COUNT), 5), 0):
             rounds += part is None
-            time.sleep(0.02)  # Leaves the next starts the time that larger networks leave them.
+            time.sleep(0.02)  # Gives the next starts as much time as larger networks do.
         spent = 5 * ROUND * rounds
-        # Slots run for nothing to the end of a round, and when nothing is left to begin.
+        # Slots idle until the end of a round, and when there are no more impressions to start.
         assert schedule.sum() <= spent < 0.8 * fixed
 
     def test_a_wide_tolerance_is_reached_at_once_and_a_narrow_one_never(self, engine):
@@ -160,13 +160,13 @@ class TestWithTolerance:
             found, _ = _run(_batch(engine, 6, tolerance), [np.arange(6)])
             np.testing.assert_array_equal(found["steps"], [steps] * 6)
 
-    def test_another_seed_makes_others(self, engine, reference):
+    def test_another_seed_gives_other_impressions(self, engine, reference):
         found, _ = _run(_batch(engine, COUNT), [np.arange(COUNT)], seed=1)
         assert np.abs(found["image"] - reference["image"]).mean() > 0.1
 
 
 class TestBookkeeping:
-    def test_every_impression_is_made_once_and_no_batch_is_larger_than_asked_for(self, engine):
+    def test_every_impression_is_made_once_in_batches_of_limited_size(self, engine):
         indices = [*range(17), *range(40, 53), 1000]
         made = [
             part["index"]
@@ -176,31 +176,31 @@ class TestBookkeeping:
         assert [len(part) for part in made] == [4] * 7 + [3]
         assert sorted(np.concatenate(made)) == indices
 
-    def test_labels_and_targets_are_those_of_the_index(self, engine, reference):
+    def test_labels_and_targets_match_the_index(self, engine, reference):
         target, label = engine.objective.sample(engine.teacher, 0, np.arange(COUNT))
         np.testing.assert_array_equal(reference["index"], np.arange(COUNT))
         np.testing.assert_array_equal(reference["label"], label)
         np.testing.assert_array_equal(reference["target"], target)
 
-    def test_without_a_piece_nothing_is_made(self, engine):
+    def test_no_pieces_give_no_impressions(self, engine):
         assert list(_batch(engine, 4).run([], 0)) == []
 
-    def test_short_pieces_are_padded_so_that_nothing_is_compiled_twice(self, engine):
+    def test_short_pieces_are_padded_and_compiled_once(self, engine):
         batch = _batch(engine, 4)
-        for _ in range(2):  # A second run begins anew.
+        for _ in range(2):  # A second run starts from the beginning.
             found, _ = _run(batch, _pieces(range(13), 4, 1, 2, 3))
             np.testing.assert_array_equal(found["index"], np.arange(13))
         functions = (batch._start, batch._advance, batch._finish)
         assert [function.experimental_get_tracing_count() for function in functions] == [1, 1, 1]
 
-    def test_a_run_that_was_left_changes_nothing_in_the_next(self, engine, reference):
+    def test_an_abandoned_run_does_not_affect_the_next(self, engine, reference):
         batch = _batch(engine, 8)
         left = batch.run(_pieces(range(COUNT)[::-1], 8), 3)
         next(left)
         left.close()
         _assert_same(_run(batch, _pieces(range(COUNT), 8))[0], reference)
 
-    def test_what_is_nan_is_alone(self, engine, reference):
+    def test_nan_does_not_affect_other_impressions(self, engine, reference):
         class Torn(UniformCanvas):
             def draw(self, seed, indices, shape):
                 drawn = super().draw(seed, indices, shape)
@@ -229,7 +229,7 @@ class TestBookkeeping:
 
 class TestGroups:
     @pytest.mark.parametrize("size", [3, 6, COUNT])
-    def test_come_and_go_together_when_all_are_done(self, engine, schedule, size):
+    def test_enter_and_leave_together_when_all_are_done(self, engine, schedule, size):
         batch = _batch(engine, size, group_size=3)
         made = [part for part in batch.run(_pieces(range(COUNT), size, 3), 0) if part is not None]
         seen = []
@@ -237,14 +237,14 @@ class TestGroups:
             groups = part["index"].reshape(-1, 3)
             np.testing.assert_array_equal(groups, groups[:, :1] + [0, 1, 2])
             assert not np.any(groups[:, 0] % 3)
-            # Whoever waits for its group waits frozen.
+            # Impressions that wait for their group are frozen.
             np.testing.assert_array_equal(part["steps"], schedule[part["index"]])
             seen.extend(part["index"])
         assert sorted(seen) == list(range(COUNT))
 
 
 class TestLook:
-    def test_shows_what_is_forming(self, engine):
+    def test_returns_the_unfinished_impressions(self, engine):
         drawn = engine.draw(0, np.arange(5))
         state = engine.start(drawn)
         batch = _batch(engine, 8, None)
@@ -257,7 +257,7 @@ class TestLook:
             for name, value in engine.finish(state).items():  # Empty slots are not shown.
                 np.testing.assert_allclose(seen[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
-    def test_of_different_ages(self, engine):
+    def test_impressions_of_different_ages(self, engine):
         batch = _batch(engine, 4)
         ages = set()
         for part in batch.run(_pieces(range(COUNT), 4), 0):
@@ -267,15 +267,15 @@ class TestLook:
 
 
 class TestSource:
-    """Where the indices come from: perhaps other workers, perhaps none for a while."""
+    """The iterable of indices, which may block for a while or depend on other workers."""
 
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch):
         monkeypatch.setattr(continuous_batch, "_SOON", 0.1)
 
-    def test_that_waits_holds_up_neither_the_slots_nor_what_is_done(self, engine, reference):
-        # The source goes on only when the first five are finished, though there is room for eight
-        # and for more: had they been kept back, it would wait for ever.
+    def test_waiting_source_delays_neither_slots_nor_finished_impressions(self, engine, reference):
+        # The source continues only when the first five are finished, though there are slots for
+        # eight and more. If they were held back, it would wait forever.
         is_finished = threading.Event()
         in_time = []
 
@@ -298,7 +298,7 @@ class TestSource:
             {name: value[:9] for name, value in reference.items()},
         )
 
-    def test_is_read_ahead_but_not_far(self, engine):
+    def test_is_read_ahead_by_few_pieces(self, engine):
         asked = []
 
         def source():
@@ -309,11 +309,11 @@ class TestSource:
         run = _batch(engine, 4, None).run(source(), 0)
         next(run)
         time.sleep(0.5)
-        # One is in the slots, one is ready, one waits to be.
+        # One is in the slots, one is ready, one is being read.
         assert len(asked) <= 3
         run.close()
 
-    def test_that_fails_is_heard(self, engine):
+    def test_error_of_the_source_is_raised(self, engine):
         def source():
             yield np.arange(4)
             raise OSError("gone")
@@ -321,7 +321,7 @@ class TestSource:
         with pytest.raises(OSError, match="gone"):
             list(_batch(engine, 4).run(source(), 0))
 
-    def test_what_cannot_be_drawn_is_heard(self, engine, monkeypatch):
+    def test_error_of_the_draws_is_raised(self, engine, monkeypatch):
         def draw(seed, indices):
             raise MemoryError("too large")
 
@@ -339,13 +339,13 @@ class TestSource:
         for _ in range(rounds):
             next(run)
         (begun,) = self._threads() - before or {None}
-        assert (begun is None) == (rounds == 0)  # Nothing is begun before it is asked for.
+        assert (begun is None) == (rounds == 0)  # Nothing starts before the first request.
         run.close()
         if begun is not None:
             begun.join(5)
             assert not begun.is_alive()
 
-    def test_the_thread_ends_with_the_pieces_and_with_a_failure(self, engine):
+    def test_the_thread_ends_with_the_pieces_or_an_error(self, engine):
         def failing():
             yield np.arange(4)
             raise OSError("gone")
@@ -358,7 +358,7 @@ class TestSource:
             begun.join(5)
         assert self._threads() <= before
 
-    def test_one_that_waits_when_the_run_is_closed_ends_when_it_may(self, engine):
+    def test_a_waiting_thread_ends_later_when_the_run_is_closed(self, engine):
         may_go_on = threading.Event()
 
         def source():
@@ -385,6 +385,6 @@ class TestSource:
         (40, False, 10), (30, False, 6), (7, False, 1), (4, False, 1), (2, False, 1), (1, False, 1),
     ],
 )  # fmt: skip
-def test_a_round_divides_the_steps(steps, stops, expected):
+def test_round_length_divides_the_steps(steps, stops, expected):
     assert round_length(steps, stops) == expected
     assert steps % expected == 0

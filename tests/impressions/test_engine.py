@@ -40,14 +40,14 @@ def _engine(teacher, temperature=2.0, **changes):
 
 
 def _numpy_gradient(z, target, temperature, input_range):
-    """Of sum CE(y, softmax(W' (low + (high - low) z) + b) / tau) by z, by hand."""
+    """Gradient of sum CE(y, softmax(W' (low + (high - low) z) + b) / tau) by z, by hand."""
     low, high = input_range
     logits = ((low + (high - low) * z) @ WEIGHTS + BIAS) / temperature
     return (_softmax(logits) - target) @ WEIGHTS.T / temperature * (high - low)
 
 
 def _begin(engine, count, seed=0):
-    """The state of the first `count` impressions."""
+    """Return the initial state of the first `count` impressions."""
     return engine.start(engine.draw(seed, np.arange(count)))
 
 
@@ -56,12 +56,12 @@ def _to_targets(state):
 
 
 def _rows(state, indices):
-    """The state of some of the impressions."""
+    """Return the state of some of the impressions."""
     return {name: tf.gather(value, indices) for name, value in state.items()}
 
 
 class TestDraw:
-    def test_is_all_there_is_to_draw_as_arrays(self, tiny_teacher):
+    def test_returns_all_random_numbers_as_arrays(self, tiny_teacher):
         canvas = BlobCanvas(scales=(1, 2))
         engine = _engine(
             Teacher(tiny_teacher, (0, 1)), transforms=(Jitter(1), Jitter(2)), canvas=canvas, steps=7
@@ -76,10 +76,10 @@ class TestDraw:
             drawn["canvas"], canvas.draw(3, [5, 0, 9], (8, 8, 1)), strict=True
         ):
             np.testing.assert_array_equal(found, expected)
-        # Different impressions, steps and transforms have different draws.
+        # Draws differ between impressions, steps and transforms.
         assert len(np.unique(drawn["draws"])) == drawn["draws"].size
 
-    def test_of_an_impression_is_the_same_whatever_is_beside_it(self, tiny_teacher):
+    def test_does_not_depend_on_the_other_impressions(self, tiny_teacher):
         engine = _engine(Teacher(tiny_teacher, (0, 1)), transforms=(Jitter(1),))
         whole, part = engine.draw(0, np.arange(9)), engine.draw(0, [7, 2])
         for name, value in part.items():
@@ -88,11 +88,11 @@ class TestDraw:
         assert not np.any(other["draws"] == whole["draws"])
 
     @pytest.mark.parametrize("jit_compile", [False, True])
-    def test_the_start_is_before_the_first_step(self, tiny_teacher, jit_compile):
+    def test_start_is_the_state_before_the_first_step(self, tiny_teacher, jit_compile):
         canvas = BlobCanvas(scales=(1, 2))
         engine = _engine(Teacher(tiny_teacher, (0, 1)), transforms=(Jitter(1),), canvas=canvas)
         drawn = engine.draw(0, np.arange(3))
-        drawn.pop("label")  # What is no number of the optimisation is of no use to it.
+        drawn.pop("label")  # The label is not used by the optimization.
         state = tf.function(engine.start, jit_compile=jit_compile)(drawn)
         z = canvas.form(canvas.draw(0, np.arange(3), (8, 8, 1)), (8, 8, 1))
         np.testing.assert_allclose(state["z"], z, rtol=1e-4, atol=1e-4)
@@ -121,7 +121,7 @@ class TestAdam:
         np.testing.assert_allclose(moved["z"], z, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(moved["age"], [5] * 4)
 
-    def test_against_the_optimizer_of_keras(self):
+    def test_against_the_keras_optimizer(self):
         engine = _engine(_linear_teacher(), learning_rate=0.02, steps=7)
         state = _begin(engine, 3, seed=3)
         variable = keras.Variable(state["z"])
@@ -148,7 +148,7 @@ class TestAdam:
         moved = engine.advance(state, 3)
         np.testing.assert_allclose(moved["z"], z, rtol=1e-3, atol=1e-4)
 
-    def test_in_two_parts_is_the_same_as_in_one(self, tiny_teacher):
+    def test_two_calls_equal_one(self, tiny_teacher):
         engine = _engine(
             Teacher(tiny_teacher, (0, 1)), transforms=(Jitter(1),), canvas=UniformCanvas("clip")
         )
@@ -158,7 +158,7 @@ class TestAdam:
         for name, value in once.items():
             np.testing.assert_allclose(twice[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
-    def test_impressions_of_different_ages_go_on_each_from_its_own(self, tiny_teacher):
+    def test_impressions_of_different_ages_continue_from_their_age(self, tiny_teacher):
         engine = _engine(
             Teacher(tiny_teacher, (0, 1)), transforms=(Jitter(1),), canvas=UniformCanvas("clip")
         )
@@ -176,13 +176,13 @@ class TestAdam:
                     err_msg=name,
                 )  # fmt: skip
 
-    def test_what_stands_beside_an_impression_changes_nothing(self, tiny_teacher):
+    def test_an_impression_does_not_depend_on_the_others(self, tiny_teacher):
         engine = _engine(
             Teacher(tiny_teacher, (0, 1)), transforms=(Jitter(1),), priors=(TotalVariation(0.01),)
         )
         state = _begin(engine, 4)
         whole = engine.advance(state, 4)
-        # A slot that nothing uses may hold anything, and be older than its draws.
+        # An unused slot may hold any values, and be older than its draws.
         poisoned = {**_rows(state, [2, 1]), "age": tf.constant([0, 400])}
         poisoned["z"] = tf.stack([poisoned["z"][0], poisoned["z"][1] * np.nan])
         alone = engine.advance(poisoned, 4)
@@ -207,7 +207,7 @@ class TestAdam:
 
 
 class TestStopping:
-    """What is done is frozen where it was seen, whatever the others do."""
+    """A finished impression is frozen in the state that met the objective."""
 
     @pytest.fixture
     def engine(self, tiny_teacher):
@@ -231,9 +231,9 @@ class TestStopping:
         for number, age in enumerate(ages):
             assert after[-1]["is_done"][number]
             for name in ("z", "mean", "variance"):
-                for later in after[age:]:  # To the last bit.
+                for later in after[age:]:  # Bitwise equal.
                     np.testing.assert_array_equal(later[name][number], after[age][name][number])
-            # Reached at what the teacher saw in that step, and in none before; the draws are its own.
+            # Reached with the transforms of that step, and in none before; each has its own draws.
             steps = range(min(age + 1, engine.steps))
             seen = Jitter(1).apply(
                 tf.stack([after[step]["z"][number] for step in steps]),
@@ -244,7 +244,7 @@ class TestStopping:
                 said >= target[number].max(), [step == age for step in steps]
             )
 
-    def test_in_one_call_and_compiled_as_in_single_steps(self, engine):
+    def test_one_call_and_compiled_call_equal_single_steps(self, engine):
         state, advance = _begin(engine, 16), tf.function(engine.advance)
         slow = state
         for _ in range(engine.steps):
@@ -254,7 +254,7 @@ class TestStopping:
             np.testing.assert_array_equal(moved["age"], slow["age"])
             np.testing.assert_allclose(moved["z"], slow["z"], rtol=1e-3, atol=1e-4)
 
-    def test_others_of_the_batch_change_nothing(self, engine):
+    def test_does_not_depend_on_the_others_of_the_batch(self, engine):
         state = _begin(engine, 16)
         advance = tf.function(engine.advance)
         whole = advance(state, tf.constant(40))
@@ -270,18 +270,18 @@ class TestStopping:
             engine.objective, "is_met", lambda *args: asked.append(1) or is_met(*args)
         )
         moved = engine.advance(_rows(_begin(engine, 4), [2, 3]), 1000)
-        # One look more than steps, at which the last one is done.
+        # One evaluation more than steps, in which the last one is done.
         assert len(asked) == moved["age"].numpy().max() + 1 < 40
         assert np.all(moved["is_done"])
 
-    def test_ends_at_the_steps_where_nothing_is_reached(self, tiny_teacher):
+    def test_ends_after_all_steps_if_no_target_is_reached(self, tiny_teacher):
         objective = ClassLogit(0.999999, 1.0)
         engine = _engine(Teacher(tiny_teacher, (0, 1)), objective=objective, learning_rate=1e-4)
         moved = engine.advance(_begin(engine, 4), 1000)
         np.testing.assert_array_equal(moved["age"], [5] * 4)
         assert np.all(moved["is_done"])
 
-    def test_of_a_gap(self):
+    def test_stops_at_a_gap(self):
         engine = _engine(
             _linear_teacher(), objective=MatchTargets(OneHotTargets(0.9), 2.0, 0.3), steps=60
         )
@@ -293,12 +293,12 @@ class TestStopping:
         assert np.all(gap <= 0.3 + 1e-5)
         assert np.median(gap) > 0.2  # They stopped at once.
 
-    def test_what_is_nan_is_done_at_once_and_alone(self):
-        # A linear teacher: a fused ReLU may make 0 of NaN.
+    def test_nan_is_done_at_once_and_does_not_affect_others(self):
+        # A linear teacher, because a fused ReLU may turn NaN into 0.
         engine = _engine(_linear_teacher(), objective=ClassLogit(0.98, 0.99), steps=40)
         state = _begin(engine, 3)
         state["z"] = tf.concat([state["z"][:2], state["z"][2:] * np.nan], 0)
-        # In a graph, which TensorFlow simplifies.
+        # In a graph, since TensorFlow simplifies graphs.
         moved = tf.function(engine.advance)(state, tf.constant(40))
         assert moved["age"].numpy()[2] == 0
         assert np.all(np.isfinite(moved["z"][:2]))
@@ -346,7 +346,7 @@ class TestLossAndGradient:
         total = tf.reduce_sum(engine.loss(z, state["target"])[0])
         assert float(total) == pytest.approx(float(loss), rel=1e-4)
 
-    def test_each_prior_gets_its_own_taps_and_weight(self, make_teacher):
+    def test_each_prior_gets_its_taps_and_weight(self, make_teacher):
         seen = {}
 
         class Watch(Prior):
@@ -382,7 +382,7 @@ class TestLossAndGradient:
         moved = tf.function(engine.advance)(state, 60)
         assert distance(moved["z"]) < 0.6 * distance(state["z"])
 
-    def test_each_transform_gets_its_own_draws_of_the_step(self, tiny_teacher):
+    def test_each_transform_gets_its_draws_of_the_step(self, tiny_teacher):
         seen = []
 
         class Watch(Transform):
@@ -410,7 +410,7 @@ class TestLossAndGradient:
         loss, _ = engine.loss(state["z"], state["target"], tf.constant(draws[:, 0]))
         np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
-    def test_the_teacher_is_not_moved(self, make_teacher):
+    def test_the_teacher_is_unchanged(self, make_teacher):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         before = teacher.model.get_weights()
         engine = _engine(teacher, priors=(BatchNormStatistics(group_size=2),))
@@ -420,7 +420,7 @@ class TestLossAndGradient:
 
 
 class TestFinish:
-    def test_says_what_the_impressions_are(self):
+    def test_values_of_finished_impressions(self):
         teacher = _linear_teacher((-1.0, 1.0))
         engine = _engine(teacher, temperature=4.0)
         state = _begin(engine, 5)
@@ -443,7 +443,7 @@ class TestFinish:
         assert np.all(np.isfinite(finished["gap"]))
         np.testing.assert_allclose(finished["gap"], finished["cross_entropy"])
 
-    def test_the_gap_closes(self, tiny_teacher):
+    def test_the_gap_decreases(self, tiny_teacher):
         engine = _engine(
             Teacher(tiny_teacher, (0, 1)), temperature=1.0, canvas=UniformCanvas("none"), steps=150
         )
@@ -456,7 +456,7 @@ class TestFinish:
 
 
 class TestBfloat16:
-    """The teacher forward and backward in bfloat16; all else in float32."""
+    """The teacher runs forward and backward in bfloat16, everything else in float32."""
 
     @pytest.fixture(params=["lenet", "batch_norm"])
     def engines(self, request, make_teacher):
@@ -482,12 +482,12 @@ class TestBfloat16:
             found.append((gradient.numpy(), loss.numpy()))
         (gradient, loss), (of_bfloat16, its_loss) = found
         error = np.linalg.norm(of_bfloat16 - gradient) / np.linalg.norm(gradient)
-        # Another precision indeed; and of two values that are nearly equal, the pooling of LeNet may
-        # take the other one.
+        # The precision does differ. Of two nearly equal values, the pooling of LeNet may select
+        # the other one.
         assert 1e-4 < error < (0.1 if engines[0].teacher.num_classes == 10 else 0.05)
         np.testing.assert_allclose(its_loss, loss, rtol=0.02)
 
-    def test_what_is_finished_is_float32(self, engines):
+    def test_finished_impressions_are_float32(self, engines):
         state = _begin(engines[0], 4)
         moved = engines[1].advance(state, 2)
         counted = ("age", "is_done")

@@ -39,8 +39,8 @@ def _assert_same(a, b):
         np.testing.assert_allclose(value, b[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-class TestWhatIsMade:
-    def test_is_what_the_teacher_says(self, make_generator, tmp_path):
+class TestImpressions:
+    def test_values_match_the_teacher(self, make_generator, tmp_path):
         generator = make_generator("softmax")
         made = generator.generate(10, tmp_path / "a", batch_size=4, verbose=0)
         arrays = made.arrays()
@@ -59,7 +59,7 @@ class TestWhatIsMade:
         np.testing.assert_allclose(
             arrays["logits"], generator.teacher(arrays["image"]), rtol=1e-4, atol=1e-5
         )
-        # gap = CE(y, softmax(z / tau)) - H(y), anew, in float64.
+        # gap = CE(y, softmax(z / tau)) - H(y), recomputed in float64.
         y, z = (arrays[name].astype("float64") for name in ("target", "logits"))
         z = z / 2.0
         log_p = z - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
@@ -67,12 +67,12 @@ class TestWhatIsMade:
         entropy = -np.where(y > 0, y * np.log(np.maximum(y, 1e-300)), 0).sum(1)
         np.testing.assert_allclose(arrays["gap"], -(y * log_p).sum(1) - entropy, atol=1e-4)
 
-    def test_comes_closer_to_its_targets_with_more_steps(self, make_generator, tmp_path):
+    def test_more_steps_reduce_the_gap(self, make_generator, tmp_path):
         few = make_generator(steps=1).generate(12, tmp_path / "few", verbose=0)
         many = make_generator(steps=60).generate(12, tmp_path / "many", verbose=0)
         assert many.arrays()["gap"].mean() < 0.7 * few.arrays()["gap"].mean()
 
-    def test_is_in_the_input_range_of_the_teacher(self, make_teacher, tmp_path):
+    def test_images_are_in_the_input_range_of_the_teacher(self, make_teacher, tmp_path):
         generator = ImpressionGenerator(
             Teacher(make_teacher("nested"), (-1, 3)),
             canvas=BlobCanvas(scales=(1, 2)),
@@ -85,13 +85,13 @@ class TestWhatIsMade:
         assert images.min() < 0
         assert images.max() > 1.5
 
-    def test_inputs_that_are_no_images(self, tmp_path):
+    def test_inputs_that_are_not_images(self, tmp_path):
         model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
         generator = ImpressionGenerator(Teacher(model, (0, 1)), steps=2)
         made = generator.generate(5, tmp_path / "a", verbose=0)
         assert made.arrays()["image"].shape == (5, 6)
 
-    def test_leaves_teacher_and_callers_model_as_they_were(self, make_teacher, tmp_path):
+    def test_teacher_and_callers_model_are_unchanged(self, make_teacher, tmp_path):
         model = make_teacher("batch_norm")
         before = [w.copy() for w in model.get_weights()]
         generator = ImpressionGenerator(
@@ -109,13 +109,15 @@ def reference(make_generator, tmp_path_factory):
     return make_generator().generate(50, directory, batch_size=50, verbose=0).arrays()
 
 
-class TestTheSameSeed:
+class TestReproducibility:
     @pytest.mark.parametrize("batch_size", [10, 20, None])
-    def test_whatever_the_batch_size(self, make_generator, tmp_path, reference, batch_size):
+    def test_does_not_depend_on_the_batch_size(
+        self, make_generator, tmp_path, reference, batch_size
+    ):
         made = make_generator().generate(50, tmp_path / "a", batch_size=batch_size, verbose=0)
         _assert_same(made.arrays(), reference)
 
-    def test_another_seed_gives_others(self, make_generator, tmp_path, reference):
+    def test_another_seed_gives_other_impressions(self, make_generator, tmp_path, reference):
         other = make_generator().generate(50, tmp_path / "a", seed=1, verbose=0).arrays()
         assert np.abs(other["image"] - reference["image"]).mean() > 0.05
         assert np.abs(other["target"] - reference["target"]).mean() > 0.05
@@ -156,8 +158,8 @@ class TestTheSameSeed:
         parts = make().generate(20, tmp_path / "parts", batch_size=8, verbose=0).arrays()
         _assert_same(parts, whole)
 
-    def test_watched_or_not(self, make_generator, tmp_path, reference):
-        # A look at what is forming does not touch it.
+    def test_does_not_depend_on_reading_latest(self, make_generator, tmp_path, reference):
+        # Reading the unfinished impressions does not change them.
         watch = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs: generator.latest["image"]
         )
@@ -165,7 +167,7 @@ class TestTheSameSeed:
         made = generator.generate(50, tmp_path / "a", callbacks=[watch], batch_size=25, verbose=0)
         _assert_same(made.arrays(), reference)
 
-    def test_fewer_than_there_are_changes_nothing(self, make_generator, tmp_path):
+    def test_a_smaller_number_changes_nothing(self, make_generator, tmp_path):
         make_generator().generate(8, tmp_path / "a", verbose=0)
 
         def files():
@@ -178,10 +180,10 @@ class TestTheSameSeed:
 
 
 class TestTolerance:
-    """Impressions that have reached their targets make room for others."""
+    """Impressions that have reached their targets are replaced by new ones."""
 
     def _make(self, make_generator, directory, batch_size, count=40, **changes):
-        """Impressions, and the steps that each epoch reports, times its impressions."""
+        """Return impressions, and the steps in the logs of each epoch times its impressions."""
         spent = []
         watch = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: spent.append(
@@ -192,14 +194,14 @@ class TestTolerance:
         made = generator.generate(count, directory, 0, batch_size, [watch], verbose=0)
         return made.arrays(), sum(spent)
 
-    def test_the_same_whatever_the_batch_size(self, make_generator, tmp_path):
+    def test_result_does_not_depend_on_the_batch_size(self, make_generator, tmp_path):
         one, spent = self._make(make_generator, tmp_path / "one", 40)
         other, as_much = self._make(make_generator, tmp_path / "other", 8)
         _assert_same(one, other)
         assert spent == as_much
         assert 40 < spent < 0.9 * 12 * 40
 
-    def test_with_groups_that_come_and_go_together(self, make_generator, tmp_path):
+    def test_with_groups(self, make_generator, tmp_path):
         groups = {
             "kind": "batch_norm",
             "priors": [BatchNormStatistics(0.01, group_size=4)],
@@ -211,8 +213,8 @@ class TestTolerance:
         _assert_same(whole, parts)
         assert 24 < spent < 12 * 24
 
-    def test_reaches_what_it_says(self, make_generator, tmp_path):
-        # Without transforms: they are told by what the teacher saw, and finished as they are.
+    def test_gaps_are_within_the_tolerance(self, make_generator, tmp_path):
+        # Without transforms, the finished impressions are those that the teacher saw.
         seen = []
         watch = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: seen.append(generator.latest)
@@ -232,7 +234,7 @@ class TestTolerance:
         whole, _ = self._make(make_generator, tmp_path / "whole", 40)
         with pytest.raises(KeyboardInterrupt):
             make_generator(**EARLY).generate(40, tmp_path / "a", 0, 8, [Kill()], verbose=0)
-        # Those that were done are from several shards, of which few are whole.
+        # The finished impressions are from several shards, few of which are complete.
         kept = TransferSet(tmp_path / "a").num_impressions
         assert kept < 40
         assert kept % 8 == 0
@@ -241,9 +243,9 @@ class TestTolerance:
 
 
 class TestClassLogit:
-    """An objective with a stop of its own, through the whole generator."""
+    """An objective with its own stopping criterion, in the whole generator."""
 
-    def test_is_the_same_whatever_the_batch_and_stops_at_its_confidence(
+    def test_does_not_depend_on_the_batch_size_and_stops_at_its_confidence(
         self, make_teacher, tmp_path
     ):
         generator = ImpressionGenerator(
@@ -263,7 +265,7 @@ class TestClassLogit:
         other = generator.generate(24, tmp_path / "other", 0, 6, verbose=0).arrays()
         _assert_same(one, other)
         assert len(set(steps[0])) > 3
-        # Without transforms what was seen is what is kept.
+        # Without transforms, the stored impressions are those that the teacher saw.
         p = np.exp(one["logits"] - one["logits"].max(1, keepdims=True))
         reached = (p / p.sum(1, keepdims=True))[np.arange(24), np.arange(24) % 4]
         asked = one["target"].max(1)
@@ -272,14 +274,14 @@ class TestClassLogit:
 
 
 class TestPrecision:
-    def test_bfloat16_makes_nearly_the_same(self, make_generator, tmp_path):
+    def test_bfloat16_gives_nearly_the_same(self, make_generator, tmp_path):
         one = make_generator().generate(8, tmp_path / "a", verbose=0).arrays()
         generator = make_generator(precision="bfloat16")
         other = generator.generate(8, tmp_path / "b", verbose=0).arrays()
         assert not np.array_equal(one["image"], other["image"])
         assert np.abs(one["image"] - other["image"]).mean() < 0.01
         np.testing.assert_array_equal(one["target"], other["target"])
-        # What is kept is what the teacher says in float32.
+        # The stored logits are the float32 output of the teacher.
         np.testing.assert_allclose(
             other["logits"], generator.teacher(other["image"]), rtol=1e-4, atol=1e-5
         )
@@ -288,7 +290,7 @@ class TestPrecision:
         ("has", "kind", "expected"),
         [(True, "wide", "bfloat16"), (True, "narrow", "float32"), (False, "wide", "float32")],
     )
-    def test_of_itself_where_it_gains(self, monkeypatch, has, kind, expected):
+    def test_auto_selects_bfloat16_if_it_is_faster(self, monkeypatch, has, kind, expected):
         monkeypatch.setattr(generator_module, "has_bfloat16", lambda: has)
         filters = 32 if kind == "wide" else 4
         conv = keras.layers.Conv2D
@@ -299,12 +301,12 @@ class TestPrecision:
         generator = ImpressionGenerator(Teacher(model, (0, 1)))
         assert generator.engine.precision == expected
         assert generator.get_config()["precision"] == expected
-        # XLA has slow convolutions, and no fast bfloat16.
+        # Under XLA, convolutions are slow and bfloat16 is not faster.
         assert generator.engine.compiled == (kind == "narrow")
 
     @pytest.mark.parametrize("precision", ["float16", "", None, 32])
-    def test_another_is_refused(self, make_generator, precision):
-        with pytest.raises(InputError, match=r"precision=.* was received; expected 'auto'"):
+    def test_unknown_precision_raises(self, make_generator, precision):
+        with pytest.raises(InputError, match=r"`precision` must be 'auto'.*Received: precision="):
             make_generator(precision=precision)
 
 
@@ -312,12 +314,12 @@ class TestDirectory:
     @pytest.mark.parametrize(
         ("count", "batch_size", "shards"), [(10, 4, [4, 4, 2]), (10, 16, [10]), (10, None, [10])]
     )
-    def test_is_cut_into_shards_of_a_batch(self, one_step, tmp_path, count, batch_size, shards):
+    def test_has_one_shard_per_batch(self, one_step, tmp_path, count, batch_size, shards):
         one_step.generate(count, tmp_path / "a", batch_size=batch_size, verbose=0)
         names = sorted(path.name for path in (tmp_path / "a" / "shards").iterdir())
         assert names == [f"{number:05d}-{size}.json" for number, size in enumerate(shards)]
 
-    def test_of_another_teacher_is_refused(self, make_generator, tmp_path):
+    def test_of_another_teacher_raises(self, make_generator, tmp_path):
         make_generator(seed=0).generate(4, tmp_path / "a", verbose=0)
         with pytest.raises(InputError, match=r"made in another way \(teacher differ\)"):
             make_generator(seed=1).generate(8, tmp_path / "a", verbose=0)
@@ -337,28 +339,28 @@ class TestDirectory:
             ("precision", {"precision": "bfloat16"}),
         ],
     )
-    def test_of_other_settings_is_refused(self, make_generator, one_step, tmp_path, name, changes):
+    def test_of_other_settings_raises(self, make_generator, one_step, tmp_path, name, changes):
         one_step.generate(4, tmp_path / "a", verbose=0)
         with pytest.raises(InputError, match=rf"another way \({name} differ\).*another directory"):
             make_generator(**{"steps": 1, **changes}).generate(8, tmp_path / "a", verbose=0)
 
-    def test_of_another_seed_is_refused(self, one_step, tmp_path):
+    def test_of_another_seed_raises(self, one_step, tmp_path):
         one_step.generate(4, tmp_path / "a", verbose=0)
         with pytest.raises(InputError, match=r"\(seed differ\)"):
             one_step.generate(8, tmp_path / "a", seed=1, verbose=0)
 
-    def test_that_holds_something_else_is_refused_and_left_alone(self, make_generator, tmp_path):
+    def test_with_other_files_raises_and_is_unchanged(self, make_generator, tmp_path):
         (tmp_path / "thesis.txt").write_text("mine")
         with pytest.raises(InputError, match="holds something else"):
             make_generator().generate(4, tmp_path, verbose=0)
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
-    def test_that_is_a_file_is_refused(self, make_generator, tmp_path):
+    def test_that_is_a_file_raises(self, make_generator, tmp_path):
         (tmp_path / "file").write_text("mine")
         with pytest.raises(InputError, match="file"):
             make_generator().generate(4, tmp_path / "file", verbose=0)
 
-    def test_that_cannot_be_made_is_refused_with_the_cause(self, make_generator, tmp_path):
+    def test_that_cannot_be_created_raises_with_the_cause(self, make_generator, tmp_path):
         (tmp_path / "file").write_text("mine")
         with pytest.raises(InputError, match=r"`directory` must be.*Not a directory") as caught:
             make_generator().generate(4, tmp_path / "file" / "a", verbose=0)
@@ -374,7 +376,7 @@ class TestDirectory:
             tf.errors.UnknownError(None, None, "Input/output error"),
         ],
     )
-    def test_that_can_no_longer_be_written(self, one_step, tmp_path, monkeypatch, cause):
+    def test_that_becomes_unwritable(self, one_step, tmp_path, monkeypatch, cause):
         write = TransferSetWriter.write
 
         def write_two(self, shard, impressions):
@@ -392,7 +394,7 @@ class TestDirectory:
         assert caught.value.__cause__ is cause
         assert TransferSet(tmp_path / "a").num_impressions == 8
 
-    def test_in_which_no_shard_can_be_claimed(self, one_step, tmp_path, monkeypatch):
+    def test_where_no_shard_can_be_claimed(self, one_step, tmp_path, monkeypatch):
         cause = tf.errors.ResourceExhaustedError(None, None, "No space left on device")
         claim = TransferSetWriter.claim
 
@@ -409,7 +411,7 @@ class TestDirectory:
 
 
 class _OutOfMemory(DirichletTargets):
-    """Targets that ask for 4 PiB from impression 4 on."""
+    """Targets that allocate 4 PiB from impression 4 on."""
 
     def __init__(self, allocate):
         super().__init__()
@@ -432,7 +434,7 @@ class _OutOfMemory(DirichletTargets):
     ],
 )
 class TestMemory:
-    def test_a_batch_too_big_for_it(self, make_generator, tmp_path, allocate, kind):
+    def test_batch_too_large_for_memory(self, make_generator, tmp_path, allocate, kind):
         generator = make_generator(
             "batch_norm",
             steps=1,
@@ -445,7 +447,7 @@ class TestMemory:
         assert isinstance(caught.value.__cause__, kind)
         assert TransferSet(tmp_path / "a").num_impressions == 4
 
-    def test_of_one_impression_nothing_smaller_is_advised(
+    def test_no_smaller_batch_is_suggested_for_one_impression(
         self, make_generator, tmp_path, allocate, kind
     ):
         generator = make_generator(steps=1, targets=_OutOfMemory(allocate))
@@ -453,10 +455,12 @@ class TestMemory:
             generator.generate(20, tmp_path / "a", batch_size=1, verbose=0)
 
 
-class TestRefusals:
+class TestInvalidArguments:
     @pytest.mark.parametrize("temperature", [0, -1, float("nan")])
     def test_temperature(self, tiny_teacher, temperature):
-        with pytest.raises(InputError, match=rf"temperature={temperature} was received"):
+        with pytest.raises(
+            InputError, match=rf"must be positive. Received: temperature={temperature}"
+        ):
             ImpressionGenerator(Teacher(tiny_teacher, (0, 1)), temperature=temperature)
 
     @pytest.mark.parametrize("changes", [{"steps": 0}, {"steps": -3}, {"learning_rate": 0.0}])
@@ -467,41 +471,45 @@ class TestRefusals:
 
     @pytest.mark.parametrize("tolerance", [0, -0.1, float("nan")])
     def test_tolerance(self, make_generator, tolerance):
-        with pytest.raises(InputError, match=rf"tolerance={tolerance} was received; expected"):
+        with pytest.raises(
+            InputError, match=rf"must be a positive.*Received: tolerance={tolerance}"
+        ):
             make_generator(tolerance=tolerance)
 
     @pytest.mark.parametrize(
         "changes", [{"targets": OneHotTargets()}, {"temperature": 4.0}, {"tolerance": 1.0}]
     )
-    def test_an_objective_next_to_what_is_short_for_one(self, tiny_teacher, changes):
-        with pytest.raises(InputError, match=r"`objective` must be given without `targets`"):
+    def test_objective_with_its_short_form(self, tiny_teacher, changes):
+        with pytest.raises(InputError, match=r"`objective` must be passed without `targets`"):
             ImpressionGenerator(Teacher(tiny_teacher, (0, 1)), objective=ClassLogit(), **changes)
 
     @pytest.mark.parametrize("seed", [-1, 2**31])
     def test_seed(self, make_generator, tmp_path, seed):
-        with pytest.raises(InputError, match=rf"seed={seed} was received"):
+        with pytest.raises(InputError, match=rf"`seed` must be.*Received: seed={seed}"):
             make_generator().generate(5, tmp_path / "a", seed=seed, verbose=0)
         assert not (tmp_path / "a").exists()
 
     @pytest.mark.parametrize("count", [0, -5])
     def test_counts(self, make_generator, tmp_path, count):
-        with pytest.raises(InputError, match=f"num_impressions={count} was received"):
+        with pytest.raises(
+            InputError, match=f"must be 1 or more. Received: num_impressions={count}"
+        ):
             make_generator().generate(count, tmp_path / "a", verbose=0)
         assert not (tmp_path / "a").exists()
 
     @pytest.mark.parametrize("batch_size", [0, -2])
     def test_batch_size(self, make_generator, tmp_path, batch_size):
-        with pytest.raises(InputError, match=f"batch_size={batch_size} was received"):
+        with pytest.raises(InputError, match=f"Received: batch_size={batch_size}"):
             make_generator().generate(5, tmp_path / "a", batch_size=batch_size, verbose=0)
         assert not (tmp_path / "a").exists()
 
     def test_batch_size_that_splits_a_group(self, make_generator, tmp_path):
         generator = make_generator("batch_norm", priors=[BatchNormStatistics(group_size=4)])
-        with pytest.raises(InputError, match=r"batch_size=10 was received.*multiple of 4"):
+        with pytest.raises(InputError, match=r"multiple of 4.*Received: batch_size=10"):
             generator.generate(5, tmp_path / "a", batch_size=10, verbose=0)
         assert not (tmp_path / "a").exists()
 
-    def test_a_teacher_without_templates_is_refused_at_once(self):
+    def test_a_teacher_without_templates_raises_at_once(self):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
         teacher = Teacher(keras.Model(inputs, x), (0, 1))
@@ -509,13 +517,13 @@ class TestRefusals:
             ImpressionGenerator(teacher)
         assert ImpressionGenerator(teacher, targets=OneHotTargets()).teacher is teacher
 
-    def test_what_is_no_teacher(self):
+    def test_object_that_is_not_a_teacher(self):
         with pytest.raises(InputError, match=r"does not exist"):
             ImpressionGenerator("nothing.keras")
 
 
 class TestNaN:
-    def test_stops_with_the_cause_and_keeps_what_was_finished(self, make_generator, tmp_path):
+    def test_raises_with_the_cause_and_keeps_finished_impressions(self, make_generator, tmp_path):
         class Poison(keras.callbacks.Callback):
             def on_epoch_begin(self, epoch, logs=None):
                 if epoch == 2:
@@ -576,7 +584,7 @@ class TestCallbacks:
         arrays = made.arrays()
         assert ends[1]["gap"] == pytest.approx(float(arrays["gap"][6:].mean()), rel=1e-4)
 
-    def test_stock_callbacks_of_keras(self, make_generator, tmp_path):
+    def test_keras_callbacks(self, make_generator, tmp_path):
         path = str(tmp_path / "log.csv")
         callbacks = [
             keras.callbacks.CSVLogger(path),
@@ -616,7 +624,7 @@ class TestCallbacks:
         "moment",
         ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end"],
     )
-    def test_what_one_raises_is_raised_as_it_is(self, one_step, tmp_path, error, moment):
+    def test_their_exceptions_are_raised_unchanged(self, one_step, tmp_path, error, moment):
         def fail(*args, **kwargs):
             raise error
 
@@ -626,7 +634,7 @@ class TestCallbacks:
             one_step.generate(8, tmp_path / "a", 0, 4, [watch], verbose=0)
         assert caught.value is error
 
-    def test_what_one_raises_is_not_hidden_by_later_errors(self, one_step, tmp_path, monkeypatch):
+    def test_their_exceptions_are_not_hidden_by_later_errors(self, one_step, tmp_path, monkeypatch):
         def fail_to_write(self, shard, impressions):
             may_fail.wait(30)
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -647,10 +655,10 @@ class TestCallbacks:
             one_step.generate(8, tmp_path / "a", 0, 4, [Fail()], verbose=0)
         assert caught.value is first
         assert ends == [1]
-        assert "No space left on device" in logged[0]  # Not lost either.
+        assert "No space left on device" in logged[0]  # Logged, so not lost.
         assert logged[1:] == ["closed twice"]
 
-    def test_what_nobody_looks_at_is_not_worked_out(self, make_generator, tmp_path, monkeypatch):
+    def test_latest_is_computed_only_if_read(self, make_generator, tmp_path, monkeypatch):
         looks = []
         look = ContinuousBatch.look
         monkeypatch.setattr(ContinuousBatch, "look", lambda self: looks.append(1) or look(self))
@@ -665,9 +673,9 @@ class TestCallbacks:
 
         watch = keras.callbacks.LambdaCallback(on_train_batch_end=look_twice)
         generator.generate(8, tmp_path / "b", 0, 4, [watch], verbose=0)
-        assert len(looks) == 8  # Four steps of two batches, once each.
+        assert len(looks) == 8  # Four steps of two batches, each computed once.
 
-    def test_after_an_epoch_the_latest_is_what_was_finished(self, make_generator, tmp_path):
+    def test_latest_after_an_epoch_is_the_finished_batch(self, make_generator, tmp_path):
         seen = []
         watch = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: seen.append(generator.latest)
@@ -716,7 +724,7 @@ class TestProgress:
         assert [line.split(" - ")[0] for line in lines] == [f"impression {n}/48" for n in counts]
         assert all("gap: " in line and "per_second: " in line for line in lines)
 
-    def test_lines_go_on_where_an_earlier_call_stopped(self, one_step, tmp_path, capsys):
+    def test_lines_continue_after_an_earlier_call(self, one_step, tmp_path, capsys):
         one_step.generate(8, tmp_path / "a", batch_size=4, verbose=0)
         one_step.generate(16, tmp_path / "a", batch_size=4)
         lines = capsys.readouterr().out.splitlines()
@@ -724,7 +732,7 @@ class TestProgress:
 
 
 class TestConfig:
-    def test_is_plain_json_and_names_every_setting(self, make_generator):
+    def test_is_json_and_has_every_setting(self, make_generator):
         config = make_generator().get_config()
         assert json.loads(json.dumps(config)) == config
         assert set(config) >= {
@@ -732,13 +740,13 @@ class TestConfig:
             "transforms", "canvas", "steps", "learning_rate", "precision",
         }  # fmt: skip
 
-    def test_objects_come_back_from_it(self, make_generator):
+    def test_objects_can_be_restored(self, make_generator):
         config = make_generator().get_config()
         objective = keras.saving.deserialize_keras_object(config["objective"])
         assert objective.targets.scales == (1.0, 0.1)
         assert (objective.temperature, objective.tolerance) == (2.0, None)
 
-    def test_fingerprint_tells_teachers_apart(self, make_teacher):
+    def test_fingerprint_distinguishes_teachers(self, make_teacher):
         one, again, other = (
             fingerprint(Teacher(make_teacher("logits", seed=seed), (0, 1)).model)
             for seed in (0, 0, 1)
@@ -746,7 +754,7 @@ class TestConfig:
         assert one == again
         assert one != other
 
-    def test_fingerprint_sees_more_than_the_weights(self):
+    def test_fingerprint_depends_on_more_than_the_weights(self):
         # Same weights, another activation: other logits, so other impressions.
         def model(activation):
             keras.utils.set_random_seed(0)
@@ -762,7 +770,7 @@ class TestConfig:
         assert relu != tanh
 
 
-def test_a_keras_model_will_do(tiny_teacher, tmp_path):
+def test_a_keras_model_is_accepted(tiny_teacher, tmp_path):
     with pytest.warns(UserWarning, match="pixel range"):
         generator = ImpressionGenerator(tiny_teacher, steps=1)
     made = generator.generate(3, os.fspath(tmp_path / "a"), verbose=0)

@@ -30,7 +30,7 @@ class TestMatchTargets:
         assert objective.temperature == 4.0
         assert not objective.stops
 
-    def test_targets_are_those_of_the_targets(self, teacher):
+    def test_targets_come_from_the_targets_object(self, teacher):
         targets = DirichletTargets((2.0,))
         objective = MatchTargets(targets)
         made = objective.sample(teacher, 3, np.arange(5), objective.prepare(teacher))
@@ -48,9 +48,9 @@ class TestMatchTargets:
         np.testing.assert_array_equal(is_met, [True, False])
 
     @pytest.mark.parametrize("changes", [{"temperature": 0}, {"tolerance": 0.0}])
-    def test_bad_arguments_are_refused(self, changes):
+    def test_invalid_arguments_raise(self, changes):
         ((name, value),) = changes.items()
-        with pytest.raises(InputError, match=rf"{name}={value} was received"):
+        with pytest.raises(InputError, match=rf"`{name}` must be.*Received: {name}={value}"):
             MatchTargets(OneHotTargets(), **changes)
 
 
@@ -72,7 +72,7 @@ class TestClassLogit:
             target[[0, 1], [0, 1]] = asked
             is_met = ClassLogit().is_met(tf.constant(LOGITS), tf.constant(target))
             np.testing.assert_array_equal(is_met, [expected] * 2)
-        # Sure of another class.
+        # Confident in another class.
         target = tf.constant([[0.1, 0.6, 0.3], [0.6, 0.3, 0.1]], tf.float64)
         np.testing.assert_array_equal(ClassLogit().is_met(tf.constant(LOGITS), target), [False] * 2)
 
@@ -90,7 +90,7 @@ class TestClassLogit:
         grid = np.arange(count) / count
         assert np.abs((confidence - 0.6) / 0.3 - grid).max() < 1.95 / np.sqrt(count)
 
-    def test_an_impression_has_its_target_whatever_is_asked_beside_it(self, teacher):
+    def test_a_target_does_not_depend_on_the_other_indices(self, teacher):
         whole, _ = ClassLogit().sample(teacher, 7, np.arange(20))
         part, label = ClassLogit().sample(teacher, 7, [13, 2])
         np.testing.assert_array_equal(part, whole[[13, 2]])
@@ -101,7 +101,7 @@ class TestClassLogit:
     @pytest.mark.parametrize(
         ("low", "high"), [(0.4, 0.9), (0.9, 0.6), (0.6, 0.6), (0.6, 1.1), (float("nan"), 0.9)]
     )
-    def test_bad_confidences_are_refused(self, low, high):
+    def test_invalid_confidences_raise(self, low, high):
         with pytest.raises(InputError, match=rf"`low` and `high` must be.*low={low}, high={high}"):
             ClassLogit(low, high)
 
@@ -117,7 +117,7 @@ def test_round_trip(objective):
     assert again.get_config() == objective.get_config()
 
 
-def test_one_of_ones_own_has_to_say_what_it_does():
+def test_a_custom_objective_must_implement_its_methods():
     with pytest.raises(NotImplementedError):
         Objective().sample(None, 0, np.arange(2))
     with pytest.raises(NotImplementedError):

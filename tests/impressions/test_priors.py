@@ -19,15 +19,15 @@ class TestTotalVariation:
         np.testing.assert_allclose(penalty, down + right, rtol=1e-5)
 
     def test_by_hand(self, tiny_teacher):
-        # A white square of 2x2 on black has a border of 8; its colour channels add up.
+        # A white 2x2 square on black has a border of 8, summed over the color channels.
         pixels = np.zeros((2, 8, 8, 1), "float32")
         pixels[0, 3:5, 3:5] = 1.0
         penalty = TotalVariation().penalty(tf.constant(pixels), [], Teacher(tiny_teacher, (0, 1)))
         np.testing.assert_allclose(penalty, [8.0, 0.0], atol=1e-6)
 
-    def test_refuses_what_is_no_image(self):
+    def test_inputs_that_are_not_images_raise(self):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        with pytest.raises(InputError, match=r"TotalVariation.*shape \(4,\).*leave this prior out"):
+        with pytest.raises(InputError, match=r"TotalVariation.*shape \(4,\).*Leave this prior out"):
             TotalVariation().penalty(tf.zeros((2, 4)), [], Teacher(model, (0, 1)))
 
     def test_has_no_taps_and_no_groups(self, tiny_teacher):
@@ -39,7 +39,7 @@ class TestTotalVariation:
 class TestBatchNormStatistics:
     @staticmethod
     def _expected(activations, layers, group):
-        """Formula, group by group, in float64."""
+        """The formula, group by group, in float64."""
         count = len(activations[0])
         penalty = np.zeros(count)
         for start in range(0, count, group):
@@ -96,8 +96,10 @@ class TestBatchNormStatistics:
         taps = [teacher.tapped(prior.taps(teacher)[0])(images)]
         np.testing.assert_allclose(prior.penalty(images, taps, teacher), 0.0, atol=1e-5)
 
-    def test_a_weight_means_the_same_for_every_group_size(self, make_teacher, make_images):
-        # Copies of one impression have its statistics, however many of them make a group.
+    def test_the_effect_of_a_weight_does_not_depend_on_the_group_size(
+        self, make_teacher, make_images
+    ):
+        # Copies of one impression have its statistics for every group size.
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         images = tf.repeat(make_images(1), 12, axis=0)
         found = []
@@ -109,7 +111,7 @@ class TestBatchNormStatistics:
         np.testing.assert_allclose(found[0], found[2], rtol=1e-4)
 
     @pytest.mark.parametrize("jit_compile", [False, True])
-    def test_gradient_against_that_of_the_plain_formula(self, make_teacher, jit_compile):
+    def test_gradient_against_the_plain_formula(self, make_teacher, jit_compile):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         prior = BatchNormStatistics(group_size=3)
         (layer,) = teacher.batch_norms
@@ -150,15 +152,17 @@ class TestBatchNormStatistics:
         assert np.all(np.isfinite(tape.gradient(loss, value)))
 
     @pytest.mark.parametrize("group_size", [1, 0, -2])
-    def test_small_groups_are_refused(self, group_size):
-        with pytest.raises(InputError, match=rf"group_size={group_size} was received"):
+    def test_small_groups_raise(self, group_size):
+        with pytest.raises(
+            InputError, match=rf"must be 2 or more. Received: group_size={group_size}"
+        ):
             BatchNormStatistics(group_size=group_size)
 
 
 @pytest.mark.parametrize("prior_class", [TotalVariation, BatchNormStatistics])
 @pytest.mark.parametrize("weight", [-1.0, float("nan")])
-def test_negative_weights_are_refused(prior_class, weight):
-    with pytest.raises(InputError, match=r"weight=.*was received; expected a number of 0 or more"):
+def test_negative_weights_raise(prior_class, weight):
+    with pytest.raises(InputError, match=r"`weight` must be 0 or more. Received: weight="):
         prior_class(weight=weight)
 
 
@@ -173,6 +177,6 @@ def test_round_trip(prior):
     assert again.group_size == prior.group_size
 
 
-def test_a_prior_of_ones_own_has_to_say_its_penalty(tiny_teacher):
+def test_a_custom_prior_must_implement_its_penalty(tiny_teacher):
     with pytest.raises(NotImplementedError):
         Prior(1.0).penalty(tf.zeros((1, 8, 8, 1)), [], Teacher(tiny_teacher, (0, 1)))

@@ -10,11 +10,11 @@ CLUSTER = {"chief": ["localhost:1000"], "worker": ["localhost:1001", "localhost:
 
 
 def _shifted(rows, more):
-    """What a replica does: with rows of its own, and a number that all have."""
+    """The function of a replica: its own rows, and a number shared by all."""
     return {"a": rows["a"] + tf.cast(more, tf.float32), "count": tf.shape(rows["a"])[:1]}
 
 
-class TestAlone:
+class TestOneReplica:
     @pytest.fixture
     def replicas(self):
         return Replicas(tf.distribute.get_strategy())
@@ -35,21 +35,21 @@ class TestTwoReplicas:
     def replicas(self, two_replicas):
         return Replicas(two_replicas)
 
-    def test_are_of_one_worker(self, replicas):
+    def test_belong_to_one_worker(self, replicas):
         assert (replicas.count, replicas.worker, replicas.num_workers) == (2, 0, 1)
 
-    def test_each_has_rows_of_its_own_in_order(self, replicas):
+    def test_each_gets_its_rows_in_order(self, replicas):
         run = replicas.function(_shifted, compiled=False)
         rows = {"a": np.arange(12, dtype="float32").reshape(6, 2)}
         made = run(rows, np.int32(3))
         np.testing.assert_array_equal(replicas.join(made["count"]), [3, 3])
         np.testing.assert_array_equal(replicas.join(made["a"]), rows["a"] + 3)
-        # What came out goes in again, each part where it is.
+        # Results can be passed again, each part on its replica.
         again = run({"a": made["a"]}, np.int32(4))
         np.testing.assert_array_equal(replicas.join(again["a"]), rows["a"] + 7)
 
-    def test_compile_nothing(self, replicas):
-        # XLA on several CPUs finds the weights of one in the memory of another.
+    def test_do_not_compile(self, replicas):
+        # XLA on several CPUs looks up the weights of one in the memory of another.
         variable = tf.Variable(2.0)
         run = replicas.function(lambda rows: rows * variable, compiled=True)
         made = replicas.join(run(np.arange(4, dtype="float32")))
@@ -57,7 +57,7 @@ class TestTwoReplicas:
 
 
 class TestWorkers:
-    """Several processes, told by `TF_CONFIG`."""
+    """Several processes, configured by `TF_CONFIG`."""
 
     @pytest.mark.parametrize(
         ("cluster", "task", "worker", "num_workers"),
@@ -70,14 +70,14 @@ class TestWorkers:
             ({"worker": CLUSTER["worker"], "ps": ["localhost:1003"]}, ("worker", 1), 1, 2),
         ],
     )
-    def test_are_numbered_from_the_chief_on(self, monkeypatch, cluster, task, worker, num_workers):
+    def test_are_numbered_from_the_chief(self, monkeypatch, cluster, task, worker, num_workers):
         config = {"cluster": cluster, "task": dict(zip(("type", "index"), task, strict=True))}
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
         replicas = Replicas(tf.distribute.get_strategy())
         assert (replicas.worker, replicas.num_workers) == (worker, num_workers)
         assert replicas.count == 1
 
-    def test_with_replicas_of_their_own(self, monkeypatch, two_replicas):
+    def test_have_their_own_replicas(self, monkeypatch, two_replicas):
         config = {"cluster": CLUSTER, "task": {"type": "worker", "index": 0}}
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
         replicas = Replicas(two_replicas)

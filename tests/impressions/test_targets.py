@@ -16,7 +16,7 @@ from keras_zskd.models.teacher import Teacher
 
 
 def _many_dirichlets(alpha, count, seed=0):
-    """Draws from one Dirichlet distribution: a single class, a single scale."""
+    """Draw from one Dirichlet distribution, with a single class and scale."""
     targets = DirichletTargets(scales=(1.0,))
     labels = np.zeros(count, np.int64)
     return targets.draw(np.array([alpha]), labels, np.arange(count), seed, len(alpha))
@@ -40,12 +40,12 @@ class TestClassSimilarity:
 
 
 class TestConcentration:
-    def test_each_row_is_min_max_normalised(self):
+    def test_each_row_is_min_max_normalized(self):
         similarity = np.array([[1.0, 0.5, -1.0], [0.5, 1.0, -0.5], [-1.0, -0.5, 1.0]])
         expected = np.array([[1, 0.75, 0], [2 / 3, 1, 0], [0, 0.25, 1]])
         np.testing.assert_allclose(concentration(similarity), expected, rtol=1e-12)
 
-    def test_a_pruned_class_is_like_no_other(self):
+    def test_a_pruned_class_is_similar_to_no_other(self):
         templates = np.array([[2.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
         cosine = math.sqrt(0.5)
         similarity = class_similarity(templates)
@@ -55,7 +55,7 @@ class TestConcentration:
             concentration(similarity), [[1, 0, cosine], [0, 1, 0], [cosine, 0, 1]], rtol=1e-12
         )
 
-    def test_parallel_templates_are_all_alike(self):
+    def test_parallel_templates_are_all_similar(self):
         templates = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
         np.testing.assert_array_equal(concentration(class_similarity(templates)), np.ones((3, 3)))
 
@@ -104,7 +104,7 @@ class TestDirichletDistribution:
         halves = _many_dirichlets([0.5, 0.5], count)
         assert distance(ones[:, 1], lambda x: 1 - (1 - x) ** 2) < limit
         assert distance(halves[:, 0], lambda x: 2 / np.pi * np.arcsin(np.sqrt(x))) < limit
-        assert distance(ones[:, 1], lambda x: x) > limit  # The test can fail.
+        assert distance(ones[:, 1], lambda x: x) > limit  # The test is able to fail.
 
     @pytest.mark.parametrize("alpha", [1e-4, 1e-5, 1e-3])
     def test_tiny_concentrations_stay_finite_and_sum_to_one(self, alpha):
@@ -112,7 +112,7 @@ class TestDirichletDistribution:
         assert np.all(np.isfinite(drawn))
         assert drawn.min() >= 0
         np.testing.assert_allclose(drawn.sum(axis=1), 1.0, atol=1e-5)
-        # Nearly all mass on one class, each in turn.
+        # Nearly all mass is on one class, for each of the classes.
         assert np.median(drawn.max(axis=1)) > 0.999
         winners = np.bincount(drawn.argmax(axis=1), minlength=10)
         assert np.all(np.abs(winners - 50) < 5 * np.sqrt(500 * 0.1 * 0.9)), winners
@@ -123,13 +123,13 @@ class TestDirichletTargets:
     def teacher(self, tiny_teacher):
         return Teacher(tiny_teacher, (0, 1))
 
-    def test_classes_take_turns(self, teacher):
+    def test_classes_alternate(self, teacher):
         target, label = DirichletTargets().sample(teacher, 0, np.arange(3, 11))
         assert target.shape == (8, 4)
         np.testing.assert_array_equal(label, [3, 0, 1, 2, 3, 0, 1, 2])
 
-    def test_both_scales_are_in_effect_class_by_class(self, teacher):
-        # Impression i has class i mod 4 and scale number (i div 4) mod 2. Small scales are certain:
+    def test_both_scales_have_an_effect_for_every_class(self, teacher):
+        # Impression i has class i mod 4 and scale (i div 4) mod 2. Small scales are confident:
         # sum_k E[y_k^2] = sum_k m_k (1 - m_k) / (a_0 + 1) + m_k^2.
         count = 4000
         target, label = DirichletTargets(scales=(2.0, 0.05)).sample(teacher, 0, np.arange(count))
@@ -150,7 +150,7 @@ class TestDirichletTargets:
                 )
                 assert (drawn**2).sum(1).mean() == pytest.approx(squares, abs=0.05)
 
-    def test_an_impression_has_its_target_whatever_is_asked_beside_it(self, teacher):
+    def test_a_target_does_not_depend_on_the_other_indices(self, teacher):
         targets = DirichletTargets((1.0, 0.1))
         whole, _ = targets.sample(teacher, 7, np.arange(20))
         part, label = targets.sample(teacher, 7, [13, 2])
@@ -164,11 +164,11 @@ class TestDirichletTargets:
         np.testing.assert_allclose(target.sum(1), 1, atol=1e-5)
 
     @pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -0.1), (float("nan"),)])
-    def test_bad_scales_are_refused(self, scales):
-        with pytest.raises(InputError, match=r"scales=.*was received; expected.*positive"):
+    def test_invalid_scales_raise(self, scales):
+        with pytest.raises(InputError, match=r"must be.*positive.*Received: scales="):
             DirichletTargets(scales=scales)
 
-    def test_a_teacher_without_templates_is_refused(self):
+    def test_a_teacher_without_templates_raises(self):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
         teacher = Teacher(keras.Model(inputs, x), (0, 1))
@@ -176,7 +176,7 @@ class TestDirichletTargets:
             DirichletTargets().sample(teacher, 0, np.arange(4))
 
     def test_a_class_with_a_zero_template_never_gives_nan(self, tiny_teacher):
-        # A head that was never trained, or a class pruned away: no direction, so no cosine.
+        # An untrained head or a pruned class has no direction, so no cosine.
         head = tiny_teacher.get_layer("head")
         kernel = head.kernel.numpy()
         kernel[:, 2] = 0.0
@@ -185,12 +185,12 @@ class TestDirichletTargets:
         target, _ = DirichletTargets().sample(teacher, 0, np.arange(8))
         assert np.all(np.isfinite(target))
         np.testing.assert_allclose(target.sum(1), 1, atol=1e-5)
-        # The class itself: it is like no other.
+        # The class itself, since it is similar to no other.
         np.testing.assert_array_equal(target[[2, 6]].argmax(1), [2, 2])
         assert target[[2, 6], 2].min() > 0.99
 
     def test_epsilon_is_added_after_scaling(self, teacher):
-        # With beta near 0 only epsilon is left: all classes are equally likely to get the mass.
+        # With beta near 0 only epsilon remains, so all classes are equally likely to get the mass.
         target, _ = DirichletTargets(scales=(1e-12,)).sample(teacher, 0, np.arange(0, 8000, 4))
         assert target.max(1).mean() > 0.99
         shares = np.bincount(target.argmax(1), minlength=4) / 2000
@@ -218,8 +218,8 @@ class TestOneHotTargets:
         np.testing.assert_allclose(target, expected, rtol=1e-6)
 
     @pytest.mark.parametrize("confidence", [0.0, -1.0, 1.1, float("nan")])
-    def test_bad_confidence_is_refused(self, confidence):
-        with pytest.raises(InputError, match=r"confidence=.*was received; expected"):
+    def test_invalid_confidence_raises(self, confidence):
+        with pytest.raises(InputError, match=r"must be in \(0, 1\]. Received: confidence="):
             OneHotTargets(confidence)
 
 

@@ -8,7 +8,7 @@ from keras_zskd.impressions.transforms import AffineJitter, Jitter, Transform, r
 
 
 def _uniforms(shifts, pixels):
-    """Uniform numbers in the middle of the intervals that mean `shifts` `(N, 2)`."""
+    """Uniform numbers in the middle of the intervals of `shifts` `(N, 2)`."""
     return tf.constant((np.asarray(shifts) + pixels + 0.5) / (2 * pixels + 1), tf.float32)
 
 
@@ -19,7 +19,7 @@ def _rolled(images, shifts):
 
 class TestRoll:
     @pytest.mark.parametrize("shape", [(8, 8, 1), (5, 7, 3)])
-    def test_is_numpys_roll_of_each_image_by_its_own_shift(self, make_images, shape):
+    def test_equals_numpy_roll_of_each_image_by_its_shift(self, make_images, shape):
         images = make_images(7, shape)
         shifts = np.random.default_rng(0).integers(-9, 10, (7, 2)).astype("int32")
         np.testing.assert_array_equal(roll(images, shifts), _rolled(images, shifts))
@@ -43,23 +43,23 @@ class TestRoll:
 
 
 class TestJitter:
-    def test_every_shift_within_its_bound_has_an_equal_share_of_the_draws(self, make_images):
+    def test_all_shifts_have_equal_probability(self, make_images):
         shifts = [(y, x) for y in (-2, -1, 0, 1, 2) for x in (-2, -1, 0, 1, 2)]
         images = make_images(25)
-        for where in (-0.499, 0.0, 0.499):  # From the first to the last of an interval.
+        for where in (-0.499, 0.0, 0.499):  # From the start to the end of an interval.
             uniforms = _uniforms(np.array(shifts) + where, 2)
             moved = Jitter(2).apply(tf.constant(images), uniforms)
             np.testing.assert_array_equal(moved, _rolled(images, shifts))
 
     @pytest.mark.parametrize("pixels", [1, 2, 3, 4])
-    def test_the_ends_of_the_draws_stay_within_the_bound(self, make_images, pixels):
+    def test_extreme_draws_stay_within_the_bound(self, make_images, pixels):
         ends = [0.0, np.nextafter(np.float32(1), np.float32(0))]
         images = make_images(2)
         moved = Jitter(pixels).apply(tf.constant(images), tf.constant([[u, u] for u in ends]))
         shifts = [(-pixels, -pixels), (pixels, pixels)]
         np.testing.assert_array_equal(moved, _rolled(images, shifts))
 
-    def test_an_impression_moves_the_same_whatever_is_beside_it(self, make_images):
+    def test_an_impression_does_not_depend_on_the_others(self, make_images):
         images = tf.constant(make_images(6))
         uniforms = tf.constant(np.random.default_rng(0).random((6, 2), "float32"))
         whole = Jitter(3).apply(images, uniforms).numpy()
@@ -72,12 +72,12 @@ class TestJitter:
         moved = Jitter(2).apply(tf.constant(images), tf.constant([[0.1, 0.9]] * 3)).numpy()
         np.testing.assert_array_equal(np.sort(moved.reshape(3, -1)), np.sort(images.reshape(3, -1)))
 
-    def test_zero_moves_nothing(self, make_images):
+    def test_zero_changes_nothing(self, make_images):
         images = make_images(2)
         moved = Jitter(0).apply(tf.constant(images), tf.constant([[0.0, 0.9]] * 2))
         np.testing.assert_array_equal(moved, images)
 
-    def test_the_gradient_comes_back_to_the_pixel_it_belongs_to(self, make_images):
+    def test_the_gradient_returns_to_its_pixel(self, make_images):
         images = tf.constant(make_images(2))
         uniforms = _uniforms([(1, -2), (0, 2)], 2)
         with tf.GradientTape() as tape:
@@ -91,12 +91,12 @@ class TestJitter:
     def test_takes_two_draws(self):
         assert Jitter(1).num_draws == 2
 
-    def test_leaves_what_is_no_image(self):
+    def test_inputs_that_are_not_images_are_unchanged(self):
         values = tf.constant([[1.0, 2.0, 3.0]])
         np.testing.assert_array_equal(Jitter(2).apply(values, tf.constant([[0.0, 0.0]])), values)
 
-    def test_negative_is_refused(self):
-        with pytest.raises(InputError, match=r"pixels=-1 was received; expected 0 or more"):
+    def test_negative_raises(self):
+        with pytest.raises(InputError, match=r"must be 0 or more. Received: pixels=-1"):
             Jitter(-1)
 
     def test_round_trip(self):
@@ -107,22 +107,22 @@ class TestJitter:
         assert again.pixels == 3
 
 
-def test_a_transform_of_ones_own_has_to_say_what_it_does():
+def test_a_custom_transform_must_implement_apply():
     with pytest.raises(NotImplementedError):
         Transform().apply(tf.zeros((1, 8, 8, 1)), tf.zeros((1, 1)))
 
 
 class TestAffineJitter:
-    """Draws in the middle leave the image as it is: no rotation, scale 1, no shift."""
+    """Draws in the middle do not change the image: no rotation, scale 1, no shift."""
 
-    def test_draws_in_the_middle_move_nothing(self, make_images):
+    def test_draws_in_the_middle_change_nothing(self, make_images):
         images = make_images(3)
         moved = AffineJitter().apply(tf.constant(images), tf.fill((3, 4), 0.5))
         np.testing.assert_allclose(moved, images, atol=1e-5)
 
     def test_shift_crops_and_mirrors(self, make_images):
         images = make_images(2)
-        # The middle of the rotation and of the scale; two rows down, one column to the right.
+        # No rotation, scale 1, a shift by two rows down and one column to the right.
         uniforms = tf.constant([[0.5, 0.5, 0.0, 0.25]] * 2)
         moved = AffineJitter(pixels=2).apply(tf.constant(images), uniforms)
         padded = np.pad(images, ((0, 0), (2, 0), (1, 0), (0, 0)), "symmetric")[:, :8, :8]
@@ -134,7 +134,7 @@ class TestAffineJitter:
         for draw, scale in ((0.0, 0.5), (0.99, 2.0)):
             uniforms = tf.constant([[0.5, draw, 0.5, 0.5]])
             moved = AffineJitter(scales=(0.5, 2.0)).apply(tf.constant(images), uniforms).numpy()
-            # A place shows what was nearer to the middle by the scale.
+            # Each position shows a source closer to the center by the scale.
             np.testing.assert_allclose(moved[0, 3:6, 3:6], images[0, 3:6, 3:6] / scale, atol=1e-5)
 
     def test_the_ends_of_the_rotation(self):
@@ -149,7 +149,7 @@ class TestAffineJitter:
             )[2:7, 2:7]
             np.testing.assert_allclose(moved, expected, atol=1e-5)
 
-    def test_every_scale_has_an_equal_share_of_the_draws(self):
+    def test_all_scales_have_equal_probability(self):
         y, x = np.mgrid[:9, :9] - 4.0
         images = np.repeat(np.stack([x, y], -1)[None].astype("float32"), 10, axis=0)
         uniforms = np.full((10, 4), 0.5, np.float32)
@@ -158,7 +158,7 @@ class TestAffineJitter:
         found = 1.0 / moved[:, 4, 5, 0]
         np.testing.assert_allclose(found, np.repeat([0.95, 0.975, 1.0, 1.025, 1.05], 2), rtol=1e-4)
 
-    def test_an_impression_moves_the_same_whatever_is_beside_it(self, make_images):
+    def test_an_impression_does_not_depend_on_the_others(self, make_images):
         images = tf.constant(make_images(6))
         uniforms = tf.constant(np.random.default_rng(0).random((6, 4), "float32"))
         whole = AffineJitter().apply(images, uniforms).numpy()
@@ -181,14 +181,14 @@ class TestAffineJitter:
                 loss = tf.reduce_sum(upstream * AffineJitter().apply(images, uniforms))
             return loss, tape.gradient(loss, images)
 
-        # It is linear in the pixels: the gradient says what it does to them.
+        # The transform is linear in the pixels, so the gradient determines it.
         loss, by_pixels = gradient(images)
         assert float(tf.reduce_sum(by_pixels * images)) == pytest.approx(float(loss), rel=1e-4)
         other = tf.constant(make_images(2, seed=2))
         expected = float(gradient(other)[0])
         assert float(tf.reduce_sum(by_pixels * other)) == pytest.approx(expected, rel=1e-4)
 
-    def test_leaves_what_is_no_image(self):
+    def test_inputs_that_are_not_images_are_unchanged(self):
         values = tf.constant([[1.0, 2.0, 3.0]])
         np.testing.assert_array_equal(AffineJitter().apply(values, tf.zeros((1, 4))), values)
 
@@ -201,7 +201,7 @@ class TestAffineJitter:
             ({"scales": (1.0, 0.0)}, r"scales=\(1.0, 0.0\)"),
         ],
     )
-    def test_bad_arguments_are_refused(self, changes, said):
+    def test_invalid_arguments_raise(self, changes, said):
         with pytest.raises(InputError, match=rf"must be.*Received: .*{said}"):
             AffineJitter(**changes)
 

@@ -53,7 +53,7 @@ def test_every_kind_of_teacher_gets_a_student(kind, tmp_path):
     assert -1.0 <= images.min() < 0 < images.max() <= 1.0
     titles = [section.title for section in found.sections()]
     starts = ["From pictures to impressions"] if teacher.batch_norms else []
-    assert titles[: 1 + len(starts)] == ["Pictures drawn by formula", *starts]
+    assert titles[: 1 + len(starts)] == ["Procedural pictures", *starts]
     assert "Impressions" in titles
 
 

@@ -1,8 +1,7 @@
-"""What to watch in TensorBoard: impressions as they form, and fidelity while a student trains.
+"""Callbacks for TensorBoard that monitor the synthesis and the fidelity of a student in training.
 
-Ordinary Keras callbacks. Give all of them one `log_dir`: each writes into a directory of its own
-below it, so that no two writers share one, and `tensorboard --logdir` of it shows them
-side by side.
+These are Keras callbacks. Pass the same `log_dir` to all of them: each writes to its own
+subdirectory, so that no two writers share one, and `tensorboard --logdir` shows all of them.
 """
 
 from keras_zskd.evaluation.callbacks.class_balance import ClassBalance

@@ -1,4 +1,4 @@
-"""`ClassBalance`: which classes the impressions really are of, in the teacher's eyes."""
+"""`ClassBalance`: the distribution of the classes that the teacher predicts for impressions."""
 
 import os
 from collections.abc import Sequence
@@ -18,31 +18,33 @@ _SIDE = 280
 _NAMED = 25
 _LEFT, _TOP, _BOTTOM = 64, 20, 36
 _DESCRIPTION = (
-    "All impressions so far by the class that they were conditioned on (down) and the one that the "
-    "teacher names (across). Darker is more."
+    "All impressions so far by conditioning class (rows) and class predicted by the teacher "
+    "(columns). Darker is more."
 )
 
 
 class ClassBalance(SummaryCallback):
-    """Counts the impressions of each class: as conditioned, and as the teacher sees them.
+    """Counts the impressions of each class, by conditioning class and by predicted class.
 
-    Conditioning takes turns and is balanced; what the teacher names need not be: a soft target may
-    have its largest share elsewhere, and an impression may miss its target. Over all batches so far
-    it writes the picture "class_balance/named_by_conditioned" and the scalars "class_balance/match"
-    (share named as conditioned), "class_balance/evenness" (entropy of the named classes over `log
-    K`, 1 is even) and "class_balance/rarest" (count of the rarest named class over the mean count).
-    Impressions that an earlier call had finished are not counted.
+    Conditioning classes are balanced. Predicted classes may not be: a soft target may be largest
+    for another class, and an impression may miss its target. Over all batches so far the callback
+    writes the image "class_balance/named_by_conditioned" and the scalars "class_balance/match"
+    (share of predictions equal to the conditioning class), "class_balance/evenness" (entropy of the
+    predicted classes divided by `log K`; 1 is even) and "class_balance/rarest" (count of the rarest
+    predicted class divided by the mean count). Impressions finished by an earlier call are not
+    counted.
 
     Args:
-        log_dir: Parent of the directory "class_balance" that the summaries go to. None only counts.
+        log_dir: Parent of the directory "class_balance" for the summaries. None only counts.
         class_names: Names of the classes, in the order of the teacher's outputs. Defaults to their
-            numbers.
+            indices.
 
     Attributes:
-        counts: `(K, K)` integers: conditioned on the row, named the column.
+        counts: Integers `(K, K)`, with the conditioning class as row and the predicted class as
+            column.
 
     Raises:
-        InputError: If the names are not as many as the classes.
+        InputError: If the numbers of names and classes differ.
 
     Example:
         >>> ClassBalance("logs").directory
@@ -92,7 +94,7 @@ class ClassBalance(SummaryCallback):
         canvas[_TOP : _TOP + size, _LEFT : _LEFT + size] = field
         canvas = pictures.write(
             canvas, [(8, 2, "conditioned on"), (_LEFT + size // 2 - 50, _TOP + size + 19,
-        "named by the teacher")] )  # fmt: skip
+        "teacher's prediction")] )  # fmt: skip
         if classes > _NAMED:
             return canvas
         names = class_labels(range(classes), self.class_names)

@@ -1,4 +1,4 @@
-"""`HeldOutAgreement`: how often student and teacher agree on impressions kept out of training."""
+"""`HeldOutAgreement`: the agreement of student and teacher on held-out impressions."""
 
 import os
 from collections.abc import Callable
@@ -16,28 +16,27 @@ from keras_zskd.models.teacher import Teacher
 class HeldOutAgreement(SummaryCallback):
     """Measures `mean_n 1[argmax S(x_n) = argmax T(x_n)]` after epochs of `Distiller.fit`.
 
-    Without data nobody knows the accuracy; agreement on impressions that the student was not
-    trained on is what can be watched, and stopped by. It is put into the logs as
-    "held_out_agreement", so that the history has it and callbacks that stand after this one,
-    `keras.callbacks.EarlyStopping` among them, can monitor it. Impressions are not real inputs: on
-    those, the two may agree less.
+    Without data the accuracy is unknown, but the agreement on impressions that the student was not
+    trained on can be monitored. It is added to the logs as "held_out_agreement", so that it is in
+    the history and later callbacks, such as `keras.callbacks.EarlyStopping`, can monitor it.
+    Impressions are not real inputs, on which the agreement may be lower.
 
     Args:
         images: `(N, *input_shape)` impressions, in the pixel range of the models.
-        teacher: A `Teacher`, a Keras classifier, or any function from images to scores `(N, K)`. By
-            default the teacher of the `Distiller` that is trained. It is asked once.
-        every: Measure after each so many epochs, positive, and after the first and the last; the
-            epochs between repeat the last value in the logs.
+        teacher: A `Teacher`, a Keras classifier, or any function from images to scores `(N, K)`.
+            Defaults to the teacher of the `Distiller` in training. It runs once.
+        every: Number of epochs between measurements, positive. The first and the last epoch are
+            always measured. Other epochs repeat the last value in the logs.
         log_dir: Parent of the directory `name` for TensorBoard; None for the logs only.
-        batch_size: Images at a time.
-        name: Of the value in the logs.
+        batch_size: Number of images at a time, positive.
+        name: Name of the value in the logs.
 
     Attributes:
-        history: Pairs of epoch and agreement, as measured.
+        history: Pairs of epoch and measured agreement.
 
     Raises:
-        InputError: If there are no images, `every` or `batch_size` is not positive, or no teacher
-            is known.
+        InputError: If there are no images, `every` or `batch_size` is not positive, or there is no
+            teacher.
 
     Example:
         >>> callback = HeldOutAgreement(np.zeros((10, 8, 8, 1), "float32"), every=5)
@@ -59,12 +58,13 @@ class HeldOutAgreement(SummaryCallback):
         self.images = np.asarray(images, np.float32)
         if self.images.ndim < 2 or not len(self.images):
             raise InputError(
-                f"Images of shape {self.images.shape} were received; expected (images, "
-                "*input_shape) with one image at least."
+                "`images` must have shape (images, *input_shape), with at least one image. "
+                f"Received: images of shape {self.images.shape}."
             )
         if every < 1 or batch_size < 1:
             raise InputError(
-                f"every={every}, batch_size={batch_size} were received; expected positive numbers."
+                "`every` and `batch_size` must be positive. "
+                f"Received: every={every}, batch_size={batch_size}."
             )
         self.teacher = teacher
         self.every = every
@@ -74,7 +74,7 @@ class HeldOutAgreement(SummaryCallback):
         self._student: Callable[[Any], Any] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Ask the teacher, once."""
+        """Run the teacher, once."""
         self.history = []
         if self._answers is None:
             teacher = self.teacher if self.teacher is not None else _of(self.model, "teacher")
@@ -82,7 +82,7 @@ class HeldOutAgreement(SummaryCallback):
         self._student = _scores(getattr(self.model, "student", self.model))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, or repeat the last value."""
+        """Measure the agreement, or repeat the last value."""
         is_last = epoch + 1 == (self.params or {}).get("epochs")
         if not self.history or is_last or (epoch + 1) % self.every == 0:
             agreement = float(np.mean(self._classes(self._student) == self._answers))
@@ -100,7 +100,7 @@ class HeldOutAgreement(SummaryCallback):
 
 
 def _scores(model: Any) -> Callable[[Any], Any]:
-    # The largest logit is the largest probability: how the model ends does not matter here.
+    # The largest logit has the largest probability, so logits and probabilities both work.
     if isinstance(model, keras.Model):
         return tf.function(lambda images: model(images, training=False), reduce_retracing=True)
     return tf.function(model, reduce_retracing=True) if isinstance(model, Teacher) else model
@@ -110,7 +110,7 @@ def _of(model: Any, role: str) -> Any:
     value = getattr(model, role, None)
     if value is None:
         raise InputError(
-            f"No {role} was received and the trained {type(model).__name__} has none; expected "
-            f"one, so pass HeldOutAgreement(images, {role}=...)."
+            f"`{role}` must be passed to HeldOutAgreement, since the trained model has none. "
+            f"Received: {role}=None and a {type(model).__name__} in training."
         )
     return value

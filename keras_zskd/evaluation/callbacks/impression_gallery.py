@@ -1,4 +1,4 @@
-"""`ImpressionGallery`: pictures of impressions as they form."""
+"""`ImpressionGallery`: images of impressions during the synthesis."""
 
 import os
 from collections.abc import Sequence
@@ -17,28 +17,29 @@ from keras_zskd.evaluation.callbacks.summary_callback import (
 
 _MAX_COLUMNS = 12
 _DESCRIPTION = (
-    "Under each impression: the class that it was conditioned on; below that what the teacher says "
-    "of it, with its confidence at temperature 1."
+    "Below each impression: its conditioning class, then the teacher's confidence at temperature 1 "
+    "and the class that it predicts."
 )
 
 
 class ImpressionGallery(SummaryCallback):
-    """Shows a labelled grid of impressions in TensorBoard, under the tab Images.
+    """Shows a labeled grid of impressions in TensorBoard, in the tab Images.
 
-    "impressions/forming" is the first batch on its way out of the noise, one step for each
-    checkpoint of the pixel loop; "impressions/finished" is every batch when it is done, one step
-    for each.
+    "impressions/forming" shows the first batch during its optimization, with one step per
+    checkpoint of the pixel loop; "impressions/finished" shows every finished batch, with one step
+    per batch.
 
     Args:
-        log_dir: Parent of the directory "impressions" that the pictures go to.
-        count: How many impressions to show of a batch, positive; its first ones.
+        log_dir: Parent of the directory "impressions" for the images.
+        count: Number of impressions to show from the start of a batch, positive.
         class_names: Names of the classes, in the order of the teacher's outputs. Defaults to their
-            numbers.
-        columns: Impressions in a row; by default as many as there are classes, up to 12, so that
-            a column is of one class; else as many as make the grid about square.
+            indices.
+        columns: Impressions per row, positive. Defaults to the number of classes if it is at most
+            12, so that a column shows one class; else the grid is about square.
 
     Raises:
-        InputError: If `count` is not positive, or the names are not as many as the classes.
+        InputError: If `count` or `columns` is not positive, or the numbers of names and classes
+            differ.
 
     Example:
         >>> gallery = ImpressionGallery("logs", count=20, columns=10)
@@ -55,7 +56,8 @@ class ImpressionGallery(SummaryCallback):
     ):
         if count < 1 or (columns is not None and columns < 1):
             raise InputError(
-                f"count={count}, columns={columns} were received; expected positive numbers."
+                "`count` and `columns` must be positive. "
+                f"Received: count={count}, columns={columns}."
             )
         super().__init__(log_dir, run="impressions")
         self.count = count
@@ -64,7 +66,7 @@ class ImpressionGallery(SummaryCallback):
         self._is_first_batch = True
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start anew."""
+        """Reset to the first batch."""
         self._is_first_batch = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

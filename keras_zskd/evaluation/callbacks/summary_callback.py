@@ -1,4 +1,4 @@
-"""`SummaryCallback`: what all callbacks that write to TensorBoard have in common."""
+"""`SummaryCallback`: base class of the callbacks that write to TensorBoard."""
 
 import os
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from keras_zskd.core.errors import InputError
 class SummaryCallback(keras.callbacks.Callback):
     """Base class of callbacks that write TensorBoard summaries.
 
-    The writer is made at the first summary and closed when training ends. A subclass writes inside
-    `with self.writer.as_default():` and ends a round with `self.writer.flush()`, so that a page
-    that is open beside the run shows it.
+    The writer is created with the first summary and closed at the end of the training. A subclass
+    writes inside `with self.writer.as_default():` and then calls `self.writer.flush()`, so that an
+    open TensorBoard page shows the summaries during the run.
 
     Args:
         log_dir: Parent of the directory that this callback writes to; several callbacks may share
             it. None writes nothing.
-        run: Name of the directory below `log_dir`: what TensorBoard shows as the run.
+        run: Name of the directory below `log_dir`, which TensorBoard shows as the run.
 
     Attributes:
-        directory: Where the summaries go, or None.
+        directory: Directory of the summaries, or None.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str] | None, run: str):
@@ -34,7 +34,7 @@ class SummaryCallback(keras.callbacks.Callback):
 
     @property
     def writer(self) -> Any:
-        """The summary writer; made when first asked for."""
+        """The summary writer, created on first use."""
         if self._writer is None:
             self._writer = (
                 tf.summary.create_noop_writer()
@@ -45,43 +45,44 @@ class SummaryCallback(keras.callbacks.Callback):
 
     @property
     def latest(self) -> dict[str, np.ndarray]:
-        """The batch of impressions that the watched `ImpressionGenerator` works on.
+        """The current batch of impressions of the `ImpressionGenerator`.
 
         Raises:
-            InputError: If what is watched is no generator.
+            InputError: If the model of the callback is not an `ImpressionGenerator`.
         """
         latest = getattr(self.model, "latest", None)
         if latest is None:
             raise InputError(
-                f"{type(self).__name__} was given to a {type(self.model).__name__}; expected "
-                "ImpressionGenerator.generate(callbacks=[...]), because it watches impressions."
+                f"{type(self).__name__} must be passed to "
+                "ImpressionGenerator.generate(callbacks=[...]), since it monitors impressions. "
+                f"Received: a {type(self.model).__name__}."
             )
         return latest
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Close the writer; a later run opens another file."""
+        """Close the writer; a later run opens a new file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
 
 def class_labels(classes: Any, class_names: Sequence[str] | None) -> list[str]:
-    """Class numbers as names where there are any, else as numbers."""
+    """Return the names of class indices, or the indices as text without names."""
     if class_names is None:
         return [str(int(number)) for number in classes]
     return [str(class_names[int(number)]) for number in classes]
 
 
 def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> None:
-    """Refuse a list of names that is not the teacher's.
+    """Check that there is one name per class.
 
     Raises:
-        InputError: If there are not as many names as classes.
+        InputError: If the numbers of names and classes differ.
     """
     if class_names is not None and len(class_names) != num_classes:
         raise InputError(
-            f"{len(class_names)} class names were received; expected the teacher's {num_classes}, "
-            "in the order of its outputs."
+            f"`class_names` must hold {num_classes} names, in the order of the teacher's outputs. "
+            f"Received: {len(class_names)} names."
         )
 
 

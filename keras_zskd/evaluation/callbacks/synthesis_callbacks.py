@@ -1,4 +1,4 @@
-"""All callbacks that watch a synthesis, for one directory."""
+"""All callbacks that monitor a synthesis, with one log directory."""
 
 import os
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from keras_zskd.evaluation.callbacks.target_confidence import TargetConfidence
 def for_synthesis(
     log_dir: str | os.PathLike[str], class_names: Sequence[str] | None = None
 ) -> list[SummaryCallback]:
-    """Everything there is to watch while impressions form.
+    """Create all callbacks that monitor a synthesis.
 
     Args:
-        log_dir: Where TensorBoard finds it; each callback writes to a directory of its own below.
+        log_dir: Log directory of TensorBoard; each callback writes to its own subdirectory.
         class_names: Names of the classes, in the order of the teacher's outputs. Defaults to their
-            numbers.
+            indices.
 
     Returns:
         Callbacks for `ImpressionGenerator.generate`.

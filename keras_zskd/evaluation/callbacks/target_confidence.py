@@ -1,4 +1,4 @@
-"""`TargetConfidence`: whether impressions reach what they were asked to be."""
+"""`TargetConfidence`: compares target and achieved confidence of impressions."""
 
 import os
 from typing import Any
@@ -13,23 +13,24 @@ _BINS = 25
 _ZOOM = 12
 _LEFT, _TOP, _BOTTOM = 32, 20, 36
 _DESCRIPTION = (
-    "Every impression of the batch by the probability that its target gives to its largest class "
-    "(across) and the one that the teacher gives to that class at the synthesis temperature (up). "
-    "On the diagonal the target is reached. Darker is more, on a logarithmic scale."
+    "Every impression of the batch by the largest probability of its target (horizontal) and the "
+    "probability that the teacher predicts for that class at the synthesis temperature (vertical). "
+    "The target is reached on the diagonal. Darker is more, on a logarithmic scale."
 )
 
 
 class TargetConfidence(SummaryCallback):
-    """Shows target against achieved confidence in TensorBoard, with loss and gap beside them.
+    """Shows target and achieved confidence in TensorBoard, with loss and gap.
 
-    For a target `y` of impression `x`, with `k = argmax_j y_j`: asked is `y_k`, achieved is
-    `softmax(f(x) / tau)_k` at the temperature `tau` of the synthesis, the one at which `y` is the
-    optimum. For every batch it writes the picture "confidence/achieved_by_target", histograms of
-    the two and of the gap, and the scalars "synthesis/cross_entropy", "synthesis/gap",
-    "synthesis/confidence" (the teacher's highest at temperature 1) and "confidence/mean_error".
+    For the target `y` of impression `x`, with `k = argmax_j y_j`, the target confidence is `y_k`
+    and the achieved confidence is `softmax(f(x) / tau)_k` at the temperature `tau` of the
+    synthesis, for which `y` is the optimum. For every batch the callback writes the image
+    "confidence/achieved_by_target", histograms of both and of the gap, and the scalars
+    "synthesis/cross_entropy", "synthesis/gap", "synthesis/confidence" (the teacher's highest
+    probability at temperature 1) and "confidence/mean_error".
 
     Args:
-        log_dir: Parent of the directory "target_confidence" that the summaries go to.
+        log_dir: Parent of the directory "target_confidence" for the summaries.
 
     Example:
         >>> TargetConfidence("logs").directory
@@ -62,14 +63,14 @@ class TargetConfidence(SummaryCallback):
 def confidences(
     target: np.ndarray, logits: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probability `(N,)` of the target's largest class: as asked, and as the teacher gives it."""
+    """Probabilities `(N,)` of the largest class of the target: target and achieved."""
     largest = target.argmax(axis=-1)[:, np.newaxis]
     achieved = np.take_along_axis(softmax(logits, temperature), largest, axis=-1)
     return np.take_along_axis(target, largest, axis=-1)[:, 0], achieved[:, 0]
 
 
 def _density(asked: np.ndarray, achieved: np.ndarray) -> np.ndarray:
-    """The picture: asked across, achieved up, both from 0 to 1."""
+    """The image: target horizontal, achieved vertical, both from 0 to 1."""
     counts, _, _ = np.histogram2d(achieved, asked, bins=_BINS, range=[[0, 1], [0, 1]])
     size = _BINS * _ZOOM
     colours = pictures.heat(np.log1p(counts))[::-1]

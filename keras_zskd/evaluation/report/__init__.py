@@ -1,1 +1,1 @@
-"""The report and the model card of a run."""
+"""Report and model card of a run."""

@@ -1,4 +1,4 @@
-"""Line, bar and histogram charts as inline SVG, coloured by the CSS of the page that holds them."""
+"""Line, bar, histogram and scatter charts as inline SVG, colored by the CSS of the page."""
 
 import html
 import math
@@ -16,12 +16,12 @@ _MAX_NAMES = 12
 
 
 def line_chart(series: Mapping[str, Sequence[float]], x_label: str, title: str) -> str:
-    """Curves over the steps 1, 2, ...; values that are not finite leave a hole.
+    """Draw curves over the steps 1, 2, ...; values that are not finite are skipped.
 
     Args:
-        series: Values by name, not empty. The CSS classes `series0`, `series1`, ... colour them.
-        x_label: What a step is.
-        title: For readers who do not see the chart.
+        series: Values by name, not empty. The CSS classes `series0`, `series1`, ... color them.
+        x_label: Label of the x axis.
+        title: Title for screen readers.
     """
     length = max(len(values) for values in series.values())
     finite = [value for values in series.values() for value in values if math.isfinite(value)]
@@ -52,13 +52,13 @@ def line_chart(series: Mapping[str, Sequence[float]], x_label: str, title: str) 
 def bar_chart(
     names: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, title: str
 ) -> str:
-    """Groups of bars from 0 up, one group for each name.
+    """Draw groups of bars, with one group per name.
 
     Args:
-        names: Of the groups; where they are many, only some are written.
-        series: As many values as names, by name of the series.
-        x_label: What a group is.
-        title: For readers who do not see the chart.
+        names: Names of the groups. If there are many, only some are labeled.
+        series: Values for each group, by name of the series.
+        x_label: Label of the x axis.
+        title: Title for screen readers.
     """
     high = max((max(values) for values in series.values() if len(values)), default=0.0) or 1.0
     ticks = _ticks(0.0, high)
@@ -85,7 +85,7 @@ def bar_chart(
 
 
 def histogram(values: Any, x_label: str, title: str, bins: int = 30) -> str:
-    """How often values fall into bins of equal width; what is not finite is left out."""
+    """Draw a histogram with bins of equal width; values that are not finite are left out."""
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     counts, edges = np.histogram(values, bins=bins, range=_span(values))
@@ -110,7 +110,7 @@ def histogram(values: Any, x_label: str, title: str, bins: int = 30) -> str:
 
 
 def scatter(x: Any, y: Any, x_label: str, title: str) -> str:
-    """One dot for each pair, both from 0 to 1, and the diagonal on which they are equal."""
+    """Draw one dot per pair, both values from 0 to 1, and the diagonal."""
     ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
     parts = [_y_axis(ticks, 0.0, 1.0), _x_label(x_label)]
     parts += [_text(_LEFT + _INNER_WIDTH * t, _HEIGHT - 22, number_text(t)) for t in ticks]
@@ -128,7 +128,7 @@ def scatter(x: Any, y: Any, x_label: str, title: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number as a person writes it: three digits that count, thousands set apart."""
+    """Format a number with three significant digits and thousands separators."""
     if not math.isfinite(value):
         return str(value)
     if abs(value) >= 1000 or float(value).is_integer():
@@ -140,7 +140,7 @@ def _span(values: np.ndarray) -> tuple[float, float]:
     if not len(values):
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
-    if 0.0 < low < 0.3 * high:  # Near enough to start where a reader expects it.
+    if 0.0 < low < 0.3 * high:  # Close to 0, so start the axis there.
         low = 0.0
     return (low, high) if high - low > 1e-9 * max(1.0, abs(high)) else (low - 0.5, high + 0.5)
 

@@ -1,4 +1,4 @@
-"""The model card of a run: `README.md` beside the student, in the form that model hubs read."""
+"""The model card of a run: `README.md` next to the student, in the format of model hubs."""
 
 import json
 import os
@@ -21,10 +21,10 @@ _FILES = {
     "student.tflite": "LiteRT, float32",
     "student_int8.tflite": "LiteRT, full-integer int8",
     "student.onnx": "ONNX",
-    "impressions": "the transfer set, a TensorFlow Datasets directory; read *Privacy* below first",
-    "report.html": "pictures, curves and tables of the run; shows impressions",
-    "run.json": "configuration, versions, seed, timings, results",
-    "logs": "TensorBoard: `tensorboard --logdir logs`; shows impressions",
+    "impressions": "the transfer set, a TensorFlow Datasets directory; see *Privacy* below",
+    "report.html": "report with images, curves and tables; shows impressions",
+    "run.json": "configuration, versions, seed, times and results",
+    "logs": "logs for TensorBoard: `tensorboard --logdir logs`; show impressions",
 }
 _KERAS = """
 ```python
@@ -38,7 +38,7 @@ _SAVED_MODEL = """
 ```python
 import tensorflow as tf
 
-student = tf.saved_model.load("student")  # keep it: it holds the weights that serve() reads
+student = tf.saved_model.load("student")  # keep a reference: serve() reads its weights
 scores = student.serve(images)
 ```
 """
@@ -69,11 +69,11 @@ if scale:
 def write_model_card(path: str | os.PathLike[str], run: Mapping[str, Any]) -> None:
     r"""Write a model card: Markdown with YAML front matter.
 
-    Only the files that stand beside the card are listed and explained, so write it last.
+    Only files that exist next to the card are listed and explained, so write the card last.
 
     Args:
-        path: Where to write, `README.md` of the run directory; an earlier card is replaced.
-        run: What `run.json` holds; the schema stands at `write_report`.
+        path: Path of the card, `README.md` of the run directory; an existing card is replaced.
+        run: Content of `run.json`; see `write_report` for the schema.
 
     Example:
         >>> import pathlib, tempfile
@@ -104,7 +104,7 @@ def _front_matter(run: Mapping[str, Any]) -> str:
     lines += ["tags:", *(f"- {tag}" for tag in tags)]
     lines += ["metrics:", *(f"- {name}" for name in metrics)] if metrics else []
     if run.get("class_names"):
-        # JSON strings are YAML strings, whatever they hold.
+        # Every JSON string is a valid YAML string.
         lines += ["class_names:", *(f"- {json.dumps(str(name))}" for name in run["class_names"])]
     return "\n".join([*lines, "---"])
 
@@ -121,10 +121,10 @@ def _is_measured(rows: Any, name: str) -> bool:
 def _what(run: Mapping[str, Any]) -> str:
     teacher, student = _teacher(run), run.get("request", {}).get("student", {})
     text = f"# A student of {_cell(teacher.get('name', 'a teacher'))}\n\n"
-    text += "A Keras classifier trained to say what a larger one, its teacher, says"
+    text += "A Keras classifier distilled from a larger one, its teacher"
     sizes = student.get("parameters"), teacher.get("parameters")
     if all(sizes):
-        text += f": {sizes[0]:,} parameters in place of {sizes[1]:,}"
+        text += f": {sizes[0]:,} parameters instead of {sizes[1]:,}"
     text += "."
     if teacher.get("input_shape"):
         shape = " x ".join(str(size) for size in teacher["input_shape"])
@@ -138,14 +138,14 @@ def _what(run: Mapping[str, Any]) -> str:
 
 
 def _training(run: Mapping[str, Any]) -> str:
-    head = "## How the training images were made\n\n"
+    head = "## Training data\n\n"
     request = run.get("request", {})
     method = f"`{_cell(request.get('method', {}).get('name', 'unknown'))}`"
     tool = f"keras_zskd {run['keras_zskd']}" if run.get("keras_zskd") else "keras_zskd"
-    lines = [run.get("origin", {}).get("text", "It is not known how.")]
+    lines = [run.get("origin", {}).get("text", "The source of the training images is unknown.")]
     lines.append(
-        f"Method: {method} of {tool}, seed {request.get('seed', 'unknown')}. The student learned the "
-        "teacher's answers on them."
+        f"Method: {method} of {tool}, seed {request.get('seed', 'unknown')}. The student learned "
+        "the teacher's predictions on these images."
     )
     for kind, what in (("synthesis", "Synthesis"), ("training", "Training")):
         seconds = [stage["seconds"] for stage in stages(run, kind).values() if "seconds" in stage]
@@ -157,9 +157,9 @@ def _training(run: Mapping[str, Any]) -> str:
 def _results(run: Mapping[str, Any]) -> str:
     results = run.get("results", {})
     rows = results.get("rows", [])
-    head = "## How good it is\n\n"
+    head = "## Evaluation\n\n"
     if not rows:
-        return f"{head}Nothing was measured."
+        return f"{head}No results were measured."
     lines = [
         "| model | accuracy | agreement with the teacher | parameters | size | ms per image |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -181,7 +181,7 @@ def _results(run: Mapping[str, Any]) -> str:
 def _use(run: Mapping[str, Any], files: list[str]) -> str:
     text = "## How to use the files\n\n"
     if files:
-        text += "| file | what it is |\n| --- | --- |\n"
+        text += "| file | content |\n| --- | --- |\n"
         text += "\n".join(f"| `{name}` | {_FILES[name]} |" for name in files) + "\n\n"
     shape = _teacher(run).get("input_shape")
     low, high = _teacher(run).get("input_range") or (0, 1)
@@ -197,35 +197,35 @@ def _use(run: Mapping[str, Any], files: list[str]) -> str:
 
 def _limits(run: Mapping[str, Any]) -> str:
     lines = [
-        "- The student repeats its teacher, mistakes and biases included; what is not known of the "
-        "teacher's training data is not known of the student either."
+        "- The student reproduces its teacher, including errors and biases. Anything unknown about "
+        "the teacher's training data is also unknown for the student."
     ]
     if not uses_data(run):
         lines.append(
-            "- It was trained on synthetic images. How well it does on real ones can only be told "
-            "by measuring on some of your own; agreement on impressions does not say it."
+            "- It was trained on synthetic images. Its accuracy on real images must be measured on "
+            "your own data; agreement on impressions is not a substitute."
         )
     if not accuracy_is_known(run):
-        lines.append("- Its accuracy was never measured.")
+        lines.append("- Its accuracy was not measured.")
     lines.append(
-        "- Its scores need not be calibrated: training at a high temperature tends to leave a "
-        "student less sure than it is right."
+        "- Its scores may not be calibrated: training at a high temperature tends to make a "
+        "student underconfident."
     )
     text = "## Limitations\n\n" + "\n".join(lines) + "\n\n## Privacy\n\n"
     if uses_data(run):
         return text + (
-            "The student was trained on real data and can carry over what it saw. Treat it as you "
-            "would treat the teacher."
+            "The student was trained on real data and may have memorized some of it. Treat it like "
+            "the teacher."
         )
     inputs = run.get("origin", {}).get("inputs", "impressions")
     return text + (
-        f"**{inputs.capitalize()} may leak training information.** They are made from the teacher's "
-        f"weights, and the weights were made from data. Treat {inputs}, the pictures of the report "
-        "and the TensorBoard logs as you would treat the teacher itself. That no data was read is no "
-        "claim of anonymity; a student can carry over what its teacher memorized."
+        f"**{inputs.capitalize()} may leak training information.** They are made from the "
+        f"teacher's weights, and the weights were trained on data. Treat {inputs}, the images in "
+        "the report and the TensorBoard logs like the teacher itself. That no data was read does "
+        "not imply anonymity: a student can reproduce what its teacher memorized."
     )
 
 
 def _cell(value: Any) -> str:
-    """Text that stays inside its table cell and its line."""
+    """Escape text so that it stays inside its table cell and line."""
     return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained page with tables, pictures and curves."""
+"""The report of a run: a self-contained page with tables, images and curves."""
 
 import html
 import importlib.resources
@@ -17,19 +17,18 @@ from keras_zskd.evaluation.report.run_summary import (
 )
 from keras_zskd.evaluation.report.section import Section
 
-# Enforced by the browser: whatever the page holds, it fetches nothing and runs nothing.
+# Enforced by the browser: the page cannot load external resources or run scripts.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def write_report(
     path: str | os.PathLike[str], run: Mapping[str, Any], sections: Sequence[Section] = ()
 ) -> None:
-    """Write `report.html`: a page that needs no other file, no network and no script.
+    """Write `report.html`, a page without other files, network access or scripts.
 
     Args:
-        path: Where to write; an earlier report is replaced.
-        run: What `run.json` holds. Any entry may be missing, and is then left out or said to be
-            unknown::
+        path: Path of the report; an existing report is replaced.
+        run: Content of `run.json`. Missing entries are left out or reported as unknown::
 
                 {"format": 2, "keras_zskd": version, "tensorflow": version, "keras": version,
                  "python": version, "machine": text,
@@ -38,14 +37,14 @@ def write_report(
                  "origin": {"inputs": plural noun, "uses_data": bool, "text": sentences},
                  "stages": {name: {"kind": "synthesis" | "training" | "data" | "export" |
                                    "evaluation", "seconds", "config", "num_impressions",
-                                   "history": {name: [one value an epoch]}}},
+                                   "history": {name: [one value per epoch]}}},
                  "files": {name: {"file", "bytes", "agreement", ...}},
                  "results": {"measured_on": text,
                              "rows": [{"model", "accuracy", "agreement", "parameters", "bytes",
                                        "ms_per_image"}, ...]}}
 
-            Accuracy and agreement are shares in [0, 1]; None is "not measured".
-        sections: What the method has to show, between the results and the training.
+            Accuracy and agreement are shares in [0, 1]; None means that it was not measured.
+        sections: Sections of the method, between the results and the training.
     """
     parts = [_head(run), _results(run)]
     parts += [f"<h2>{html.escape(section.title)}</h2>{section.body}" for section in sections]
@@ -76,7 +75,7 @@ def _head(run: Mapping[str, Any]) -> str:
     said = [f"The student was trained on {origin.get('inputs', 'unknown inputs')}."]
     said += [origin["text"]] if origin else []
     classes = run.get("request", {}).get("teacher", {}).get("num_classes")
-    said += [f"It tells {classes} classes apart."] if classes else []
+    said += [f"It distinguishes {classes} classes."] if classes else []
     return f"<h1>{_title(run)}</h1><p>{html.escape(' '.join(said))}</p>"
 
 
@@ -99,7 +98,7 @@ def _results(run: Mapping[str, Any]) -> str:
         )
         rows.append(f'<tr><th scope="row">{html.escape(str(row["model"]))}</th>{cells_html}</tr>')
     if not rows:
-        return "<h2>Results</h2><p>Nothing was measured.</p>"
+        return "<h2>Results</h2><p>No results were measured.</p>"
     columns = "".join(f'<th scope="col" class="number">{head}</th>' for head in heads)
     return (
         '<h2>Results</h2><div class="scroll"><table class="wide" id="results">'
@@ -150,14 +149,14 @@ def _record(run: Mapping[str, Any]) -> str:
     files = {
         name: facts["error"]
         if "error" in facts
-        else f"{facts['file']}, {bytes_text(facts['bytes'])}; names the class of the Keras "
+        else f"{facts['file']}, {bytes_text(facts['bytes'])}; predicts the class of the Keras "
         f"student for {percent_text(facts['agreement'])} of {facts['num_checked']:,} inputs"
         for name, facts in run.get("files", {}).items()
     }
     tables = {
         "Seed and versions": {k: v for k, v in versions.items() if v is not None},
         "Time taken": times,
-        "Files, each executed after it was written": files,
+        "Exported files, each run after the export": files,
         "Teacher": request.get("teacher"),
         "Student": request.get("student"),
         "Settings of the method": method.get("config"),
@@ -166,7 +165,7 @@ def _record(run: Mapping[str, Any]) -> str:
             for name, stage in stages(run).items()
         },
     }
-    return "<h2>How it was made</h2>" + "".join(
+    return "<h2>Details of the run</h2>" + "".join(
         f"<h3>{html.escape(title)}</h3>{table(entries)}"
         for title, entries in tables.items()
         if entries

@@ -1,4 +1,4 @@
-"""The part of a report that shows procedural pictures, and what the teacher said of them."""
+"""Sections of a report on procedural pictures."""
 
 import html
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ _SHOWN = 8
 def picture_section(
     shape: tuple[int, ...], ratings: Mapping[str, Mapping[str, float]], shares: Mapping[str, float]
 ) -> Section:
-    """A row for each family: pictures, and the figures that decided its share.
+    """Create a section with a row per family: pictures, and the ratings that determine its share.
 
     Args:
-        shape: Of one input; only pictures `(H, W, C)` are shown.
-        ratings: Of each family, by name: "mutual information" and "distance", in nat.
-        shares: Of the families that were drawn.
+        shape: Shape of one input; only pictures `(H, W, C)` are shown.
+        ratings: Ratings of each family by name: "mutual information" and "distance", in nats.
+        shares: Shares of the families that were used.
     """
     rows = []
     for name, rating in ratings.items():
@@ -36,12 +36,13 @@ def picture_section(
     headings = ("mutual information", "distance", "share")
     head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
     return Section(
-        "Pictures drawn by formula",
-        "<p>The student also sees pictures that are drawn by formula, fresh in every batch; no data is "
-        "in them. The teacher chose the mixture: families on which its predictions are confident and "
-        "spread over the classes (mutual information, in nat), and whose activations are near its "
-        "batch normalization statistics (distance, in nat; 0 where it has none), get a larger share."
-        f'</p><div class="scroll"><table class="looks"><tr><td></td>{head}</tr>'
+        "Procedural pictures",
+        "<p>The student is also trained on procedural pictures, new in every batch, which contain "
+        "no data. The mixture depends on the teacher. Families get a larger share if its "
+        "predictions on them are confident and spread over the classes (mutual information, in "
+        "nats), and if their activations are close to its batch normalization statistics "
+        "(distance, in nats; 0 without batch normalization).</p>"
+        f'<div class="scroll"><table class="looks"><tr><td></td>{head}</tr>'
         f"{''.join(rows)}</table></div>",
     )
 
@@ -49,12 +50,12 @@ def picture_section(
 def starts_section(
     shares: Mapping[str, float], seed: int, impressions: np.ndarray, input_range: Any
 ) -> Section:
-    """What impressions started from, above what they became.
+    """Create a section with the initial pictures of impressions above the results.
 
     Args:
-        shares: Of the families that they started from.
-        seed: Of the run.
-        impressions: `(N, *input_shape)` in `input_range`, the first of the run.
+        shares: Shares of the families of the initial pictures.
+        seed: Seed of the run.
+        impressions: The first impressions of the run, `(N, *input_shape)` in `input_range`.
         input_range: `(low, high)`.
     """
     count = min(_SHOWN, len(impressions))
@@ -65,8 +66,8 @@ def starts_section(
     )
     return Section(
         "From pictures to impressions",
-        "<p>An impression starts as a picture and is changed until the teacher predicts what it is "
-        f'asked for.</p><div class="scroll"><table class="looks">{rows}</table></div>',
+        "<p>An impression starts as a picture and is optimized until the teacher predicts its "
+        f'target.</p><div class="scroll"><table class="looks">{rows}</table></div>',
     )
 
 

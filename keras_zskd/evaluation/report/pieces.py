@@ -1,4 +1,4 @@
-"""Pieces of HTML that more than one part of a report uses."""
+"""HTML elements shared by the sections of a report."""
 
 import html
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ PICTURE_SIZE = 64
 
 
 def table(entries: Mapping[str, Any]) -> str:
-    """Names and values, one pair a row."""
+    """A table of names and values, with one pair per row."""
     rows = []
     for name, value in entries.items():
         text = _plain(value)
@@ -26,7 +26,7 @@ def table(entries: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A configuration value in a line; a serialised Keras object as its class and arguments."""
+    """A configuration value in one line; a serialized Keras object as class and arguments."""
     if isinstance(value, Mapping):
         if "class_name" in value and "config" in value:
             return f"{value['class_name']}({_plain(value['config'])})"
@@ -42,7 +42,7 @@ def card(title: str, content: str) -> str:
 
 
 def small(images: np.ndarray, input_range: tuple[float, float]) -> np.ndarray:
-    """At most 64 pixels wide; the browser enlarges what is smaller, the page stays light."""
+    """Resize images to at most 64 pixels to limit the page size; the browser enlarges them."""
     pixels = pictures.to_pixels(images, input_range)
     is_small = max(pixels.shape[1:3]) <= PICTURE_SIZE
     return pixels if is_small else pictures.resize(pixels, PICTURE_SIZE)

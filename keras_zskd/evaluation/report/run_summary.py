@@ -1,4 +1,4 @@
-"""What report and model card say alike about a run; its schema stands at `write_report`."""
+"""Texts about a run shared by report and model card; see `write_report` for the schema."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ def uses_data(run: Mapping[str, Any]) -> bool:
 
 
 def stages(run: Mapping[str, Any], kind: str | None = None) -> dict[str, Mapping[str, Any]]:
-    """The stages of a run in their order; those of one kind, if it is given."""
+    """Return the stages of a run in order, or only those of one kind."""
     return {
         name: facts
         for name, facts in run.get("stages", {}).items()
@@ -28,32 +28,33 @@ def accuracy_is_known(run: Mapping[str, Any]) -> bool:
 
 
 def measurement_text(run: Mapping[str, Any]) -> str:
-    """What the figures were measured on, and what real images had to do with the run."""
+    """Describe the images of the measurements and the use of real images in the run."""
     measured_on = run.get("results", {}).get("measured_on", "an unknown set of images")
     said = [f"Measured on {measured_on}."]
     if accuracy_is_known(run):
         said.append(
-            "Training used real data too, of another split."
+            "Training also used real data, from another split."
             if uses_data(run)
-            else "The data set was used to measure only: neither synthesis nor training saw it."
+            else "The dataset was only used for the evaluation, not for synthesis or training."
         )
     else:
         said.append("Accuracy was not measured.")
     said.append(
-        "Agreement: share of these images on which a model names the teacher's class. Size and "
-        "time: of the LiteRT file, one image at a time, one thread. A dash: not measured."
+        "Agreement is the share of these images for which a model predicts the teacher's class. "
+        "Size and time are of the LiteRT file, with one image at a time on one thread. A dash "
+        "means that a value was not measured."
     )
     said += missing_files(run.get("results", {}).get("rows", []))
     return " ".join(said)
 
 
 def percent_text(share: float | None) -> str:
-    """0.98765 as "98.77 %"; None as a dash."""
+    """Format 0.98765 as "98.77 %", and None as a dash."""
     return "-" if share is None or not math.isfinite(share) else f"{100.0 * share:.2f} %"
 
 
 def bytes_text(size: int | None) -> str:
-    """Bytes with their thousands set apart, and in kB or MB from there on."""
+    """Format a number of bytes in bytes, kB or MB, and None as a dash."""
     if size is None:
         return "-"
     if size < 1000:
@@ -62,7 +63,7 @@ def bytes_text(size: int | None) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds, or minutes and seconds."""
+    """Format a duration as seconds, or as minutes and seconds."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

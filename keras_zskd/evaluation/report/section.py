@@ -1,15 +1,15 @@
-"""A part of a report."""
+"""A section of a report."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it.
+    """A heading and the content below it.
 
     Attributes:
-        title: Of the section, as text.
-        body: HTML that fetches nothing and runs nothing.
+        title: Title of the section, as plain text.
+        body: HTML without external resources and scripts.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The parts of a report that show impressions: pictures, what was measured, where models look."""
+"""Sections of a report on impressions: images, measures, charts and attention maps."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ def impression_sections(
     models: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
 ) -> list[Section]:
-    """Pictures, figures and charts of a transfer set, and where models look in it.
+    """Create the sections with images, measures, charts and attention maps of a transfer set.
 
     Args:
-        impressions: What `TransferSet.arrays(limit)` gives.
+        impressions: Result of `TransferSet.arrays(limit)`.
         input_range: `(low, high)` of the pixels.
         temperature: `tau` of the synthesis.
-        models: Keras classifiers to explain, by name; the first is the teacher.
-        class_names: In the order of the outputs. Defaults to their numbers.
+        models: Keras classifiers for the attention maps, by name; the first is the teacher.
+        class_names: Names of the classes, in the order of the outputs. Defaults to their indices.
     """
     measures = measure_impressions(impressions, input_range, temperature)
     names = class_names or [str(number) for number in range(measures["counts"].shape[0])]
@@ -52,7 +52,7 @@ def _gallery(
     names: Sequence[str],
     temperature: float,
 ) -> Section:
-    """Impressions by class, with target and achieved confidence under each."""
+    """Impressions by class, each with target and achieved confidence."""
     images, asked = np.asarray(impressions["image"]), measures["asked"]
     classes = np.unique(asked)
     rows = []
@@ -73,14 +73,19 @@ def _gallery(
         rows.append(
             f'<div class="class"><b>{name}</b><div class="strip">{"".join(figures)}</div></div>'
         )
-    more = f" The first {_CLASSES} of {len(classes)} classes." if len(classes) > _CLASSES else ""
+    more = (
+        f" Only the first {_CLASSES} of {len(classes)} classes are shown."
+        if len(classes) > _CLASSES
+        else ""
+    )
     return Section(
         "Impressions",
-        "<p>Rows: the largest class of the target. First the mean of all, its "
-        "contrast stretched; then single ones, each with the probability that the target asks for "
-        f"→ the one that the teacher gives, both at the temperature of the synthesis, "
-        f'{temperature:g}. <span class="miss">In colour</span>: what the teacher names where that '
-        f'is another class.{more}</p><div class="classes">{"".join(rows)}</div>',
+        "<p>Each row shows one class, the largest of the target. The first image is the mean of "
+        "all impressions with stretched contrast. The others are single impressions, each with the "
+        "probability in the target → the probability that the teacher predicts, both at the "
+        f'temperature of the synthesis, {temperature:g}. <span class="miss">Colored text</span> is '
+        f"the class that the teacher predicts if it differs.{more}</p>"
+        f'<div class="classes">{"".join(rows)}</div>',
     )
 
 
@@ -92,19 +97,21 @@ def _figure(picture: np.ndarray, what: str, caption: str) -> str:
 
 
 def _honesty(measures: Mapping[str, Any]) -> Section:
-    """How well the teacher is satisfied, and what that does not say."""
+    """Measures of the impressions, and their limits."""
     distance = measures["median_nearest_distance"]
     facts = {
-        "impressions looked at": f"{measures['num_impressions']:,}",
-        "mean gap (cross-entropy less entropy of the target)": f"{measures['mean_gap']:.3f} nats",
-        "mean confidence of the teacher, temperature 1": percent_text(measures["mean_confidence"]),
-        "named by the teacher as the class conditioned on": percent_text(
+        "impressions evaluated": f"{measures['num_impressions']:,}",
+        "mean gap (cross-entropy minus entropy of the target)": f"{measures['mean_gap']:.3f} nats",
+        "mean confidence of the teacher at temperature 1": percent_text(
+            measures["mean_confidence"]
+        ),
+        "predicted by the teacher as the conditioning class": percent_text(
             measures["named_as_label"]
         ),
-        "named by the teacher as the largest class of the target": percent_text(
+        "predicted by the teacher as the largest class of the target": percent_text(
             measures["named_as_target"]
         ),
-        "class found by the nearest mean picture, on pixels alone (guessing: "
+        "class found by the nearest class mean of the pixels (chance: "
         f"{percent_text(1.0 / len(measures['counts']))})": percent_text(measures["shared_layout"]),
         "median distance to the nearest other impression (share of the pixel range)": (
             "-" if distance is None else f"{distance:.3f}"
@@ -117,50 +124,50 @@ def _honesty(measures: Mapping[str, Any]) -> Section:
         "How recognizable are they?",
         f"{table(facts)}<p>{' '.join(_verdict(measures))}</p>"
         '<p class="note"><b>Privacy.</b> Impressions are made from the weights alone, but the '
-        "weights were made from data, and what the teacher remembers of it can come back in them. "
-        "Treat these pictures as you would treat the teacher itself, and read no promise of "
-        "anonymity into them.</p>",
+        "weights were trained on data, and impressions can reveal what the teacher memorized. "
+        "Treat these images like the teacher itself. They do not guarantee anonymity.</p>",
     )
 
 
 def _verdict(measures: Mapping[str, Any]) -> list[str]:
-    """Sentences that follow from the numbers, and what the numbers cannot say."""
+    """Sentences that follow from the measures, and the limits of the measures."""
     hit, gap = measures["named_as_target"], measures["mean_gap"]
     duplicates = measures["near_duplicates"]
     said = []
     if hit >= 0.95:
-        said.append("The teacher sees in nearly all of them what was asked for.")
+        said.append("The teacher predicts the target class for nearly all impressions.")
     elif hit >= 0.7:
-        said.append("The teacher sees in most of them, not in all, what was asked for.")
+        said.append("The teacher predicts the target class for most impressions, but not for all.")
     else:
         said.append(
-            "The teacher often sees something else than was asked for: these impressions are poor; "
-            "more steps, a lower synthesis temperature or a right input range may help."
+            "The teacher often predicts another class than the target class, so these impressions "
+            "are poor. More steps, a lower synthesis temperature or the correct input range may "
+            "help."
         )
     if gap > 0.3:
         said.append(
-            f"A mean gap of {gap:.2f} nats says that the targets are not reached: what the teacher "
-            "can say inside the pixel range falls short of them."
+            f"A mean gap of {gap:.2f} nats means that the targets are not reached: they are out of "
+            "reach of the teacher within the pixel range."
         )
     if duplicates is not None and duplicates > 0.05:
-        said.append(f"{percent_text(duplicates)} are close copies of another: variety is lacking.")
+        said.append(f"{percent_text(duplicates)} are near-duplicates: the diversity is low.")
     layout, chance = measures["shared_layout"], 1.0 / len(measures["counts"])
     if layout is not None:
         said.append(
-            "On pixels alone, the nearest mean picture of a class finds the class of "
-            f"{percent_text(layout)} of the impressions, guessing that of {percent_text(chance)}: "
+            "The nearest class mean of the pixels finds the class of "
+            f"{percent_text(layout)} of the impressions (chance: {percent_text(chance)}): "
             + (
-                "the impressions of a class have little in common that an eye could see; they are "
-                "textures that the teacher reads, not pictures of its classes."
+                "the impressions of a class have few visible features in common. They are "
+                "textures that the teacher recognizes, not images of its classes."
                 if layout < 3.0 * chance and layout < 0.6
-                else "the impressions of a class share a layout that an eye may see in its mean."
+                else "the impressions of a class share a layout that may be visible in their mean."
             )
         )
     said.append(
-        "None of these numbers says that a person would recognise the pictures: a classifier can "
-        "be sure of what looks like texture or noise to us. No such test was made; look at the "
-        "pictures above, and take one that looks like its class as a hint, not as evidence of "
-        "quality. What counts for the student is its agreement with the teacher."
+        "These measures do not show whether a person would recognize the images: a classifier can "
+        "be confident on textures or noise. This was not tested. An image above that resembles its "
+        "class is a hint, not evidence of quality. For the student, only its agreement with the "
+        "teacher matters."
     )
     return said
 
@@ -168,35 +175,41 @@ def _verdict(measures: Mapping[str, Any]) -> list[str]:
 def _charts(
     impressions: Mapping[str, np.ndarray], measures: Mapping[str, Any], names: Sequence[str]
 ) -> Section:
-    """Class balance, gap and entropy."""
+    """Charts of class balance, confidence, gap and entropy."""
     counts = measures["counts"]
     balance = {
-        "conditioned on": counts.sum(axis=1).tolist(),
-        "largest of the target": np.bincount(measures["asked"], minlength=len(counts)).tolist(),
-        "named by the teacher": counts.sum(axis=0).tolist(),
+        "conditioning class": counts.sum(axis=1).tolist(),
+        "largest class of the target": np.bincount(
+            measures["asked"], minlength=len(counts)
+        ).tolist(),
+        "predicted by the teacher": counts.sum(axis=0).tolist(),
     }
     limit = np.log(len(counts))
     cards = [
         card("Class balance", charts.bar_chart(names, balance, "class", "Impressions by class")),
         card(
-            "Target against achieved confidence",
+            "Target and achieved confidence",
             charts.scatter(
                 measures["asked_share"],
                 measures["reached_share"],
-                "largest probability of the target; up: what the teacher gives it",
-                "Achieved by target confidence, one dot for each impression",
+                "x: largest probability of the target; y: predicted by the teacher",
+                "Achieved by target confidence, one dot per impression",
             ),
         ),
         card(
             "Gap of the impressions",
-            charts.histogram(impressions["gap"], "nats; 0 is reached", "Histogram of the gap"),
+            charts.histogram(
+                impressions["gap"],
+                "nats; 0 means that the target is reached",
+                "Histogram of the gap",
+            ),
         ),
         card(
-            "Entropy of the teacher's answers",
+            "Entropy of the teacher's predictions",
             charts.histogram(
                 measures["entropy"],
                 f"nats at temperature 1; at most {limit:.2f}",
-                "Histogram of the entropy of the teacher's answers",
+                "Histogram of the entropy of the teacher's predictions",
             ),
         ),
     ]
@@ -208,16 +221,16 @@ def _attention(
     input_range: tuple[float, float],
     models: Mapping[str, Any],
 ) -> list[Section]:
-    """Impressions with the maps of each model below them, or why there are none."""
+    """Impressions with the attention maps of each model, or the reason why there are none."""
     if np.ndim(impressions["image"]) != 4 or not models:
         return []
-    title = "Where they look"
+    title = "Attention maps"
     named = impressions["logits"][:_EXPLAINED].argmax(-1)
     try:
         attention = attention_maps(models, impressions["image"][:_EXPLAINED], named)
-    except Exception as error:  # A picture that fails must not cost a finished student.
+    except Exception as error:  # A failed image must not lose a finished student.
         reason = html.escape(f"{type(error).__name__}: {error}")
-        return [Section(title, f"<p>Attention maps could not be made. {reason}</p>")]
+        return [Section(title, f"<p>Attention maps could not be computed. {reason}</p>")]
     count = min(len(maps) for maps in attention.values())
     images = np.asarray(impressions["image"])[:count]
     rows = {"impression": small(images, input_range)}
@@ -235,9 +248,9 @@ def _attention(
         for name, shown in rows.items()
     )
     body = (
-        "<p>Orange: the pixels that speak for the class that the teacher names (Grad-CAM++; "
-        "saliency for a model without convolutions). Each map is stretched over its own range, so "
-        "that places can be compared between pictures, strengths cannot.</p>"
+        "<p>Orange pixels are evidence for the class that the teacher predicts (Grad-CAM++; "
+        "saliency for a model without convolutions). Each map is scaled to its own range, so "
+        "positions can be compared between images, but intensities cannot.</p>"
         f'<div class="scroll"><table class="looks">{rows_html}</table></div>'
     )
     return [Section(title, body)]

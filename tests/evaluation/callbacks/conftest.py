@@ -1,4 +1,4 @@
-"""A stand-in for an ImpressionGenerator that hands out batches made by hand, and a log reader."""
+"""A fake ImpressionGenerator with batches made by hand, and a reader of summaries."""
 
 import types
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class FakeGenerator:
-    """Runs callbacks through batches as `ImpressionGenerator.generate` does."""
+    """Calls callbacks with batches, as `ImpressionGenerator.generate` does."""
 
     def __init__(self, batches, temperature=2.0, input_range=(0.0, 1.0)):
         self.teacher = types.SimpleNamespace(input_range=input_range)
@@ -35,7 +35,7 @@ class FakeGenerator:
 
 
 def make_batch(label, logits, target=None, shape=(8, 8, 1), seed=0):
-    """The arrays of a finished batch with these conditioning classes and answers."""
+    """The arrays of a finished batch with these conditioning classes and logits."""
     logits = np.asarray(logits, np.float32)
     rng = np.random.default_rng(seed)
     count, classes = logits.shape
@@ -53,7 +53,7 @@ def make_batch(label, logits, target=None, shape=(8, 8, 1), seed=0):
 
 
 def read_summaries(directory):
-    """tag -> list of (step, value): floats of scalars, PNG bytes of images, bucket arrays else."""
+    """tag -> list of (step, value): floats of scalars, PNG bytes of images, or bucket arrays."""
     found = {}
     for path in sorted(tf.io.gfile.glob(f"{directory}/events*")):
         for record in tf.data.TFRecordDataset(path):

@@ -4,12 +4,12 @@ import pytest
 from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation import callbacks
 
-# Named by the teacher: 0, 0, 2, 2 of classes conditioned on 0, 1, 2, 0.
+# Predicted classes 0, 0, 2, 2 for the conditioning classes 0, 1, 2, 0.
 LOGITS = np.eye(3)[[0, 0, 2, 2]]
 LABELS = [0, 1, 2, 0]
 
 
-def test_counts_add_up_over_the_batches(tmp_path, fake_generator, batch, summaries):
+def test_counts_are_summed_over_the_batches(tmp_path, fake_generator, batch, summaries):
     balance = callbacks.ClassBalance(tmp_path)
     fake_generator([batch(LABELS, LOGITS), batch(LABELS, LOGITS)]).run(balance)
     np.testing.assert_array_equal(balance.counts, [[2, 0, 2], [2, 0, 0], [0, 0, 2]])
@@ -18,7 +18,7 @@ def test_counts_add_up_over_the_batches(tmp_path, fake_generator, batch, summari
               ("match", "evenness", "rarest")}  # fmt: skip
     assert values["match"] == [0.5, 0.5]
     assert values["rarest"] == [0.0, 0.0]
-    # Two of three classes, evenly: log 2 / log 3.
+    # Two of three classes with equal shares: log 2 / log 3.
     np.testing.assert_allclose(values["evenness"], np.log(2) / np.log(3), rtol=1e-6)
     assert len(found["class_balance/named_by_conditioned"]) == 2
 
@@ -37,6 +37,6 @@ def test_many_classes_are_drawn_without_names(tmp_path, fake_generator, batch, s
     assert "class_balance/named_by_conditioned" in summaries(tmp_path / "class_balance")
 
 
-def test_names_must_be_of_all_classes(fake_generator, batch):
-    with pytest.raises(InputError, match="expected the teacher's 3"):
+def test_there_must_be_one_name_per_class(fake_generator, batch):
+    with pytest.raises(InputError, match="must hold 3 names"):
         fake_generator([batch(LABELS, LOGITS)]).run(callbacks.ClassBalance(class_names=["a"]))

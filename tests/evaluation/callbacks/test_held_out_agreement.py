@@ -10,7 +10,7 @@ from keras_zskd.models.teacher import Teacher
 
 @pytest.fixture
 def frozen_distiller(make_teacher):
-    """A distiller whose student never moves, and its two models."""
+    """A distiller whose student never changes, and its two models."""
     teacher, student = make_teacher("logits"), make_teacher("softmax", seed=1)
     distiller = Distiller(Teacher(teacher, (0, 1)), student)
     distiller.compile(optimizer=keras.optimizers.SGD(0.0))
@@ -33,7 +33,7 @@ def test_agreement_is_in_the_history_and_in_tensorboard(
     np.testing.assert_allclose([float(value) for _, value in found], expected, rtol=1e-6)
 
 
-def test_every_measures_now_and_then_and_at_the_ends(frozen_distiller, make_images):
+def test_every_and_the_first_and_last_epoch(frozen_distiller, make_images):
     distiller, _, student = frozen_distiller
     callback = callbacks.HeldOutAgreement(make_images(20), every=3)
     zero = [np.zeros_like(weight) for weight in student.get_weights()]
@@ -48,7 +48,7 @@ def test_every_measures_now_and_then_and_at_the_ends(frozen_distiller, make_imag
     assert values[0] == values[1] != values[2] == values[3] == values[4]
 
 
-def test_early_stopping_can_watch_it(frozen_distiller, make_images):
+def test_early_stopping_can_monitor_it(frozen_distiller, make_images):
     distiller, _, _ = frozen_distiller
     stop = keras.callbacks.EarlyStopping(monitor="held_out_agreement", mode="max", patience=1)
     watch = callbacks.HeldOutAgreement(make_images(20))
@@ -56,13 +56,13 @@ def test_early_stopping_can_watch_it(frozen_distiller, make_images):
     assert len(history["loss"]) == 2
 
 
-def test_a_plain_model_against_a_teacher_given_by_hand(tmp_path, make_teacher, make_images):
+def test_a_keras_model_with_an_explicit_teacher(tmp_path, make_teacher, make_images):
     model = make_teacher("logits")
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
     twin = callbacks.HeldOutAgreement(make_images(9), Teacher(make_teacher("logits"), (0, 1)))
     model.fit(make_images(4), np.zeros((4, 4)), verbose=0, callbacks=[twin])
     assert twin.history == [(0, 1.0)]
-    with pytest.raises(InputError, match="No teacher was received"):
+    with pytest.raises(InputError, match="`teacher` must be passed to HeldOutAgreement"):
         model.fit(
             make_images(4), np.zeros((4, 4)), verbose=0,
             callbacks=[callbacks.HeldOutAgreement(make_images(9))],
@@ -79,8 +79,8 @@ def test_under_two_replicas(two_replicas, make_teacher, make_images):
     assert 0.0 <= callback.history[0][1] <= 1.0
 
 
-def test_what_does_not_fit_is_refused(make_images):
+def test_invalid_arguments_raise(make_images):
     with pytest.raises(InputError, match="every=0"):
         callbacks.HeldOutAgreement(make_images(2), every=0)
-    with pytest.raises(InputError, match="one image at least"):
+    with pytest.raises(InputError, match="at least one image"):
         callbacks.HeldOutAgreement(np.zeros((0, 8, 8, 1)))

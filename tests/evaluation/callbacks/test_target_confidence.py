@@ -5,7 +5,7 @@ from keras_zskd.evaluation import callbacks
 from keras_zskd.evaluation.callbacks.target_confidence import confidences
 
 
-def test_confidence_is_taken_at_the_temperature_of_the_synthesis():
+def test_confidence_is_at_the_temperature_of_the_synthesis():
     # The target's largest class is 1; softmax((0, 2 log 3) / 2) = (0.25, 0.75).
     asked, achieved = confidences(
         np.array([[0.4, 0.6]], np.float32), np.array([[0.0, 2.0 * np.log(3.0)]]), temperature=2.0
@@ -35,10 +35,8 @@ def test_summaries_of_every_batch(tmp_path, fake_generator, batch, summaries):
     np.testing.assert_allclose(buckets[buckets[:, 2] > 0][:, :2], 0.75, rtol=1e-6)
 
 
-def test_the_picture_has_its_dark_spot_where_the_impressions_are(
-    tmp_path, fake_generator, batch, summaries
-):
-    # All asked for 1.0 and reached 0.75: right-hand column, three quarters up.
+def test_the_image_is_darkest_where_the_impressions_are(tmp_path, fake_generator, batch, summaries):
+    # Target 1.0 and achieved 0.75 for all: right column, three quarters up.
     made = batch([0] * 5, [[2.0 * np.log(3.0), 0.0]] * 5)
     fake_generator([made], temperature=2.0).run(callbacks.TargetConfidence(tmp_path))
     png = summaries(tmp_path / "target_confidence")["confidence/achieved_by_target"][0][1]

@@ -12,7 +12,7 @@ yaml = pytest.importorskip("yaml")
 
 @pytest.fixture
 def card(tmp_path, run):
-    """A function that writes a card beside the named files and reads it back."""
+    """A function that writes a card next to the given files and reads it."""
 
     def write(*files):
         for name in files:
@@ -27,7 +27,7 @@ def front_matter(text):
     return yaml.safe_load(text.split("---")[1])
 
 
-def test_front_matter_is_what_model_hubs_read(card):
+def test_front_matter_for_model_hubs(card):
     found = front_matter(card())
     assert found["library_name"] == "keras"
     assert found["pipeline_tag"] == "image-classification"
@@ -36,26 +36,26 @@ def test_front_matter_is_what_model_hubs_read(card):
     assert found["class_names"] == ["cat", "dog <b>", "a|b"]
 
 
-def test_sections_say_what_how_and_how_good(card):
+def test_sections_and_results(card):
     text = card()
     heads = re.findall(r"^#+ (.*)$", text, re.M)
     assert heads == [
         "A student of lenet5",
-        "How the training images were made",
-        "How good it is",
+        "Training data",
+        "Evaluation",
         "How to use the files",
         "Limitations",
         "Privacy",
     ]
-    assert "35,820 parameters in place of 61,706" in text
+    assert "35,820 parameters instead of 61,706" in text
     assert "24,000 impressions" in text
     assert "no original data was read" in text
     assert "| student int8 | - | 99.21 % | 35,820 | 44.3 kB | 0.0456 |" in text
-    assert "used to measure only: neither synthesis nor training saw it" in " ".join(text.split())
+    assert "only used for the evaluation, not for synthesis or training" in " ".join(text.split())
     assert "**Impressions may leak training information.**" in text
 
 
-def test_a_method_that_trains_on_data_does_not_claim_otherwise(card, run):
+def test_a_method_with_real_data_does_not_claim_to_be_data_free(card, run):
     run["origin"] = {
         "inputs": "training images", "uses_data": True,
         "text": "They are real: the training split of mnist.",
@@ -67,15 +67,15 @@ def test_a_method_that_trains_on_data_does_not_claim_otherwise(card, run):
 
 
 def test_unmeasured_accuracy_is_a_limitation(card, run):
-    assert "Its accuracy was never measured." not in card()
+    assert "Its accuracy was not measured." not in card()
     for row in run["results"]["rows"]:
         row["accuracy"] = None
     text = card()
-    assert "Its accuracy was never measured." in text
+    assert "Its accuracy was not measured." in text
     assert front_matter(text)["metrics"] == ["agreement"]
 
 
-def test_only_files_that_are_there_are_explained(card):
+def test_only_existing_files_are_explained(card):
     text = card("student.keras", "report.html")
     assert "`student.keras`" in text
     assert "`report.html`" in text
@@ -102,8 +102,8 @@ def test_the_code_of_the_card_runs(card, tmp_path, make_teacher, make_images, mo
     assert keras.saving.load_model(tmp_path / "student.keras").count_params() > 0
 
 
-def test_an_empty_record_gives_a_card_that_admits_it(tmp_path):
+def test_an_empty_record_gives_a_card_without_results(tmp_path):
     write_model_card(tmp_path / "README.md", {})
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "Nothing was measured." in text
-    assert "Its accuracy was never measured." in text
+    assert "No results were measured." in text
+    assert "Its accuracy was not measured." in text
