@@ -127,7 +127,7 @@ def student(dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:
 
 
 def scores(dataset: str) -> dict[str, Any]:
-    """What the teacher says each family of pictures is worth."""
+    """The teacher's score of each family of pictures."""
     from keras_zskd.distillation.family_choice import rate_families
 
     teacher, _, _ = _teacher(dataset)

@@ -1,4 +1,4 @@
-"""Everything that is measured, beside its peers, in one run.
+"""Everything that is measured, next to its peers, in one run.
 
     python -m benchmarks.bench [--only=name,...] [--redo] [--teacher=...]
 
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     del argv
     unknown = set(_ONLY.value) - set(MEASURES)
     if unknown:
-        raise app.UsageError(f"--only has {', '.join(sorted(unknown))}, which is no measure")
+        raise app.UsageError(f"--only has {', '.join(sorted(unknown))}, which is not a measure")
     arguments = {"cold_start": {"teacher": _TEACHER.value}}
     output = pathlib.Path(_OUTPUT.value)
     results = {"command": "python -m benchmarks.bench", "measures": {}}

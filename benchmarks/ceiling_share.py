@@ -2,7 +2,7 @@
 
 The ceiling is the best rate of a 2048 x 2048 x 2048 matrix product in TensorFlow. Synthesis counts
 2 x the forward operations of convolutions and dense layers, that is forward and gradient by the input,
-an image-step; poolings, normalisations, priors and Adam count nothing, but take time. The generator
+an image-step; poolings, normalization, priors and Adam count nothing, but take time. The generator
 has its defaults; the networks have random weights.
 """
 
@@ -62,7 +62,7 @@ def matmul(precision: str) -> dict[str, Any]:
 
 
 def synthesis(network: str, precision: str) -> dict[str, Any]:
-    """GFLOP/s of the compiled loop at the batch size that `generate` takes by itself."""
+    """GFLOP/s of the compiled loop at the batch size that `generate` chooses."""
     from benchmarks.networks import forward_flops
     from benchmarks.ours import Loop, MissingFeatureError, make_generator, wide_teacher
 

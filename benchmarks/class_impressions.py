@@ -1,4 +1,4 @@
-"""Image-steps per second of class impressions on LeNet-5, beside two other ways to get them.
+"""Image-steps per second of class impressions on LeNet-5, next to two other ways to get them.
 
 Ours: one-hot targets, total variation, jitter of 2 pixels. tf-keras-vis: `ActivationMaximization` with
 its score of a class, its total variation and its jitter of 2 pixels, all else as it comes. The plain

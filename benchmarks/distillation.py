@@ -1,4 +1,4 @@
-"""Images per second of distilling LeNet-5 into LeNet-5-Half, beside Keras' own means.
+"""Images per second of distilling LeNet-5 into LeNet-5-Half, next to Keras' own means.
 
 All sides see the same 20,000 random images in batches of 256, with Adam and no callbacks; one epoch
 warms up, the next two are timed. Every side is fed from arrays and from a `tf.data.Dataset`, as one

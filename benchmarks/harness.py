@@ -53,7 +53,7 @@ def run(function: str, timeout: float = 900, **arguments: Any) -> dict[str, Any]
 def start(
     function: str, environment: dict[str, str] | None = None, **arguments: Any
 ) -> subprocess.Popen[str]:
-    """The process of `run`, under way; for sides that run beside each other."""
+    """The process of `run`, under way; for sides that run at the same time."""
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks.harness", function, json.dumps(arguments)],
         env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **(environment or {})},

@@ -24,7 +24,7 @@ def machine() -> dict[str, Any]:
     """Hardware, threads and versions, as plain JSON types."""
     return {
         "hardware": hardware(),
-        # TensorFlow takes as many by itself; PyTorch is told to.
+        # TensorFlow takes as many by default; PyTorch is told to.
         "threads": num_cores(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},

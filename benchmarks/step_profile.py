@@ -1,8 +1,8 @@
 """Where the time of a step goes, by TensorFlow's own profiler: the reason behind the other measures.
 
-Milliseconds of a step inside matrix products and convolutions, beside the whole step; what else takes
-long stands in results/bench.json by its name. Steps are a little slower under the profiler. Of a step
-that XLA compiled, the names are those of XLA's loops and products; operations that ran beside each
+Milliseconds of a step inside matrix products and convolutions, next to the whole step; what else takes
+long is in results/bench.json by its name. Steps are a little slower under the profiler. Of a step
+that XLA compiled, the names are those of XLA's loops and products; operations that ran next to each
 other count both.
 """
 

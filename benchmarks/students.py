@@ -54,7 +54,7 @@ def measure() -> dict[str, Any]:
 def _row(
     runs: list[dict[str, Any]], dataset: str, arm: str, what: str, unit: str, goal: str
 ) -> dict[str, Any]:
-    """An arm beside the one that changes nothing, means over the seeds."""
+    """An arm next to the one that changes nothing, means over the seeds."""
     plain = next(iter(_ARMS))
     ours, peer = (
         table.mean_of_seeds(

@@ -1,4 +1,4 @@
-"""Image-steps per second of synthesis on LeNet-5, beside the same update in PyTorch.
+"""Image-steps per second of synthesis on LeNet-5, next to the same update in PyTorch.
 
 The update: sigmoid pixels, cross-entropy with soft targets at temperature 4, its gradient by the
 pixels' free variables z, Adam on z at 0.4; no priors, no transforms. Every timed call makes the same
@@ -72,7 +72,7 @@ def prepare(file: str) -> dict[str, Any]:
 
 
 def ours(file: str) -> dict[str, Any]:
-    """Rates of the compiled loop at the batch size that `generate` takes by itself."""
+    """Rates of the compiled loop at the batch size that `generate` chooses."""
     import numpy as np
     import tensorflow as tf
 

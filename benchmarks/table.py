@@ -12,7 +12,7 @@ _HEAD = ["measure", "ours", "peer", "ratio", "goal", "command"]
 
 
 def fastest(side: dict[str, Any]) -> dict[str, Any]:
-    """Median and best of that variant of a side with the highest median; all medians beside it."""
+    """Median and best of that variant of a side with the highest median; all medians next to it."""
     if "missing" in side:
         return {"missing": side["missing"]}
     medians = {variant: statistics.median(rates) for variant, rates in side["rates"].items()}
@@ -72,7 +72,7 @@ def row(
 
 
 def write(output: pathlib.Path, results: dict[str, Any]) -> None:
-    """Write the JSON file, whole or not at all, and the table beside it."""
+    """Write the JSON file, whole or not at all, and the table next to it."""
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(f".{output.name}")
     beside.write_text(json.dumps(results, indent=1) + "\n")

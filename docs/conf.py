@@ -30,7 +30,7 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-# Constructor arguments stand in the docstring of the class.
+# Constructor arguments are in the docstring of the class.
 autoclass_content = "class"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"

@@ -12,7 +12,7 @@ import pytest
 from absl.testing import flagsaver
 
 ROOT = Path(__file__).resolve().parent.parent
-# The benchmarks are no part of the package that is installed.
+# The benchmarks are not installed with the package.
 sys.path.append(str(ROOT))
 
 from benchmarks import bench, distillation, harness, machine, networks, synthesis_lenet5, table

@@ -1,4 +1,4 @@
-"""What a teacher says of families of procedural pictures, and the mixture of them that suits it."""
+"""How a teacher rates families of procedural pictures, and the mixture that suits it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ _LEAST_SHARE = 0.08
 
 @dataclasses.dataclass(frozen=True)
 class FamilyRatings:
-    """What the teacher says of F families.
+    """A teacher's ratings of F families.
 
     Attributes:
         names: `(F,)`.
         mean_prediction: `(F, K)`, means of its predictions.
-        mean_entropy: `(F,)`, mean entropy of a prediction, in nat.
+        mean_entropy: `(F,)`, mean entropy of a prediction, in nats.
         distance: `(F,)`, mean over batch normalization layers and channels of the KL divergence, in
             nat, of the moving statistics from those of the family, both as normal distributions; 0 for
             a teacher without such layers.
@@ -39,12 +39,12 @@ class FamilyRatings:
 
     @property
     def mutual_information(self) -> np.ndarray:
-        """`(F,)`, of picture and predicted class, in nat: high for confident, balanced predictions."""
+        """`(F,)`, of picture and predicted class, in nats: high for confident, balanced predictions."""
         return np.asarray(entropy(self.mean_prediction) - self.mean_entropy)
 
     @property
     def scores(self) -> np.ndarray:
-        """`(F,)`, what each family is worth alone: mutual information less distance."""
+        """`(F,)`, worth of each family alone: mutual information minus distance."""
         return np.asarray(self.mutual_information - self.distance)
 
     def chosen(self, families: str) -> dict[str, float]:
@@ -60,7 +60,7 @@ class FamilyRatings:
         return {names[0]: 1.0} if names else dict(shares)
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """What is shown of each family, by name."""
+        """Figures of each family for the report, by name."""
         columns = zip(self.names, self.mutual_information, self.distance, strict=True)
         return {
             str(name): {"mutual information": float(information), "distance": float(distance)}
@@ -76,8 +76,8 @@ class FamilyRatings:
         capacity of a channel, with families as its inputs.
 
         Args:
-            balance: Worth of an even class histogram, 0 or more.
-            evenness: Worth of even shares, above 0; near 0 a few families get everything.
+            balance: Weight of an even class histogram, 0 or more.
+            evenness: Weight of even shares, above 0; near 0 a few families get everything.
 
         Returns:
             Shares by name that add up to 1; families with a tiny share are left out.
@@ -95,7 +95,7 @@ class FamilyRatings:
 
 
 def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRatings:
-    """Ask the teacher about `count` pictures of each family; forward passes only."""
+    """Rate families by the teacher's predictions on `count` pictures of each; forward passes only."""
     ask, size = _question(teacher), at_most(AT_ONCE, teacher.input_shape)
     low, high = teacher.input_range
     names = list(families_of(teacher.input_shape))
@@ -116,7 +116,7 @@ def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRa
 
 
 def entropy(probabilities: Any) -> Any:
-    """Of the last axis, in nat."""
+    """Of the last axis, in nats."""
     return -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""The best student that we know how to make without data; the default."""
+"""The best student that we can train without data; the default method."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ from keras_zskd.runs.run import Run
 from keras_zskd.runs.sizing import Sizes, size_by_time
 from keras_zskd.runs.trained import Origin, Trained
 
-# Pictures for the statistics of batch normalization, of 32x32x3 values; fewer of larger ones.
+# Pictures of 32x32x3 values for batch normalization statistics; fewer of larger ones.
 _REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
 _EPOCHS = 20
@@ -39,33 +39,35 @@ _EPOCHS = 20
 class Best(Method):
     """A student that starts from its teacher, on impressions and on pictures drawn by formula.
 
-    The teacher chooses a mixture of families of pictures (`FamilyRatings.shares`). Where it has batch
+    The teacher determines the mixture of picture families (`FamilyRatings.shares`). If it has batch
     normalization, impressions start from such pictures. The student starts from the teacher's weights,
-    folded, and its batch normalization statistics are estimated on the pictures. It is trained on
-    impressions and fresh pictures in each batch. Time decides how many of them: sizes that are not
-    given are chosen so that the run takes `minutes`.
+    folded, with batch normalization statistics estimated on the pictures. Each batch mixes impressions
+    and fresh pictures. Sizes that are not given are chosen so that the run takes `minutes`.
 
     Args:
-        minutes: Of the whole run on this machine, 0 or more. At 0 nothing is trained: the folded
-            student is exported. Default: 2 for networks as small as LeNet-5, more for larger ones.
-        start: "teacher", "random" as in the papers, or "auto": from the teacher where the student is
-            a narrower copy of it.
-        families: Of pictures: "auto" for the mixture that the teacher chooses, "all", or names with
-            commas between them; the latter two in equal shares; see `ProceduralPictures`.
-        num_impressions: How many; default: by time.
-        steps: Of the training; default: by time.
-        impression_share: Of impressions in each batch.
+        minutes: Time for the whole run on this machine, in minutes, 0 or more. At 0 nothing is trained:
+            the folded student is exported. Defaults to 2 for networks as small as LeNet-5, and to more
+            for larger ones.
+        start: "teacher", "random" as in the papers, or "auto": from the teacher if the student is a
+            narrower copy of it.
+        families: Picture families: "auto" for the teacher's mixture, or equal shares of "all" or of
+            names separated by commas; see `ProceduralPictures`.
+        num_impressions: Number of impressions. By default, chosen by time.
+        steps: Number of training steps. By default, chosen by time.
+        impression_share: Share of impressions in a batch, from 0 to 1.
         synthesis_temperature: `tau` of the synthesis.
-        canvas: What impressions start from: "pictures", "blobs", or "auto": pictures where the teacher
-            has batch normalization, whose prior keeps them what they are, and blobs elsewhere.
-        synthesis_steps: Adam steps per impression; default: 20 from pictures, 30 from blobs.
-        synthesis_rate: Adam's learning rate, on the logits of the pixels; default: 0.15 and 0.4.
-        total_variation: Weight of the prior; images only; default: 1e-4 and that of `TotalVariation`.
-        batch_norm_weight: Weight of the prior; teachers with batch normalization only.
+        canvas: Start of the impressions: "pictures", "blobs", or "auto": pictures if the teacher has
+            batch normalization, whose prior keeps them natural, and blobs otherwise.
+        synthesis_steps: Adam steps per impression. Defaults to 20 from pictures, 30 from blobs.
+        synthesis_rate: Adam's learning rate, on the logits of the pixels. Defaults to 0.15 from
+            pictures, 0.4 from blobs.
+        total_variation: Weight of the prior, for images. Defaults to 1e-4 from pictures, to that of
+            `TotalVariation` from blobs.
+        batch_norm_weight: Weight of the prior, for teachers with batch normalization.
         temperature: `tau` of the distillation.
-        mixup: Share of the examples that are mixed with another.
-        batch_size: Of the training.
-        learning_rate: Adam's, at the first step; it falls to 0 along a cosine.
+        mixup: Share of the examples that are mixed with another one.
+        batch_size: Batch size of the training.
+        learning_rate: Adam's learning rate at the first step; it falls to 0 along a cosine.
     """
 
     name = "best"

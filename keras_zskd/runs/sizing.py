@@ -12,26 +12,26 @@ from keras_zskd.inputs.source import Source
 from keras_zskd.runs.run import Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
-# Imports, export, measuring and the report of a network as small as LeNet-5.
+# Seconds for imports, export, evaluation and report of a network as small as LeNet-5.
 _SECONDS_BESIDES = 20.0
-# Of the rest of the time, kept free: a long run is slower than its first steps, and measuring and
-# exporting a large network takes longer.
+# Share of the remaining time that is kept free: a long run is slower than its first steps, and export
+# and evaluation of a large network take longer.
 _MARGIN = 0.07
-# Of training, even where less is asked for: with nothing but `minutes=0` there is none.
+# Least time for training; only `minutes=0` has none.
 _LEAST_SECONDS = 5.0
-# Of the time, what goes into impressions; and how many are worth it at least and at most.
+# Share of the time for impressions; the smallest and largest number that is worth it.
 _SYNTHESIS_SHARE = 0.35
 _FEWEST, _MOST = 1_000, 40_000
-# Where no time is given: what is worth waiting for, from two minutes to an hour.
+# Defaults without a given time, which take from two minutes to an hour.
 _DEFAULT_IMPRESSIONS, _DEFAULT_EXAMPLES = 12_000, 800_000
 _DEFAULT_SECONDS = (120.0, 3600.0)
-# In less, compiling the synthesis would take most of the time.
+# In less time, most of it would go into compiling the synthesis.
 _SECONDS_FOR_IMPRESSIONS = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Of a run; None where time decides."""
+    """Sizes of a run; None if time decides."""
 
     num_impressions: int | None
     steps: int | None
@@ -48,16 +48,16 @@ def size_by_time(
 ) -> Sizes:
     """Choose the sizes that are not given, measured once and kept with the run.
 
-    What is compiled for measuring is used by the run.
+    Functions that are compiled for the measurement are used by the run.
 
     Args:
-        run: The run; what it took until now is part of the time.
-        minutes: Of the whole run; None for a time that suits the networks.
-        wanted: Sizes that are given.
-        generator: Of the impressions.
-        distiller: Compiled.
-        source: What it is trained on.
-        batch_size: Of the training.
+        run: The run; its elapsed time counts.
+        minutes: Time for the whole run; None for a default that depends on the networks.
+        wanted: Given sizes.
+        generator: Generator of the impressions.
+        distiller: Compiled distiller.
+        source: Its training inputs.
+        batch_size: Batch size of the training.
     """
     if minutes == 0:
         return Sizes(0, 0)
