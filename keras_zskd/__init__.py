@@ -1,5 +1,7 @@
 """keras_zskd: distil a trained Keras classifier into a smaller one, without its data."""
 
+from importlib.metadata import PackageNotFoundError, version
+
 from keras_zskd.core.errors import InputError
 from keras_zskd.deploy.formats import ExportResult, export
 from keras_zskd.deploy.litert_model import LiteRTModel
@@ -35,6 +37,11 @@ from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
+
+try:
+    __version__ = version("keras-zskd")
+except PackageNotFoundError:  # A source tree that is not installed.
+    __version__ = "unknown"
 
 __all__ = [
     "METHODS",
