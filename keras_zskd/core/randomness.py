@@ -42,8 +42,8 @@ def uniforms(seed: int, salt: int, indices: Any, count: int) -> np.ndarray:
 def log_gammas(seed: int, salt: int, indices: Any, concentrations: np.ndarray) -> np.ndarray:
     """Draw logarithms of gamma variates, accurate for concentrations far below 1.
 
-    A gamma variate with a shape `a` far below 1 underflows. `Gamma(a + 1) * U^(1/a)` is distributed as
-    `Gamma(a)` (Marsaglia and Tsang, 2000), and its logarithm does not underflow.
+    A gamma variate with a shape `a` far below 1 underflows. `Gamma(a + 1) * U^(1/a)` has the same
+    distribution as `Gamma(a)` (Marsaglia and Tsang, 2000), and its logarithm does not underflow.
 
     Args:
         seed: Seed of the run.
