@@ -166,7 +166,7 @@ def _lambda_model() -> keras.Model:
         (lambda: _model(activation="sigmoid"), "sigmoid"),
         (_nan_model, "NaN"),
         (_dynamic_model, "dynamic input shape"),
-        (_lambda_model, "--nosafe_mode"),
+        (_lambda_model, "safe_mode"),
     ],
 )
 def test_models_that_are_no_teachers(refused, save, tmp_path, build, said):

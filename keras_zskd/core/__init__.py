@@ -1,1 +1,1 @@
-"""What knows nothing of the rest: errors, configurations, randomness, what commands print."""
+"""Basic tools that import no other part of the package: errors, randomness, printed output."""

@@ -1,4 +1,4 @@
-"""Arithmetic of a whole batch as one loop on CPUs."""
+"""Compilation of the arithmetic of a batch into one loop on CPUs."""
 
 import functools
 from collections.abc import Callable
@@ -8,23 +8,23 @@ import tensorflow as tf
 
 
 def compiled_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function of tensors so that XLA makes one loop of it where that pays.
+    """Decorate a function of tensors so that XLA compiles it into one loop where that pays.
 
-    TensorFlow runs each operation as a pass over the batch of its own; for a few operations on many
-    small images the passes cost more than the arithmetic. XLA compiles once for every batch size,
-    in a few tenths of a second. The function runs as it is written
+    TensorFlow runs each operation as a separate pass over the batch. For a few operations on many
+    small images, these passes cost more than the arithmetic. XLA compiles once per batch size, in a
+    few tenths of a second. The function is not compiled
 
-    * when it is called eagerly, since a single call does not pay for compiling;
-    * where there is a GPU: there Keras compiles the whole step (`jit_compile="auto"`), and compiling
-      a part of it would only break set-ups that have no compiler for the GPU.
+    * if it is called eagerly, since a single call does not pay for compilation;
+    * if there is a GPU. Keras then compiles the whole step (`jit_compile="auto"`), and compiling a
+      part of it would only break setups without a compiler for the GPU.
 
     Args:
-        function: Of tensors, and of Python values that seldom change. Without variables, which XLA
-            cannot reach under several replicas, and without random draws, for which XLA ignores
-            `keras.utils.set_random_seed`: draw first, and hand over the draws.
+        function: A function of tensors and of Python values that seldom change. It must not use
+            variables, which XLA cannot access with several replicas, nor draw random numbers, for
+            which XLA ignores `keras.utils.set_random_seed`: draw first and pass the draws.
 
     Returns:
-        The function with the same arguments and results.
+        A function with the same arguments and results.
 
     Example:
         >>> @compiled_on_cpu

@@ -1,16 +1,16 @@
-"""What every small object of a recipe has in common: it says how it was made, as Keras expects."""
+"""`Configurable`: base class of the small objects of a recipe, with a Keras configuration."""
 
 from typing import Any, Self
 
 
 class Configurable:
-    """Base class of objects that Keras can save: `get_config` are the constructor's arguments."""
+    """Base class of objects that Keras can save: `get_config` returns the constructor arguments."""
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments, as plain JSON types."""
+        """Return the constructor arguments as plain JSON types."""
         return {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The object that `get_config` describes."""
+        """Create an object from the result of `get_config`."""
         return cls(**config)

@@ -1,10 +1,10 @@
-"""The one exception that says the input, not the code, has to change."""
+"""`InputError`: the exception for invalid input."""
 
 
 class InputError(ValueError):
-    """Something the caller handed over cannot be used.
+    """Invalid input from the caller.
 
-    The message is one sentence: what was received, what was expected, and how to mend it. The
-    command line prints it and exits with code 2; any other exception that reaches the user is a bug
-    of this package.
+    The message is one line: what is expected, what was received and how to fix it. The command line
+    prints it and exits with code 2. Any other exception that reaches the user is a bug in this
+    package.
     """

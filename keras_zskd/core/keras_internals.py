@@ -1,7 +1,7 @@
-"""What Keras has no public name for: all private attributes of Keras that the package uses.
+"""All private attributes of Keras that the package uses.
 
-Tested with the versions that `setup.cfg` admits; a new one is admitted after `tests/core/
-test_keras_internals.py` has passed on it.
+Tested with the versions that `setup.cfg` allows. A new version is allowed once `tests/core/
+test_keras_internals.py` passes with it.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import keras
 
 
 def nodes_of(model: keras.Model) -> list[Any]:
-    """The nodes of a Functional model's graph, from its inputs to its outputs.
+    """Return the nodes of a Functional model's graph, from its inputs to its outputs.
 
     A node is one call of a layer or operation: `operation`, `input_tensors`, `outputs`, `is_input`.
     """
@@ -20,12 +20,12 @@ def nodes_of(model: keras.Model) -> list[Any]:
 
 
 def calls_of(operation: Any) -> list[Any]:
-    """The nodes of all calls of a layer or operation, in any graph."""
+    """Return the nodes of all calls of a layer or operation, in any graph."""
     return list(getattr(operation, "_inbound_nodes", None) or ())
 
 
 def maker_of(tensor: Any) -> tuple[Any, Any]:
-    """The layer or operation that a symbolic tensor comes from, and the node of that call or None."""
+    """Return the layer or operation that made a symbolic tensor, and its node or None."""
     history = tensor._keras_history
     calls = calls_of(history.operation)
     return history.operation, calls[history.node_index] if calls else None
@@ -36,8 +36,8 @@ def replay(
 ) -> list[Any]:
     """Run the graph of a Functional model on other inputs, with other operations.
 
-    What `keras.models.clone_model` runs. That function would do, were it not that it makes a
-    Functional model of each nested graph, which fails on an input that is no Input.
+    `keras.models.clone_model` itself cannot be used: it makes a Functional model of each nested
+    graph, which fails for an input that is not an `Input`.
     """
     outputs = model._run_through_graph([inputs], operation_fn=operation_fn, call_fn=call_fn)
     found: list[Any] = keras.tree.flatten(outputs)
@@ -45,15 +45,15 @@ def replay(
 
 
 def flat_layers(model: keras.Model) -> list[keras.Layer]:
-    """The layers of a model and of all models inside it, and the model itself."""
+    """Return a model, its layers, and the layers of all nested models."""
     return list(model._flatten_layers())
 
 
 def loss_tracker(model: keras.Model) -> Any:
-    """The metric that a compiled model logs as "loss"."""
+    """Return the metric that a compiled model logs as "loss"."""
     return model._loss_tracker
 
 
 def build_metrics(model: keras.Model, batch: Any) -> None:
-    """Make the variables of a compiled model's metrics, of a batch as `fit` gets it."""
+    """Create the metric variables of a compiled model from a batch in the format of `fit`."""
     model._symbolic_build(data_batch=batch)

@@ -1,4 +1,4 @@
-"""What the processor is good at."""
+"""Capabilities of the processor."""
 
 import functools
 import pathlib
@@ -8,10 +8,10 @@ import tensorflow as tf
 
 @functools.cache
 def has_bfloat16() -> bool:
-    """Whether matrix products in bfloat16 are faster here than in float32.
+    """Whether matrix products are faster in bfloat16 than in float32 on this machine.
 
-    A GPU of compute capability 8 or more has them in hardware; so has an x86 processor that says
-    `avx512_bf16` or `amx_bf16`, and an ARM processor that says `bf16`. What cannot be asked says no.
+    Supported in hardware by GPUs of compute capability 8 or more, x86 processors with the flag
+    `avx512_bf16` or `amx_bf16`, and ARM processors with the feature `bf16`. False if unknown.
     """
     devices = tf.config.list_physical_devices("GPU")
     if devices:

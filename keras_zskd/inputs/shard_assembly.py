@@ -1,4 +1,4 @@
-"""`ShardAssembly`: finished impressions, in any order, put together to shards and written."""
+"""`ShardAssembly`: collects finished impressions, in any order, into shards and writes them."""
 
 import concurrent.futures
 import threading
@@ -13,15 +13,16 @@ _FEATURES = ("image", "target", "label", "logits", "gap")
 
 
 class ShardAssembly:
-    """Hands out the indices of claimed shards, and takes back the impressions.
+    """Yields the indices of claimed shards and collects the impressions.
 
-    Shards are written in a thread of their own, while the next impressions form.
+    Shards are written in a separate thread during synthesis.
 
     Args:
-        writer: Where the shards come from and go to.
-        num_impressions: How many the transfer set should hold.
-        piece_size: Indices handed out at a time.
-        group_size: Pieces are filled up to whole groups; what is beyond the shard is thrown away.
+        writer: Writer that claims and writes the shards.
+        num_impressions: Number of impressions in the transfer set.
+        piece_size: Number of indices per piece.
+        group_size: Size of a group. Pieces are extended to whole groups; impressions beyond the
+            shard are discarded.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class ShardAssembly:
         self._writes: list[concurrent.futures.Future[None]] = []
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """Indices of impressions to make, whole groups; runs in a thread of its own."""
+        """Yield indices of impressions to make, in whole groups; may run in a separate thread."""
         for shard in self._writer.claim(self._num_impressions):
             with self._lock:
                 self._claimed[shard.number] = shard
@@ -48,7 +49,7 @@ class ShardAssembly:
                 yield np.arange(first, min(first + self._piece_size, stop))
 
     def add(self, impressions: dict[str, np.ndarray]) -> None:
-        """Take finished impressions with their `index`; write the shards that are complete.
+        """Add finished impressions with their `index`, and write the shards that are complete.
 
         Raises:
             OSError, tf.errors.OpError: If an earlier write failed.
@@ -59,13 +60,13 @@ class ShardAssembly:
                 shard = self._claimed[int(number)]
             self._fill(shard, {n: v[numbers == number] for n, v in impressions.items()})
         while self._writes and (self._writes[0].done() or len(self._writes) > 2):
-            self._writes.pop(0).result()  # Raises what the write raised.
+            self._writes.pop(0).result()  # Raises the exception of the write.
 
     def close(self) -> None:
-        """Wait for the writes.
+        """Wait until all shards are written.
 
         Raises:
-            OSError, tf.errors.OpError: If one failed.
+            OSError, tf.errors.OpError: If a write failed.
         """
         self._pool.shutdown(wait=True)
         while self._writes:

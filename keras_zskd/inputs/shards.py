@@ -1,15 +1,15 @@
-"""Shards: where a transfer set is cut, who makes which shard, and which are finished.
+"""Shards of a transfer set: their sizes, the workers that make them, and their state.
 
-All that workers share is a directory. Everything is said by the names of files in its `shards/`,
-so that one listing tells it all:
+Workers share only a directory. The state of all shards is in the names of the files in `shards/`,
+so one listing is sufficient:
 
-    00042-1000.json     shard 42 is finished and holds 1,000 impressions
-    00042.claim0        a worker makes shard 42; what it holds is the worker's number
-    00042.claim1        another worker makes a copy, as the first took too long; and so on
+    00042-1000.json     shard 42 is finished and has 1,000 impressions
+    00042.claim0        a worker makes shard 42; the content is the number of the worker
+    00042.claim1        another worker makes a copy, since the first took too long; and so on
     00042.1f3a90bc.part records being written
 
-Only two things are asked of the file system: of all who create a file exclusively one succeeds, and
-a file is replaced at once or not at all.
+Requirements on the file system: only one of several exclusive creations of a file succeeds, and
+replacing a file is atomic.
 """
 
 import contextlib
@@ -21,8 +21,7 @@ import secrets
 
 from keras_zskd.core.errors import InputError
 
-# TFDS writes the numbers of up to 99,999 shards with 5 digits, and of more with 6: another shard
-# would rename all others.
+# TFDS uses 5 digits for up to 99,999 shards, and 6 for more: another shard would rename all others.
 MAX_SHARDS = 99_999
 
 _FINISHED = re.compile(r"(\d{5})-(\d+)\.json")
@@ -32,7 +31,7 @@ _PART = re.compile(r"(\d{5})\.[0-9a-f]{8}\.part")
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Impressions `start` to `stop` (exclusive), the `number`-th piece of a transfer set."""
+    """Shard `number` of a transfer set: impressions `start` to `stop` (exclusive)."""
 
     number: int
     start: int
@@ -40,22 +39,22 @@ class Shard:
 
     @property
     def size(self) -> int:
-        """How many impressions it holds."""
+        """Number of impressions."""
         return self.stop - self.start
 
 
 def cut(num_impressions: int, shard_size: int) -> list[Shard]:
-    """The shards of `num_impressions` impressions: all of `shard_size`, but for a last, shorter one.
+    """Cut `num_impressions` impressions into shards of `shard_size`; the last may be shorter.
 
     Raises:
-        InputError: If there would be more shards than TFDS can name.
+        InputError: If there are more shards than TFDS supports.
     """
     count = -(-num_impressions // shard_size)
     if count > MAX_SHARDS:
         raise InputError(
-            f"{num_impressions} impressions in shards of {shard_size} were received, which makes "
-            f"{count} shards; expected at most {MAX_SHARDS}, so write them to several directories, "
-            "or to a new one with larger shards."
+            f"`num_impressions` must fit in {MAX_SHARDS} shards. Received: "
+            f"num_impressions={num_impressions} in {count} shards of {shard_size}. Use several "
+            "directories, or a new directory with larger shards."
         )
     starts = range(0, num_impressions, shard_size)
     return [
@@ -65,14 +64,14 @@ def cut(num_impressions: int, shard_size: int) -> list[Shard]:
 
 
 class Ledger:
-    """The files in `shards/`: claims of workers, and finished shards.
+    """The files in `shards/`: claims of workers and finished shards.
 
     Args:
-        directory: That of the transfer set; `shards/` is made if missing.
-        shard_size: Impressions in a full shard.
+        directory: Directory of the transfer set. `shards/` is created if missing.
+        shard_size: Number of impressions in a full shard.
 
     Attributes:
-        directory: `shards/`.
+        directory: Path of `shards/`.
     """
 
     def __init__(self, directory: str, shard_size: int):
@@ -81,7 +80,7 @@ class Ledger:
         os.makedirs(self.directory, exist_ok=True)
 
     def read(self) -> tuple[dict[int, int], dict[int, int]]:
-        """By the number of the shard: impressions in finished ones, claims made so far."""
+        """Return, by shard number, the impressions in finished shards and the number of claims."""
         sizes: dict[int, int] = {}
         claims: dict[int, int] = {}
         for name in os.listdir(self.directory):
@@ -94,66 +93,66 @@ class Ledger:
         return sizes, claims
 
     def size(self, shard: Shard) -> int:
-        """Impressions that stand of a shard, if no fewer than it asks for, else 0. No listing."""
+        """Return the number of finished impressions of a shard, 0 if too few. Needs no listing."""
         for size in (self._shard_size, shard.size):
             if os.path.exists(self._finished(shard.number, size)):
                 return size
         return 0
 
     def claim(self, shard: Shard, attempt: int, worker: int) -> bool:
-        """Claim a shard that has `attempt` claims; False if another was faster, or has finished."""
+        """Claim a shard with `attempt` claims; return False if another worker was faster."""
         path = self._claim(shard.number, attempt)
         try:
             with open(path, "x", encoding="utf-8") as file:
                 file.write(str(worker))
         except FileExistsError:
             return False
-        # Who finishes a shard removes its claims, so only now is this certain.
+        # Claims of a finished shard are removed, so this must be checked after the claim.
         if self.size(shard):
-            with contextlib.suppress(FileNotFoundError):  # Removed with the others, then.
+            with contextlib.suppress(FileNotFoundError):  # Removed with the other claims.
                 os.remove(path)
             return False
         return True
 
     def claimant(self, shard: Shard, attempt: int) -> tuple[int | None, float]:
-        """Worker of a claim (None: not known) and time of the claim, in seconds since the epoch."""
+        """Return worker (None if unknown) and time of a claim, in seconds since the epoch."""
         path = self._claim(shard.number, attempt)
         try:
             with open(path, encoding="utf-8") as file:
                 worker = file.read()
                 return (int(worker) if worker else None), os.fstat(file.fileno()).st_mtime
-        except FileNotFoundError:  # Finished by now, or removed by hand.
+        except FileNotFoundError:  # Finished in the meantime, or removed by hand.
             return None, 0.0
 
     def part(self, shard: Shard) -> str:
-        """A new passing name for the records of a shard."""
+        """Return a new path of a temporary file for the records of a shard."""
         return os.path.join(self.directory, f"{shard.number:05d}.{secrets.token_hex(4)}.part")
 
     def finish(self, shard: Shard, num_bytes: int, worker: int) -> None:
-        """Say that the records of a shard stand: `num_bytes` in them, framing not counted."""
+        """Mark a shard as finished, with `num_bytes` bytes of records, without framing."""
         said = {**dataclasses.asdict(shard), "bytes": num_bytes, "worker": worker}
         replace_text(self._finished(shard.number, shard.size), json.dumps(said))
 
     def withdraw(self, number: int, size: int) -> None:
-        """Take back that shard `number` is finished with `size` impressions."""
+        """Remove the mark that shard `number` is finished with `size` impressions."""
         _remove(self._finished(number, size))
 
     def release(self, shard: Shard, attempt: int) -> None:
-        """Remove a claim and those before it."""
+        """Remove a claim and all earlier ones of the shard."""
         for earlier in range(attempt + 1):
             _remove(self._claim(shard.number, earlier))
 
     def num_bytes(self, number: int, size: int) -> int:
-        """Bytes of records in a finished shard, framing not counted."""
+        """Return the bytes of records in a finished shard, without framing."""
         with open(self._finished(number, size), encoding="utf-8") as file:
             return int(json.load(file)["bytes"])
 
     def sweep(self) -> None:
-        """Remove what dead workers left of shards that others finished."""
+        """Remove files of dead workers for shards that others finished."""
         sizes, _ = self.read()
         for name in os.listdir(self.directory):
             claim, part = _CLAIM.fullmatch(name), _PART.fullmatch(name)
-            # The records of a short shard may be those that will replace it.
+            # Records of a short shard are kept: they may be about to replace it.
             if (claim and int(claim[1]) in sizes) or (
                 part and sizes.get(int(part[1])) == self._shard_size
             ):
@@ -167,12 +166,12 @@ class Ledger:
 
 
 def replace_text(path: str, text: str, exclusive: bool = False) -> None:
-    """Write a file at once: whoever reads it sees all of it, or what stood before.
+    """Write a file atomically: readers see either the whole new file or the old one.
 
     Args:
-        path: Of the file.
-        text: What it should hold.
-        exclusive: Whether a file that stands is left as it is.
+        path: Path of the file.
+        text: Content of the file.
+        exclusive: Whether to keep an existing file.
     """
     head, name = os.path.split(path)
     passing = os.path.join(head, f".{name}.{secrets.token_hex(4)}")
@@ -191,12 +190,12 @@ def replace_text(path: str, text: str, exclusive: bool = False) -> None:
 
 
 def _link(passing: str, path: str) -> bool:
-    """Whether a file has its name, or another has it: a link never replaces, as a rename does."""
+    """Link a file to `path` unless that exists; return whether `path` exists. Never replaces it."""
     try:
         os.link(passing, path)
     except FileExistsError:
         return True
-    except OSError:  # No links here, as on a mounted cloud drive: good enough for one worker.
+    except OSError:  # No hard links, as on a mounted cloud drive: sufficient for one worker.
         return os.path.exists(path)
     return True
 

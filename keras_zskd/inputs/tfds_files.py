@@ -1,4 +1,4 @@
-"""The files that TFDS reads: records, and the description of the dataset."""
+"""The files of a TFDS dataset: records and dataset description."""
 
 import os
 import tempfile
@@ -15,21 +15,21 @@ _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 
 def records_path(directory: str, number: int) -> str:
-    """Where TFDS looks for the records of shard `number`."""
+    """Return the path of the records of shard `number` in TFDS."""
     return os.path.join(directory, f"{_NAME}-{SPLIT}.tfrecord-{number:05d}")
 
 
 def write_records(path: str, impressions: dict[str, np.ndarray]) -> int:
-    """Write impressions as TFDS would, and see them on disk.
+    """Write impressions in the format of TFDS, and flush them to disk.
 
-    TFDS' own serializer gives the same records at a quarter of the speed.
+    The serializer of TFDS makes the same records, at a quarter of the speed.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         impressions: `image`, `target`, `label`, `logits` and `gap`, each `(N, ...)`.
 
     Returns:
-        Bytes in the records; the framing, 16 bytes each, is not counted.
+        Bytes of the records, without the framing of 16 bytes per record.
     """
     vectors = {
         name: np.ascontiguousarray(impressions[name], np.float32)
@@ -47,7 +47,7 @@ def write_records(path: str, impressions: dict[str, np.ndarray]) -> int:
             record = example.SerializeToString(deterministic=True)
             writer.write(record)
             num_bytes += len(record)
-    with open(path, "rb") as file:  # Before the file gets its name, should the machine fail.
+    with open(path, "rb") as file:  # Before the file is renamed, in case the machine fails.
         os.fsync(file.fileno())
     return num_bytes
 
@@ -55,13 +55,13 @@ def write_records(path: str, impressions: dict[str, np.ndarray]) -> int:
 def write_info(
     directory: str, metadata: dict[str, Any], lengths: list[int], num_bytes: int
 ) -> None:
-    """Write dataset_info.json at once, and features.json where there is none.
+    """Write dataset_info.json atomically, and features.json if missing.
 
     Args:
-        directory: Of the transfer set.
-        metadata: `input_shape` and `num_classes` are read.
-        lengths: Impressions in each shard, from the first on; the files must stand.
-        num_bytes: Bytes in all their records.
+        directory: Directory of the transfer set.
+        metadata: Metadata with `input_shape` and `num_classes`.
+        lengths: Number of impressions in each shard, from the first. The files must exist.
+        num_bytes: Bytes of all records.
     """
     import tensorflow_datasets as tfds
 
@@ -85,8 +85,8 @@ def write_info(
 
 
 def _dataset_info(tfds: Any, directory: str, metadata: dict[str, Any]) -> Any:
-    # Floats as they are: zlib makes 1,000 impressions of 32x32x1 14 % smaller in ten times the time,
-    # as noise does not compress, and as lists of numbers they would take longer still.
+    # Not compressed: zlib makes 1,000 impressions of 32x32x1 14% smaller in ten times the time,
+    # since noise hardly compresses. Lists of numbers would take even longer.
     raw = {"dtype": np.float32, "encoding": tfds.features.Encoding.BYTES}
     k = metadata["num_classes"]
     vector = tfds.features.Tensor(shape=(k,), **raw)
@@ -103,7 +103,7 @@ def _dataset_info(tfds: Any, directory: str, metadata: dict[str, Any]) -> Any:
         builder=tfds.core.DatasetIdentity(
             name=_NAME, version=tfds.core.Version("1.0.0"), data_dir=directory, module_name=__name__
         ),
-        description="Impressions: inputs synthesised from a trained classifier, without data.",
+        description="Impressions: inputs synthesized from a trained classifier, without data.",
         features=features,
         supervised_keys=("image", "label"),
     )

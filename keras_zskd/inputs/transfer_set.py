@@ -1,4 +1,4 @@
-"""The transfer set: impressions on disk, as a plain TFDS dataset directory."""
+"""`TransferSet`: impressions on disk, as an ordinary TFDS dataset directory."""
 
 import json
 import os
@@ -20,24 +20,23 @@ _READ_AT_ONCE = 1000
 class TransferSet:
     """Impressions with their targets, read from a directory.
 
-    The directory is an ordinary TFDS dataset with one split, "train":
+    The directory is an ordinary TFDS dataset with one split, "train", and
     `tfds.builder_from_directory(directory)` reads it without this package. Each example has `image`
-    (float32, in the teacher's input range), `target` (the soft label it was optimised toward),
-    `label` (the conditioning class), `logits` (what the teacher says of the image) and `gap`
-    (cross-entropy less entropy of the target, in nat).
+    (float32, in the teacher's input range), `target` (the soft label of the synthesis), `label`
+    (the conditioning class), `logits` (the teacher's logits) and `gap` (cross-entropy minus entropy
+    of the target, in nats).
 
-    While workers still write, it is what stood on disk when it was asked: the longest run of
-    finished shards from the first.
+    While workers are writing, only the finished shards up to the first unfinished one are read.
 
     Args:
-        directory: A directory that `ImpressionGenerator.generate` wrote.
+        directory: A directory written by `ImpressionGenerator.generate`.
 
     Attributes:
-        directory: The same.
-        metadata: How the impressions were made, as plain JSON types.
+        directory: Path of the directory.
+        metadata: Settings of the synthesis, as plain JSON types.
 
     Raises:
-        InputError: If the directory holds no transfer set.
+        InputError: If the directory is not a transfer set.
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
@@ -50,29 +49,30 @@ class TransferSet:
             self.num_classes: int = self.metadata["num_classes"]
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self.directory!r} was received as impressions; expected a directory written by "
-                "ImpressionGenerator.generate or `keras-zskd synthesize`."
+                "`directory` must be a directory of impressions written by "
+                f"ImpressionGenerator.generate. Received: directory={self.directory!r}."
             ) from error
 
     @property
     def num_impressions(self) -> int:
-        """How many impressions are finished and on disk."""
+        """Number of finished impressions."""
         return finished(self.directory)
 
     def read(self, *names: str) -> tf.data.Dataset:
-        """The impressions in order, one by one, as dicts of the named features (default: all)."""
+        """Read single impressions in order, as dicts of the named features (default: all)."""
         import tensorflow_datasets as tfds
 
         if not self.num_impressions:
             raise InputError(
-                f"No impressions are finished in {self.directory!r}; run the synthesis again."
+                "`directory` must hold finished impressions. Received: "
+                f"directory={self.directory!r} with no impressions. Run the synthesis again."
             )
         builder = tfds.builder_from_directory(self.directory)
         names = names or tuple(builder.info.features)
         return builder.as_dataset(
             split=SPLIT,
             decoders=tfds.decode.PartialDecoding(dict.fromkeys(names, True)),
-            # One shard after the other: the order in which the impressions were made.
+            # Shards in sequence, to keep the order of the impressions.
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
 
@@ -84,28 +84,31 @@ class TransferSet:
         start: int = 0,
         stop: int | None = None,
     ) -> tf.data.Dataset:
-        """Batches for `Distiller.fit`: dicts of `image` and `logits`.
+        """Return batches for `Distiller.fit`: dicts of `image` and `logits`.
 
-        Decoded once and kept in memory, as a transfer set is read over and over.
+        The impressions are decoded once and kept in memory, since they are read repeatedly.
 
         Args:
-            batch_size: Global batch size. A last, smaller batch is kept.
-            shuffle: Whether the order changes every epoch.
-            seed: Of the order.
-            start: First impression.
-            stop: One past the last impression; default: all.
+            batch_size: Global batch size. A smaller last batch is kept.
+            shuffle: Whether to shuffle in every epoch.
+            seed: Seed of the order.
+            start: Index of the first impression.
+            stop: Index after the last impression. Defaults to all.
         """
         stop = self.num_impressions if stop is None else stop
         if stop - start < 1:
-            raise InputError(f"No impressions between {start} and {stop} in {self.directory!r}.")
+            raise InputError(
+                f"`start` must be below `stop`. Received: start={start}, stop={stop} for "
+                f"{self.directory!r}."
+            )
         arrays = self.part(start, stop, "image", "logits")
         return batches(arrays, batch_size, seed if shuffle else None)
 
     def split(self) -> tuple[Arrays, np.ndarray]:
-        """What a student is trained on, and the images of the last tenth, at most 1,000.
+        """Split into training impressions and held-out images: the last tenth, at most 1,000.
 
         Returns:
-            A source of `{"image", "logits"}`, and images `(N, *input_shape)` that are not in it.
+            A source of `{"image", "logits"}`, and the held-out images `(N, *input_shape)`.
         """
         total = self.num_impressions
         num_seen = total - num_held_out(total)
@@ -115,12 +118,12 @@ class TransferSet:
         return seen, self.part(num_seen, total, "image")["image"]
 
     def arrays(self, limit: int | None = None) -> dict[str, np.ndarray]:
-        """All features of the first `limit` impressions (default: all), as arrays."""
+        """Read all features of the first `limit` impressions (default: all) as arrays."""
         count = self.num_impressions if limit is None else min(limit, self.num_impressions)
         return self.part(0, count)
 
     def part(self, start: int, stop: int, *names: str) -> dict[str, np.ndarray]:
-        """The named features (default: all) from `start` to `stop`, as arrays."""
+        """Read the named features (default: all) from `start` to `stop` as arrays."""
         data = self.read(*names).skip(start).take(stop - start).batch(_READ_AT_ONCE)
         held: dict[str, np.ndarray] = {}
         filled = 0
@@ -134,12 +137,12 @@ class TransferSet:
 
 
 def finished(directory: str) -> int:
-    """Number of impressions in the complete shards of a directory; 0 where there are none."""
+    """Return the number of impressions in the complete shards of a directory."""
     return sum(shard_lengths(directory))
 
 
 def shard_lengths(directory: str) -> list[int]:
-    """Impressions in each shard that dataset_info.json names: the longest run of finished ones."""
+    """Return the number of impressions in each shard listed in dataset_info.json."""
     try:
         with open(os.path.join(directory, "dataset_info.json"), encoding="utf-8") as file:
             (split,) = json.load(file)["splits"]

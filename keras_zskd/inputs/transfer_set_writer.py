@@ -1,4 +1,4 @@
-"""`TransferSetWriter`: several workers write one transfer set, each its own shards."""
+"""`TransferSetWriter`: several workers write the shards of one transfer set."""
 
 import json
 import os
@@ -18,38 +18,40 @@ from keras_zskd.inputs.transfer_set import (
     shard_lengths,
 )
 
-# Seconds. How often a waiting worker looks, and how long it leaves the shard of another alone as
-# long as it has made none itself, and so cannot tell how long one takes.
+# In seconds: polling intervals of a waiting worker, and how long it waits for the shard of another
+# worker before it has made a shard itself and knows how long that takes.
 _POLL, _SLOWEST_POLL = 0.2, 5.0
 _PATIENCE = 60.0
 
 
 class TransferSetWriter:
-    """Writes a transfer set shard by shard, together with others on the same directory.
+    """Writes a transfer set shard by shard, with any number of workers per directory.
 
-    Shard k holds impressions `k * shard_size` to `(k + 1) * shard_size`, whoever makes it. What is on
-    disk is always a valid dataset: a shard is written under a passing name and renamed when it is
-    complete, and dataset_info.json names the longest run of finished shards from the first.
+    Shard k has impressions `k * shard_size` to `(k + 1) * shard_size`, whichever worker makes it.
+    The directory is a valid dataset at all times. Each shard is written to a temporary file and
+    renamed once complete, and dataset_info.json lists the finished shards up to the first
+    unfinished one.
 
-    Workers share nothing but the directory (see `shards.py`). A worker that dies, or takes far longer
-    than the others, holds up nobody: when nothing else is left, its unfinished shards are made again
-    by others, as MapReduce does. Impressions do not depend on who makes them, so a copy is the same
-    shard, and which of two comes last makes no difference.
+    Workers share only the directory (see `shards.py`). A worker that dies, or takes far longer than
+    the others, does not block them: once nothing else is left, they make its unfinished shards
+    again, as in MapReduce. Impressions do not depend on the worker, so both copies of a shard are
+    equal, and either may be kept.
 
     Args:
-        directory: Made if missing. A directory that holds something else is refused. For several
-            workers, a POSIX file system that all of them see.
-        metadata: How the impressions are made; must equal what a standing directory says.
-        shard_size: Impressions per shard in a new directory, 1 or more. A standing one keeps its own.
-        worker: Which worker this is, in [0, num_workers).
-        num_workers: How many write to the directory, 1 or more.
+        directory: Output directory, created if missing. An existing one must be empty or a transfer
+            set. Several workers need a POSIX file system that all of them can access.
+        metadata: Settings of the synthesis. Must equal those of an existing transfer set.
+        shard_size: Number of impressions per shard in a new directory, 1 or more. An existing
+            transfer set keeps its own.
+        worker: Index of this worker, in [0, num_workers).
+        num_workers: Number of workers that write to the directory, 1 or more.
 
     Attributes:
-        shard_size: That of the directory.
+        shard_size: Shard size of the directory.
 
     Raises:
-        InputError: If an argument is off, or the directory holds something else, impressions made in
-            another way, or those of a version that did not cut them into equal shards.
+        InputError: If an argument is invalid, or the directory holds something else, impressions
+            with other settings, or impressions of a version without equal shards.
     """
 
     def __init__(
@@ -61,11 +63,11 @@ class TransferSetWriter:
         num_workers: int = 1,
     ):
         if shard_size < 1:
-            raise InputError(f"shard_size={shard_size} was received; expected 1 or more.")
+            raise InputError(f"`shard_size` must be 1 or more. Received: shard_size={shard_size}.")
         if not 0 <= worker < num_workers:
             raise InputError(
-                f"worker={worker} of num_workers={num_workers} was received; expected at least one "
-                "worker, counted from 0."
+                "`worker` must be from 0 to `num_workers` - 1. Received: "
+                f"worker={worker}, num_workers={num_workers}."
             )
         self.directory = os.fspath(directory)
         self.worker, self.num_workers = worker, num_workers
@@ -74,38 +76,38 @@ class TransferSetWriter:
         self.shard_size = self._agree(metadata)
         self._metadata = metadata
         self._ledger = Ledger(self.directory, self.shard_size)
-        self._shards: list[Shard] = []  # All that the latest call is about,
-        self._short: dict[int, int] = {}  # and the size of short ones that stood before.
-        # Shards that this object has claimed and not written: which claim it was, and when.
+        self._shards: list[Shard] = []  # All shards of the latest call of claim(),
+        self._short: dict[int, int] = {}  # and the sizes of short ones from before.
+        # Shards claimed and not yet written by this object: number and time of the claim.
         self._making: dict[int, tuple[int, float]] = {}
         self._longest = 0.0
         self._lock = threading.Lock()
 
     @property
     def num_finished(self) -> int:
-        """Finished impressions, whoever made them, and wherever they stand. Costs a listing."""
+        """Number of finished impressions of all workers, in any shard. Needs a listing."""
         return sum(self._ledger.read()[0].values())
 
     def claim(self, num_impressions: int) -> Iterator[Shard]:
-        """Yield the shards that this worker should make, each claimed as it is asked for.
+        """Yield the shards that this worker should make, each claimed on demand.
 
-        First its own share, every `num_workers`-th; then what nobody has claimed; then copies of what
-        others have claimed and not finished, oldest claim first, each after a fair time: twice what
-        this worker needed itself. Ends when every shard is finished, or made by this very object:
-        when those that were yielded are written, the transfer set is whole.
+        First its own share, every `num_workers`-th shard; then unclaimed shards; then copies of
+        shards that others have claimed and not finished, oldest claim first, each after twice the
+        time that this worker needed itself. Ends when every shard is finished or claimed by this
+        object: once the yielded shards are written, the transfer set is complete.
 
         Args:
-            num_impressions: How many the directory should hold in the end. A last, short shard of an
-                earlier call for fewer is made again in full.
+            num_impressions: Total number of impressions in the directory. A short last shard of an
+                earlier call is made again in full.
 
         Raises:
-            InputError: If there would be more shards than TFDS can name.
+            InputError: If there are more shards than TFDS supports.
         """
         self._shards = cut(num_impressions, self.shard_size)
         while rest := self._rest():
             own = [shard for shard in rest if self._is_own(shard, rest[shard])]
             free = [shard for shard in rest if not rest[shard]]
-            # Others come here at the same moment: everybody begins in another place.
+            # Others may get here at the same time, so each worker starts at a different shard.
             turn = len(free) * self.worker // self.num_workers
             is_taken = False
             for shard in own or free[turn:] + free[:turn] or self._by_age(rest):
@@ -115,34 +117,34 @@ class TransferSetWriter:
                     is_taken = True
                     yield shard
                     if not own:
-                        break  # What others were doing is old news by now.
+                        break  # The list is outdated by now.
             if not is_taken:
                 time.sleep(_POLL)
         self._publish()
         self._ledger.sweep()
 
     def is_finished(self, shard: Shard) -> bool:
-        """Whether the shard stands already, because somebody else's copy came first."""
+        """Whether the shard is already finished, for example by another worker."""
         return bool(self._ledger.size(shard))
 
     def write(self, shard: Shard, impressions: dict[str, np.ndarray]) -> None:
-        """Write one shard, completely; nothing, if somebody else's copy stands.
+        """Write a complete shard, unless another worker has finished it.
 
         May run in another thread than `claim`.
 
         Args:
-            shard: One that `claim` yielded.
+            shard: A shard yielded by `claim`.
             impressions: `image`, `target`, `label`, `logits` and `gap`, each `(shard.size, ...)`.
 
         Raises:
-            ValueError: If there are more or fewer impressions than the shard holds.
-            OSError, tf.errors.OpError: If the disk is full, say; the shard is left unfinished and
-                nothing of it remains.
+            ValueError: If the number of impressions is not the size of the shard.
+            OSError, tf.errors.OpError: If writing fails, for example if the disk is full. The shard
+                is then unfinished, and its temporary file is removed.
         """
         if len(impressions["image"]) != shard.size:
             raise ValueError(
-                f"{len(impressions['image'])} impressions were received; expected {shard.size}, as "
-                f"shard {shard.number} is from {shard.start} to {shard.stop}."
+                f"`impressions` must have {shard.size} examples for shard {shard.number}, from "
+                f"{shard.start} to {shard.stop}. Received: {len(impressions['image'])} examples."
             )
         part = self._ledger.part(shard)
         try:
@@ -152,7 +154,7 @@ class TransferSetWriter:
                 os.replace(part, records_path(self.directory, shard.number))
                 self._ledger.finish(shard, num_bytes, self.worker)
         except FileNotFoundError:
-            if not self.is_finished(shard):  # Else another finished it and swept our records away.
+            if not self.is_finished(shard):  # Else another worker finished it and removed the file.
                 raise
         finally:
             if os.path.exists(part):
@@ -164,41 +166,43 @@ class TransferSetWriter:
         self._ledger.release(shard, attempt)
 
     def _begin(self, metadata: dict[str, Any]) -> None:
-        """Make the directory a transfer set, unless it is one; others may do so at this moment."""
+        """Make the directory a transfer set unless it is one; others may do so at the same time."""
         if os.path.lexists(self.directory):
             names = os.listdir(self.directory) if os.path.isdir(self.directory) else [""]
             if METADATA in names:
                 return
-            # Another worker that begins has at most a passing file there.
+            # Another worker that starts has at most a temporary file there.
             if any(not name.startswith(f".{METADATA}.") for name in names):
                 raise InputError(
-                    f"The output directory {self.directory!r} holds something else; choose an empty "
-                    "or a new one."
+                    "`directory` must be new, empty or a transfer set. Received: "
+                    f"directory={self.directory!r}, which holds something else."
                 )
         os.makedirs(self.directory, exist_ok=True)
         path = os.path.join(self.directory, METADATA)
         replace_text(path, json.dumps(metadata, indent=1), exclusive=True)
 
     def _agree(self, metadata: dict[str, Any]) -> int:
-        """The shard size of the standing directory, which must hold what `metadata` says."""
+        """Check `metadata` against the existing directory, and return its shard size."""
         standing = dict(TransferSet(self.directory).metadata)
         shard_size = standing.pop("shard_size", None)
         changed = sorted(k for k in {*standing, *metadata} if standing.get(k) != metadata.get(k))
         if changed:
             raise InputError(
-                f"{self.directory!r} holds impressions made in another way ({', '.join(changed)} "
-                "differ); choose another directory, or remove this one."
+                "`directory` must hold impressions with the same settings. Received: "
+                f"directory={self.directory!r}, made in another way ({', '.join(changed)} differ). "
+                "Choose another directory, or remove this one."
             )
         if shard_size is None:
             raise InputError(
-                f"{self.directory!r} was written by an older version, which did not cut it into "
-                "equal shards; it can be read and not be added to, so choose another directory."
+                "`directory` must have shards of equal size. Received: "
+                f"directory={self.directory!r} of an older version, which can be read but not "
+                "extended. Choose another directory."
             )
         return int(shard_size)
 
     def _rest(self) -> dict[Shard, int]:
-        """Shards that neither stand nor are in our hands, with the number of claims on each."""
-        with self._lock:  # Before the listing: what is written in between is in one of the two.
+        """Return shards not finished and not claimed by this object, with numbers of claims."""
+        with self._lock:  # Before the listing: shards written in between are in one of them.
             making = set(self._making)
         sizes, claims = self._ledger.read()
         self._short = {n: size for n, size in sizes.items() if size < self.shard_size}
@@ -209,7 +213,7 @@ class TransferSetWriter:
         }
 
     def _is_own(self, shard: Shard, num_claims: int) -> bool:
-        """Whether it is in our share and free, or we claimed it in an earlier life."""
+        """Whether a shard is in this worker's share and free, or claimed by it before a restart."""
         if shard.number % self.num_workers != self.worker:
             return False
         return not num_claims or self._is_ours(self._ledger.claimant(shard, num_claims - 1)[0])
@@ -221,14 +225,14 @@ class TransferSetWriter:
         return sorted(rest, key=lambda shard: self._ledger.claimant(shard, rest[shard] - 1)[1])
 
     def _had_its_time(self, shard: Shard, num_claims: int) -> bool:
-        """Wait until the shard stands (False), or its claim is so old that a copy is fair (True)."""
+        """Wait until the shard is finished (False) or its claim is old enough for a copy (True)."""
         claimant, since = self._ledger.claimant(shard, num_claims - 1)
         if self._is_ours(claimant):
             return True
         while not self.is_finished(shard):
             with self._lock:
                 patience = 2 * self._longest or _PATIENCE
-            # The clocks of machines may differ a little: a copy too early or too late does no harm.
+            # Clocks of machines may differ slightly: a copy too early or too late is harmless.
             if time.time() - since > patience:
                 return True
             time.sleep(min(max(_POLL, patience / 50), _SLOWEST_POLL))
@@ -242,7 +246,7 @@ class TransferSetWriter:
         return True
 
     def _withdraw_short(self, shard: Shard) -> None:
-        """Before a short shard is replaced: no one may be told of it with its old length."""
+        """Remove the old length of a short shard everywhere, before it is replaced."""
         if shard.number in self._short:
             self._ledger.withdraw(shard.number, self._short[shard.number])
         named = shard_lengths(self.directory)
@@ -250,13 +254,13 @@ class TransferSetWriter:
             self._write_info(named[: shard.number])
 
     def _publish(self) -> None:
-        """Name the longest run of finished shards, as far as others have not."""
-        while True:  # Looks again after writing: who was slower must not say less.
+        """List the finished shards up to the first unfinished one in dataset_info.json."""
+        while True:  # Checks again after writing: a slower worker may have listed fewer.
             named = shard_lengths(self.directory)
             run = list(named)
             for shard in self._shards[len(named) :]:
                 size = self._ledger.size(shard)
-                # The next one does not begin where a short one, which may not be full yet, stops.
+                # Nothing may follow a short shard, since the next one starts at full size.
                 if not size or (run and run[-1] < self.shard_size):
                     break
                 run.append(size)
@@ -265,7 +269,7 @@ class TransferSetWriter:
             self._write_info(run)
 
     def _write_info(self, lengths: list[int]) -> None:
-        # Impressions take the same number of bytes each (from 128 classes on, to within one byte),
-        # so that it need not be asked of every shard.
+        # Impressions have the same number of bytes (to within one byte for 128 classes or more), so
+        # only one shard is read.
         each = self._ledger.num_bytes(0, lengths[0]) / lengths[0] if lengths else 0
         write_info(self.directory, self._metadata, lengths, round(each * sum(lengths)))

@@ -1,7 +1,7 @@
-"""Architectures of the literature, and `slim` for a narrower copy of any other.
+"""Architectures from the literature, and `slim` for a narrower copy of any model.
 
-`ARCHITECTURES` maps the names of the command line to functions that build a freshly initialised
-model and take `num_classes` and `input_shape`.
+`ARCHITECTURES` maps the names on the command line to functions that take `num_classes` and
+`input_shape` and build a newly initialized model.
 """
 
 import functools

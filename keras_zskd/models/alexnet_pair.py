@@ -1,4 +1,4 @@
-"""The small AlexNet that the ZSKD paper distils on CIFAR-10, and its half."""
+"""The small AlexNet that the ZSKD paper distills on CIFAR-10, and its half."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ _ALEXNET_HALF = ((24, 64, 96, 96, 64), (256, 128))
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class LocalResponseNormalization(layers.Layer):
-    """Divides each activation by the energy of its neighbours in the channel axis.
+    """Divides each activation by the energy of its neighbors along the channel axis.
 
     `y[..., c] = x[..., c] / (bias + alpha * sum(x[..., c - r : c + r + 1] ** 2)) ** beta` with
-    `r = depth_radius`, for `x` of shape `(N, H, W, C)`. It has no weights.
+    `r = depth_radius` and `x` of shape `(N, H, W, C)`. The layer has no weights.
 
     Args:
-        depth_radius: Number of neighbours on either side, at least 0.
+        depth_radius: Number of neighbors on either side, at least 0.
         bias: Positive offset.
         alpha: Positive scale of the sum; not divided by the size of the window.
         beta: Exponent.
@@ -45,10 +45,10 @@ class LocalResponseNormalization(layers.Layer):
         self.beta = beta
 
     def call(self, inputs: Any) -> Any:
-        """Normalize feature maps `(N, H, W, C)`; the shape stays."""
-        # Not tf.nn.local_response_normalization, which LiteRT cannot compute in integers, and whose
-        # gradient takes several times as long on a CPU; nor tf.square or tf.pow, floats in LiteRT, too.
-        x = tf.cast(inputs, tf.float32)  # Whatever the policy: squares overflow float16.
+        """Normalize feature maps `(N, H, W, C)`; the shape does not change."""
+        # LiteRT cannot compute tf.nn.local_response_normalization in integers, and its gradient
+        # takes several times as long on a CPU. tf.square and tf.pow are also floats in LiteRT.
+        x = tf.cast(inputs, tf.float32)  # For every dtype policy: squares overflow float16.
         # 1 where two channels are neighbors: the sum over the window is a 1x1 convolution.
         below = np.tri(x.shape[-1], k=self.depth_radius)
         kernel = self.alpha * below * below.T
@@ -56,11 +56,11 @@ class LocalResponseNormalization(layers.Layer):
         return tf.cast(x * tf.exp(-self.beta * tf.math.log(energy)), inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
+        """Return the input shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor arguments."""
         return {
             **super().get_config(),
             "depth_radius": self.depth_radius,
@@ -71,23 +71,23 @@ class LocalResponseNormalization(layers.Layer):
 
 
 def alexnet(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) -> keras.Model:
-    """The AlexNet of the ZSKD paper, for 32x32 colour images.
+    """The AlexNet of the ZSKD paper, for 32x32 color images.
 
-    Five convolutions (48, 128, 192, 192, 128), each followed by ReLU, local response normalisation
-    (the first two), 3x3/2 max pooling (the first two and the last) and batch normalisation, in that
-    order; then dense 512 and 256, each followed by ReLU, dropout 0.5 and batch normalisation; then
-    the logits.
+    Five convolutions (48, 128, 192, 192, 128), each followed by ReLU, local response normalization
+    (the first two), 3x3/2 max pooling (the first two and the last) and batch normalization, in that
+    order; then dense layers of 512 and 256 units, each followed by ReLU, dropout 0.5 and batch
+    normalization; then the logits.
 
-    The published size, 1,659,178 parameters for ten classes, counts what is trained: kernels,
-    biases and the gamma and beta of the seven batch normalisations. Their moving means and
-    variances, 2,912 numbers more, are in `model.count_params()` but not in the published size.
+    The published size, 1,659,178 parameters for ten classes, counts the trainable weights: kernels,
+    biases, and the gamma and beta of the seven batch normalization layers. `model.count_params()`
+    also counts their moving means and variances, another 2,912 numbers.
 
     Args:
         num_classes: Number of classes, at least 1.
         input_shape: Height, width and channels.
 
     Returns:
-        A freshly initialised Functional model from pixels in [0, 1] of shape `(N, *input_shape)` to
+        A newly initialized Functional model from pixels in [0, 1] of shape `(N, *input_shape)` to
         logits `(N, num_classes)`.
 
     Example:
@@ -104,7 +104,7 @@ def alexnet(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) -
 
 
 def alexnet_half(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) -> keras.Model:
-    """The student of `alexnet`: half its channels and units everywhere.
+    """The student of `alexnet`: half the channels and units in every layer.
 
     417,434 parameters for ten classes, counted as in `alexnet`; equal to `slim(alexnet(), 0.5)`.
 
@@ -113,7 +113,7 @@ def alexnet_half(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 
         input_shape: Height, width and channels.
 
     Returns:
-        A freshly initialised Functional model from pixels in [0, 1] to logits `(N, num_classes)`.
+        A newly initialized Functional model from pixels in [0, 1] to logits `(N, num_classes)`.
     """
     return _alexnet(*_ALEXNET_HALF, num_classes, input_shape, "alexnet_half")
 
@@ -132,13 +132,13 @@ def _alexnet(
         }
 
     def batch_norm(name: str) -> layers.Layer:
-        # Keras' momentum of 0.99. The released code has TensorFlow 1's 0.999, it seems, after
-        # which a training of less than 5,000 steps is measured with statistics of its start.
+        # Momentum 0.99, as in Keras. The released code seems to use 0.999, as in TensorFlow 1. The
+        # statistics of less than 5,000 training steps would then include those of the start.
         return layers.BatchNormalization(epsilon=1e-3, name=name)
 
     pixels = keras.Input(input_shape, name="pixels")
     x = pixels
-    # kernel size, initial bias, local response normalisation, pooling
+    # Kernel size, initial bias, local response normalization, pooling.
     plan = (
         (5, 0, True, True),
         (5, 1, True, True),
@@ -162,6 +162,6 @@ def _alexnet(
         x = layers.Dense(size, activation="relu", name=f"dense{i}", **weights(0))(x)
         x = layers.Dropout(0.5, name=f"dropout{i}")(x)
         x = batch_norm(f"bn{len(filters) + i}")(x)
-    # float32 whatever the policy: logits are compared, and divided by temperatures.
+    # float32 for every dtype policy: logits are compared, and divided by temperatures.
     logits = layers.Dense(num_classes, dtype="float32", name="logits", **weights(0))(x)
     return keras.Model(pixels, logits, name=name)

@@ -1,8 +1,7 @@
-"""A Keras graph opened up: nested models inlined, the final softmax taken off, tensors tapped.
+"""Transformations of Keras graphs: inline nested models, remove the final softmax, tap tensors.
 
-Keras rebuilds a graph node by node when it clones a model. Everything here is that one walk with a
-different answer to "what stands at this node", so shared layers, residual additions and `keras.ops`
-nodes come along as Keras itself brings them.
+Each transformation rebuilds the graph node by node, as Keras does when it clones a model, and
+replaces some of the nodes. Shared layers, residual additions and `keras.ops` nodes are kept.
 """
 
 import dataclasses
@@ -22,31 +21,32 @@ Operation = Any  # keras.layers.Layer or an operation of keras.ops
 
 
 def clone_layer(layer: Operation) -> Operation:
-    """A freshly initialised copy of a layer or operation."""
+    """Create a newly initialized copy of a layer or operation."""
     return _from_config(layer, layer.get_config())
 
 
 def share_layer(layer: Operation) -> Operation:
-    """The layer itself: the new graph uses, and trains, the same weights."""
+    """Return the layer itself: the new graph uses and trains the same weights."""
     return layer
 
 
 def inline(
     model: keras.Model, copy_layer: Callable[[Operation], Operation] = clone_layer
 ) -> keras.Model:
-    """One flat Functional model that computes what `model` computes, with no model inside another.
+    """Create a flat Functional model that is equivalent to `model`, without nested models.
 
     Args:
-        model: A Functional or Sequential model with one input and one output; nested ones are opened.
-        copy_layer: What stands in for a layer; called once for each distinct layer, so a layer that
-            is shared in `model` is shared in the result. The default makes a freshly initialised
-            copy; `share_layer` uses the same layers, and their weights.
+        model: A Functional or Sequential model with one input and one output. Nested models are
+            inlined.
+        copy_layer: Function that returns the replacement of a layer. It is called once per layer,
+            so shared layers stay shared. The default makes a newly initialized copy; `share_layer`
+            uses the same layers and weights.
 
     Returns:
         A Functional model with a floating-point input of the same shape. `model` is not changed.
 
     Raises:
-        InputError: If two of the layers have one name, which a flat model cannot have.
+        InputError: If two layers have the same name, which is not allowed in a flat model.
     """
     copies: dict[int, Operation] = {}
 
@@ -61,16 +61,16 @@ def inline(
 
 
 def fingerprint(model: keras.Model) -> str:
-    """A short hash of a model's layers and weights, with nested models opened.
+    """Compute a short hash of the layers and weights of a model and its nested models.
 
-    Names are left out: Keras numbers layers by process. Another configuration, another order of the
-    layers or another weight gives another fingerprint.
+    It depends on the configuration, the order and the weights of the layers. Names are left out,
+    since Keras numbers layers per process.
     """
     digest = hashlib.sha256()
     for layer in inline(model, share_layer).layers:
         try:
             config = _without_names(layer.get_config())
-        except NotImplementedError:  # A layer of the user's own that cannot be saved.
+        except NotImplementedError:  # A custom layer that cannot be saved.
             config = {}
         line = json.dumps([type(layer).__name__, config], sort_keys=True, default=str)
         digest.update(line.encode())
@@ -86,13 +86,12 @@ def _without_names(config: Any) -> Any:
 
 
 def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
-    """A flat copy of a model, with weights of its own, that computes at one precision throughout.
+    """Create a flat copy of a model, with its own weights and the same precision in all layers.
 
     Args:
-        model: As for `inline`. Layers of one name in different nested models are renamed.
-        dtype: A Keras dtype policy: "float32", or "mixed_bfloat16" with float32 weights. The layer
-            that the output comes from is float32 in any case: logits are compared, and divided by
-            temperatures.
+        model: As for `inline`. Layers with the same name in different nested models are renamed.
+        dtype: A Keras dtype policy: "float32", or "mixed_bfloat16" with float32 weights. The output
+            layer always uses float32: logits are compared, and divided by temperatures.
     """
     last: Operation = model
     while isinstance(last, keras.Model):
@@ -117,22 +116,22 @@ def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
     flat = inline(model, copy)
     for layer, duplicate in copies:
         duplicate.set_weights(layer.get_weights())
-        if hasattr(duplicate, "finalize_state"):  # Normalization derives tensors from its weights.
+        if hasattr(duplicate, "finalize_state"):  # Normalization computes tensors from its weights.
             duplicate.finalize_state()
     return flat
 
 
 @dataclasses.dataclass(frozen=True)
 class LogitsView:
-    """A classifier seen from its logits.
+    """A classifier viewed from its logits.
 
     Attributes:
-        model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)`; shares the layers.
-        ends_in: What the viewed model itself returns: "softmax" or "logits".
+        model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)` with shared layers.
+        ends_in: Output of the original model: "softmax" or "logits".
         softmax: The layer or operation that applies the final softmax, or None.
         head: The Dense or 1x1 convolution whose kernel columns are the class templates, or None.
-        features: The tensor that feeds `head`, inside `model`, or None.
-        batch_norms: Each BatchNormalization layer with the tensor that feeds it, inside `model`.
+        features: The input tensor of `head` in `model`, or None.
+        batch_norms: Each BatchNormalization layer with its input tensor in `model`.
     """
 
     model: keras.Model
@@ -144,19 +143,20 @@ class LogitsView:
 
 
 def logits_view(model: keras.Model) -> LogitsView:
-    """View a classifier from its logits, sharing its layers, whatever it ends in.
+    """View a classifier from its logits, with shared layers.
 
-    A final softmax is found as the activation of the last layer, as a layer of its own, as an
-    operation, or inside a nested model, also below a reshape, a dropout or a cast.
+    A final softmax may be the activation of the last layer, a separate layer, an operation, or in a
+    nested model. It may be followed by a reshape, a dropout or a cast.
 
     Args:
-        model: A Functional or Sequential classifier with one input and one output of shape `(N, K)`.
+        model: A Functional or Sequential classifier with one input and one output of shape
+            `(N, K)`.
 
     Returns:
-        A `LogitsView`. The layers are those of `model`: training one trains the other.
+        A `LogitsView`. Its layers are those of `model`: training one trains the other.
 
     Raises:
-        InputError: If the model ends in an activation that belongs to no single-label classifier.
+        InputError: If the model ends in an activation other than softmax.
     """
     flat = inline(model, share_layer)
     softmax, head = _walk_back(flat.outputs[0])
@@ -191,8 +191,9 @@ def _as_model(model: keras.Model, build: Callable[[Any], Any]) -> keras.Model:
     except ValueError as error:
         if "unique" in str(error):
             raise InputError(
-                f"Model {model.name!r} was received with two layers of one name inside nested "
-                f"models, which cannot be told apart; rename one of them. Keras says: {error}"
+                f"`model` must have unique layer names. Received: model={model.name!r} with two "
+                "layers of the same name in nested models. Rename one of them. Error of Keras: "
+                f"{error}"
             ) from error
         raise
 
@@ -203,8 +204,8 @@ def _replay(
     copy_layer: Callable[[Operation], Operation],
     call: Callable[..., Any],
 ) -> Any:
-    """Run the graph of `model` on the symbolic tensor `x`, opening nested models."""
-    # A Model of the same tensors: a Sequential seen as a graph.
+    """Run the graph of `model` on the symbolic tensor `x`, with nested models inlined."""
+    # Makes a Functional model of a Sequential model.
     plain = keras.Model(model.inputs, model.outputs)
 
     def copy_or_open(layer: Operation) -> Operation:
@@ -218,8 +219,8 @@ def _replay(
     return replay(plain, x, copy_or_open, call_or_open)[0]
 
 
-# What leaves the order and the meaning of the class scores alone: behind it the search for the softmax
-# and for the class templates goes on.
+# Layers that keep the order and the meaning of the class scores. The search for the softmax and the
+# class templates continues at their inputs.
 _RESHAPING = (
     keras.layers.Dropout,
     keras.layers.Flatten,
@@ -232,8 +233,8 @@ _POOLING = (
     keras.layers.GlobalAveragePooling3D,
 )
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-# Operations of keras.ops and layers without an `activation` that are activations all the same.
-# The classes of operations have no public name, so they are told by the one they have inside Keras.
+# Activations among the operations of keras.ops and the layers without an `activation`. The classes
+# of operations have no public name, so they are identified by their private name in Keras.
 _ACTIVATIONS = {
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
@@ -248,7 +249,7 @@ _ACTIVATIONS = {
 
 
 def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
-    """The operation that applies the final softmax, and the layer that holds the class templates."""
+    """Find the operation that applies the final softmax and the layer with the class templates."""
     softmax = None
     is_pooled = False
     tensor = output
@@ -260,16 +261,16 @@ def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
         elif activation not in (None, "linear"):
             if softmax is None:
                 raise InputError(
-                    f"A model that ends in the activation {activation!r} (layer {layer.name!r}"
-                    f"{', averaged afterwards' if is_pooled else ''}) was received; expected a "
-                    "single-label classifier that ends in logits or softmax."
+                    "`model` must be a single-label classifier that ends in logits or softmax. "
+                    f"Received: a model that ends in the activation {activation!r} (layer "
+                    f"{layer.name!r}{', followed by an average' if is_pooled else ''})."
                 )
             return softmax, None
         if isinstance(layer, keras.layers.Dense) or (
             isinstance(layer, _CONVOLUTIONS) and all(size == 1 for size in layer.kernel_size)
         ):
             return softmax, layer
-        kind = _name_in_keras(type(layer))  # A user's subclass may do more.
+        kind = _name_in_keras(type(layer))  # A custom subclass may do more.
         is_pooled = is_pooled or isinstance(layer, _POOLING)
         is_passed = (
             (kind is not None and isinstance(layer, (*_RESHAPING, *_POOLING)))
@@ -282,10 +283,10 @@ def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
 
 
 def _activation_name(layer: Operation) -> str | None:
-    """Name of the activation that a layer or operation applies; None where it applies none.
+    """Return the name of the activation of a layer or operation, or None if it has none.
 
-    A function that is not of Keras has its module in its name: whatever it is called, it may be
-    another function.
+    The name of a function outside of Keras includes its module, so that a custom function called
+    "relu" is not mistaken for the one of Keras.
     """
     kind = _name_in_keras(type(layer))
     if kind in _ACTIVATIONS:
@@ -297,23 +298,23 @@ def _activation_name(layer: Operation) -> str | None:
     name = _name_in_keras(named)
     if name is None:
         return f"{getattr(named, '__module__', None)}.{named.__name__}"
-    return _ACTIVATIONS.get(name, name)  # A layer may be the activation of another.
+    return _ACTIVATIONS.get(name, name)  # The activation may be a layer.
 
 
 def _name_in_keras(thing: Any) -> str | None:
-    """Name of a class or function of Keras; None for any other, whatever it is called."""
+    """Return the name of a class or function of Keras, or None for any other."""
     module = getattr(thing, "__module__", None) or ""
     return thing.__name__ if module.split(".")[0] == "keras" else None
 
 
 def _has_arithmetic(layer: Operation) -> bool:
-    """Whether a layer does, or may do, more than apply its activation."""
+    """Whether a layer may do more than apply its activation."""
     is_activation = _name_in_keras(type(layer)) in _ACTIVATIONS
     return not is_activation and type(layer) is not keras.layers.Activation
 
 
 def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
-    # Keras writes a user's function that is called "relu" as "relu", which it reads as its own.
+    # Keras serializes a custom function called "relu" as "relu", and loads its own "relu" for it.
     own = {
         name: function
         for name in config
@@ -323,21 +324,21 @@ def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
     }
     config = {**config, **own}
     if isinstance(layer, keras.layers.Lambda):
-        # Its code is in memory already: whoever loaded it has said that it is safe.
+        # Its code is already in memory, so the user has accepted it.
         return layer.__class__.from_config(config, safe_mode=False)
     return layer.__class__.from_config(config)
 
 
 class _WithoutActivation(keras.layers.Layer):
-    """Calls a layer with its activation left out; the layer's weights stay its own."""
+    """Calls a layer without its activation; the weights are those of the layer."""
 
     def __init__(self, layer: keras.Layer, **kwargs: Any):
         super().__init__(dtype=layer.dtype_policy, **kwargs)
         self.layer = layer
 
     def call(self, x: Any) -> Any:
-        # Swapped only while this call is traced: a Dense, a convolution and any layer of the user's
-        # own that follows Keras' naming need no rewriting of their arithmetic here.
+        # Replaced only while this call is traced. This works for Dense, convolutions and any custom
+        # layer with an `activation` as in Keras, without repeating their arithmetic.
         activation, self.layer.activation = self.layer.activation, keras.activations.linear
         try:
             return self.layer(x)

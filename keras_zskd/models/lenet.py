@@ -1,7 +1,7 @@
 """LeNet-5 and its two published halves, for MNIST and Fashion-MNIST.
 
-Two different networks are called "LeNet-5-Half" in the literature, and their results must not be
-compared with each other: `lenet5_half` builds either.
+Two different networks are called "LeNet-5-Half" in the literature. `lenet5_half` builds either. Do
+not compare results of one with results of the other.
 """
 
 import keras
@@ -17,15 +17,16 @@ _HALVES = {"zskd": (3, 8, 120, 84), "dafl": (3, 8, 60, 42)}
 def lenet5(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 1)) -> keras.Model:
     """LeNet-5 with ReLU and max pooling, as used in zero-shot distillation.
 
-    5x5 convolution to 6, ReLU, 2x2 max pooling; 5x5 convolution to 16, ReLU, 2x2 max pooling; dense
-    120, 84 and `num_classes`. All convolutions are unpadded. 61,706 parameters for ten classes.
+    5x5 convolution to 6 channels, ReLU, 2x2 max pooling; 5x5 convolution to 16 channels, ReLU,
+    2x2 max pooling; dense layers of 120, 84 and `num_classes` units. Convolutions are not padded.
+    61,706 parameters for ten classes.
 
     Args:
         num_classes: Number of classes, at least 1.
-        input_shape: Height, width and channels; MNIST's 28x28 pixels are resized to 32x32.
+        input_shape: Height, width and channels. MNIST images are resized to 32x32 pixels.
 
     Returns:
-        A freshly initialised Functional model from pixels in [0, 1] of shape `(N, *input_shape)` to
+        A newly initialized Functional model from pixels in [0, 1] of shape `(N, *input_shape)` to
         logits `(N, num_classes)`.
 
     Example:
@@ -56,10 +57,10 @@ def lenet5_half(
         input_shape: Height, width and channels.
 
     Returns:
-        A freshly initialised Functional model from pixels in [0, 1] to logits `(N, num_classes)`.
+        A newly initialized Functional model from pixels in [0, 1] to logits `(N, num_classes)`.
 
     Raises:
-        InputError: If `variant` is neither of the two.
+        InputError: If `variant` is neither "zskd" nor "dafl".
 
     Example:
     >>> from keras_zskd.models import lenet5_half
@@ -68,8 +69,8 @@ def lenet5_half(
     """
     if variant not in _HALVES:
         raise InputError(
-            f'Received variant={variant!r} of LeNet-5-Half; pass "zskd" (35,820 parameters) or '
-            '"dafl" (15,738 parameters).'
+            '`variant` must be "zskd" (35,820 parameters) or "dafl" (15,738 parameters). Received: '
+            f"variant={variant!r}."
         )
     return _lenet(_HALVES[variant], num_classes, input_shape, f"lenet5_half_{variant}")
 
@@ -86,6 +87,6 @@ def _lenet(
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(dense1, activation="relu", name="dense1")(x)
     x = layers.Dense(dense2, activation="relu", name="dense2")(x)
-    # float32 whatever the policy: logits are compared, and divided by temperatures.
+    # float32 for every dtype policy: logits are compared, and divided by temperatures.
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return keras.Model(pixels, logits, name=name)

@@ -1,4 +1,4 @@
-"""The small residual network that the literature trains on CIFAR-10."""
+"""The small residual network used on CIFAR-10 in the literature."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ _BLOCKS = 3
 def resnet20(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) -> keras.Model:
     """ResNet-20 for 32x32 color images.
 
-    A 3x3 convolution of 16 channels, three stages of three basic blocks of 16, 32 and 64 channels, of
-    which the second and the third begin with stride 2, average pooling, the logits. Every convolution
-    is followed by batch normalization. 272,474 parameters that are trained, for ten classes.
+    A 3x3 convolution with 16 channels; three stages of three basic blocks with 16, 32 and 64
+    channels, the second and third starting with stride 2; average pooling; the logits. Every
+    convolution is followed by batch normalization. 272,474 trainable parameters for ten classes.
 
-    Where a block changes the shape, its shortcut is a 1x1 convolution (the paper's option B); the
-    paper's CIFAR-10 networks pad with zeros there (option A: 269,722).
+    If a block changes the shape, its shortcut is a 1x1 convolution (option B of the paper). The
+    CIFAR-10 networks of the paper pad with zeros instead (option A: 269,722 parameters).
 
     Args:
         num_classes: Number of classes, at least 1.
         input_shape: Height, width and channels.
 
     Returns:
-        A freshly initialized Functional model from pixels in [0, 1] of shape `(N, *input_shape)` to
+        A newly initialized Functional model from pixels in [0, 1] of shape `(N, *input_shape)` to
         logits `(N, num_classes)`.
 
     Example:
@@ -34,7 +34,8 @@ def resnet20(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) 
     272474
 
     Reference:
-        He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2.
+        He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition" (CVPR 2016), section
+        4.2.
     """
     pixels = keras.Input(input_shape, name="pixels")
     x = layers.ReLU()(_convolution(pixels, _WIDTHS[0], 3))
@@ -46,7 +47,7 @@ def resnet20(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) 
             shortcut = x if strides == 1 else _convolution(x, width, 1, strides)
             x = layers.ReLU()(layers.Add()([y, shortcut]))
     x = layers.GlobalAveragePooling2D()(x)
-    # float32 whatever the policy: logits are compared, and divided by temperatures.
+    # float32 for every dtype policy: logits are compared, and divided by temperatures.
     return keras.Model(
         pixels, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="resnet20"
     )

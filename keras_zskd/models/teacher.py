@@ -1,4 +1,4 @@
-"""The teacher: any supported Keras classifier, seen as logits, features and class templates."""
+"""`Teacher`: a Keras classifier with access to its logits, features and class templates."""
 
 import copy
 import dataclasses
@@ -16,31 +16,32 @@ from keras_zskd.models import graph
 
 
 class Teacher:
-    """A frozen, private, float32 copy of a trained classifier that always speaks logits.
+    """A frozen, private float32 copy of a trained classifier that always returns logits.
 
-    The caller's model is copied, never changed: no `trainable` flag is touched, no batch-normalisation
-    statistic moves. Mixed-precision models are copied at float32, because the gradient by the pixels
-    is what synthesis lives on and float16 loses it.
+    The original model is never changed, neither its `trainable` flags nor the statistics of its
+    batch normalization layers. Mixed-precision models are copied in float32: synthesis needs the
+    gradients with respect to the pixels, which are lost in float16.
 
     Args:
         model: A built Functional or Sequential classifier with one input and one output of shape
-            `(N, K)`, `K >= 2`, ending in logits or in softmax; or the path of a `.keras` or `.h5`
-            file that holds one; or a `Teacher`, which is copied by reference.
-        input_range: `(low, high)` of the pixels that the model was trained on. By default it is read
-            from a Rescaling or Normalization layer of the model, else `(0, 1)` with a warning.
-        safe_mode: As in Keras: refuse a file with Lambda layers, that is, with code that would run when
-            it is loaded.
+            `(N, K)`, `K >= 2`, ending in logits or softmax; or the path of a `.keras` or `.h5` file
+            of such a model; or a `Teacher`, whose original model is used.
+        input_range: `(low, high)`, range of the pixels that the model was trained on. By default,
+            it is inferred from a Rescaling or Normalization layer of the model. If there is none,
+            it is `(0, 1)`, with a warning.
+        safe_mode: As in Keras: refuse files with Lambda layers, which contain code that would run.
 
     Attributes:
-        original: The caller's model, as it was handed over.
-        model: Flat Functional model, pixels `(N, *input_shape)` to logits `(N, K)`, not trainable.
-        input_shape: Shape of one input, without the batch.
-        input_range: `(low, high)` of the pixels.
-        num_classes: K.
-        ends_in: "logits" or "softmax": what the caller's model returns.
+        original: The original model.
+        model: Flat Functional model from pixels `(N, *input_shape)` to logits `(N, K)`, not
+            trainable.
+        input_shape: Shape of one input, without the batch axis.
+        input_range: `(low, high)`, range of the pixels.
+        num_classes: Number of classes `K`.
+        ends_in: Output of the original model: "logits" or "softmax".
 
     Raises:
-        InputError: For anything that cannot serve as a teacher, in a sentence that says why.
+        InputError: If the model cannot be used as a teacher. The message states the reason.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
@@ -68,7 +69,7 @@ class Teacher:
         self._view = graph.logits_view(flat)
         softmax: Any = self._view.softmax
         if hasattr(softmax, "activation"):
-            # The copies are ours: the activation can go for good, and the model stays serialisable.
+            # Safe to change in a private copy, and keeps the model serializable.
             softmax.activation = keras.activations.linear
             flat_view = graph.logits_view(flat)
             self._view = dataclasses.replace(flat_view, ends_in="softmax")
@@ -84,7 +85,7 @@ class Teacher:
         self._check_weights()
 
     def __call__(self, x: Any) -> Any:
-        """Logits `(N, K)` float32 of pixels `(N, *input_shape)`, in inference mode."""
+        """Compute logits `(N, K)` float32 from pixels `(N, *input_shape)`, in inference mode."""
         return tf.cast(self.model(x, training=False), tf.float32)
 
     @property
@@ -92,21 +93,21 @@ class Teacher:
         """Class templates `(D, K)`: the columns `w_k` of the last kernel (paper, section 3.2)."""
         if self._view.head is None:
             raise InputError(
-                f"Teacher {self.name!r} has no class templates: expected a Dense layer or a 1x1 "
-                "convolution right before the logits. Use one-hot targets, which need none."
+                "`teacher` must end in a Dense layer or a 1x1 convolution. Received: teacher="
+                f"{self.name!r}, which has no class templates. Use one-hot targets instead."
             )
-        with tf.init_scope():  # Also while a tf.function is traced.
+        with tf.init_scope():  # Also works while a tf.function is traced.
             kernel = np.asarray(self._view.head.kernel)
         return kernel.reshape(-1, kernel.shape[-1])
 
     @property
     def penultimate(self) -> Any:
-        """Symbolic tensor of the features that the class templates multiply."""
-        _ = self.templates  # Says in a sentence where there are none.
+        """Symbolic tensor of the features that are multiplied by the class templates."""
+        _ = self.templates  # Raises an InputError if there are none.
         return self._view.features
 
     def at_precision(self, dtype: str) -> "Teacher":
-        """The same teacher with a `model` that computes at another precision.
+        """Return the same teacher with a `model` that computes in another precision.
 
         Args:
             dtype: A Keras dtype policy with float32 weights, such as "mixed_bfloat16".
@@ -119,16 +120,16 @@ class Teacher:
         return other
 
     def tapped(self, tensors: Any) -> keras.Model:
-        """A model that returns inner tensors of `model` beside its logits."""
+        """Create a model with the inputs of `model` that returns the given tensors of it."""
         return keras.Model(self.model.inputs[0], tensors)
 
     @property
     def batch_norm_inputs(self) -> list[Any]:
-        """The symbolic tensors that feed the batch normalisations, in order."""
+        """Symbolic input tensors of the batch normalization layers, in order."""
         return [tensor for _, tensor in self._view.batch_norms]
 
     def describe(self) -> dict[str, Any]:
-        """What the teacher is and what can be done with it, as plain JSON types."""
+        """Return the properties of the teacher as plain JSON types."""
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
@@ -145,65 +146,68 @@ class Teacher:
             for variable in layer.weights:
                 if not np.all(np.isfinite(np.asarray(variable, dtype=np.float32))):
                     raise InputError(
-                        f"A teacher with NaN or infinite weights was received (layer "
-                        f"{layer.name!r}, {variable.name}); expected a trained model, so load a "
-                        "checkpoint from before its training diverged."
+                        "`teacher` must have finite weights. Received: teacher="
+                        f"{self.name!r} with NaN or infinite weights (layer {layer.name!r}, "
+                        f"{variable.name}). Load a checkpoint from before the training diverged."
                     )
 
 
 def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Model:
-    """Load a Keras model, or say in one sentence why not.
+    """Load a Keras model.
 
     Args:
         path: A `.keras` or legacy `.h5` file.
-        safe_mode: As in Keras: refuse Lambda layers, that is, code inside the file.
+        safe_mode: As in Keras: refuse files with Lambda layers, which contain code.
 
     Raises:
-        InputError: If there is no such file, it holds no Keras model, or it is unsafe to load.
+        InputError: If the file does not exist, is not a Keras model, or is unsafe to load.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        raise InputError(f"Model file {path!r} was received, which does not exist; check the path.")
+        raise InputError(
+            f"`path` must be an existing model file. Received: path={path!r}, which does not exist."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                # Compiled, because its loss tells a regressor.
+                # Compiled, since the loss identifies a regressor.
                 return keras.saving.load_model(path, safe_mode=safe_mode)
-            except Exception:  # Custom losses, or an optimizer of another version.
+            except Exception:  # A custom loss, or an optimizer of another version.
                 return keras.saving.load_model(path, compile=False, safe_mode=safe_mode)
-    except Exception as error:  # Keras raises many kinds for what is, to the user, one thing.
+    except Exception as error:  # Keras raises many types of errors for unreadable files.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "lambda" in str(error).lower():
             raise InputError(
-                f"Model {path!r} holds a Lambda layer, that is Python code that would run here; if "
-                "you trust its author, pass --nosafe_mode (in Python: safe_mode=False)."
+                f"`path` must be a model without Lambda layers, which contain code. Received: "
+                f"path={path!r}. If you trust its author, set safe_mode to False."
             ) from error
         raise InputError(
-            f"{path!r} could not be read as a Keras model; expected a .keras or .h5 file written by "
-            f"model.save(). Keras says: {reason[:300]}"
+            "`path` must be a .keras or .h5 file written by model.save(). Received: "
+            f"path={path!r}, which could not be read as a Keras model. Error of Keras: "
+            f"{reason[:300]}"
         ) from error
 
 
 def check_classifier(model: Any, role: str) -> None:
-    """Refuse what is no single-input, single-output Keras classifier with a graph.
+    """Check that a model is a Keras classifier with a graph, one input and one output.
 
     Args:
-        model: What was received.
-        role: "teacher" or "student", for the sentence.
+        model: The model to check.
+        role: "teacher" or "student", for the error message.
 
     Raises:
-        InputError: With the reason and the mend.
+        InputError: If it is not, with the reason and the fix.
     """
     if not isinstance(model, keras.Model):
         raise InputError(
-            f"A {type(model).__name__} was received as {role}; expected a Keras model or the path "
-            "of a .keras file."
+            f"`{role}` must be a Keras model or the path of a .keras file. Received: an object of "
+            f"type {type(model).__name__}."
         )
     if not model.built:
         raise InputError(
-            f"The {role} {model.name!r} is not built; expected a model with a known input shape, so "
-            "start it with keras.Input(shape)."
+            f"`{role}` must be built. Received: {role}={model.name!r}, which is not built. Start "
+            "the model with keras.Input(shape)."
         )
     try:
         inputs, outputs = model.inputs, model.outputs
@@ -211,33 +215,33 @@ def check_classifier(model: Any, role: str) -> None:
         inputs = outputs = None
     if not inputs or not outputs:
         raise InputError(
-            f"The {role} {model.name!r} is a subclassed model without a graph; expected a Functional "
-            "or Sequential model, so wrap it: keras.Model(inputs, model(inputs))."
+            f"`{role}` must be a Functional or Sequential model. Received: {role}={model.name!r}, "
+            "a subclassed model without a graph. Wrap it: keras.Model(inputs, model(inputs))."
         )
     for tensors, what in ((inputs, "inputs"), (outputs, "outputs")):
         if len(tensors) != 1:
             raise InputError(
-                f"The {role} {model.name!r} has {len(tensors)} {what}; expected one, so make a "
-                f"keras.Model that keeps a single one of them."
+                f"`{role}` must have one input and one output. Received: {role}={model.name!r} "
+                f"with {len(tensors)} {what}. Make a keras.Model with only one of them."
             )
     if None in inputs[0].shape[1:]:
         raise InputError(
-            f"The {role} {model.name!r} has the dynamic input shape {inputs[0].shape}; expected "
-            "fixed sizes, so rebuild it with keras.Input(shape) that names every size."
+            f"`{role}` must have a fixed input shape. Received: {role}={model.name!r} with the "
+            f"dynamic input shape {inputs[0].shape}. Rebuild it with all sizes in keras.Input."
         )
     shape = outputs[0].shape
     if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
         raise InputError(
-            f"The {role} {model.name!r} has outputs of shape {shape}; expected one score per class, "
-            "(batch, classes) with at least 2 classes: a regressor or a one-unit output is no "
-            "single-label classifier."
+            f"`{role}` must be a single-label classifier with outputs of shape (batch, classes) "
+            f"and at least 2 classes. Received: {role}={model.name!r} with outputs of shape "
+            f"{shape}."
         )
     loss = getattr(model, "loss", None)
     name = getattr(loss, "name", getattr(loss, "__name__", loss)) or ""
     if str(name) in _OTHER_LOSSES:
         raise InputError(
-            f"The {role} {model.name!r} is compiled with the loss {name!r} of a regressor or of a "
-            "multi-label classifier; expected a single-label classifier."
+            f"`{role}` must be a single-label classifier. Received: {role}={model.name!r} compiled "
+            f"with the loss {name!r} of a regressor or a multi-label classifier."
         )
 
 
@@ -254,26 +258,27 @@ def _check_range(input_range: Any) -> tuple[float, float] | None:
         low, high = (float(value) for value in input_range)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"input_range={input_range!r} was received; expected two numbers (low, high)."
+            f"`input_range` must be two numbers (low, high). Received: input_range={input_range!r}."
         ) from error
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(
-            f"input_range={tuple(input_range)} was received; expected two finite numbers, low < high."
+            "`input_range` must be two finite numbers, low < high. "
+            f"Received: input_range={tuple(input_range)}."
         )
     return low, high
 
 
 def _find_range(model: keras.Model) -> tuple[float, float]:
-    """The pixel range that a model's own first layers give away."""
+    """Infer the pixel range from the preprocessing layers of a model."""
     for layer in graph.inline(model, graph.share_layer).layers:
         if isinstance(layer, keras.layers.Rescaling):
-            # 1/255 and 1/127.5 are ways of saying "0 to 255"; anything near 1 keeps [0, 1].
+            # 1/255 and 1/127.5 are for pixels in [0, 255]; scales near 1 are for pixels in [0, 1].
             return (0.0, 255.0) if float(np.max(np.abs(layer.scale))) < 0.1 else (0.0, 1.0)
         if isinstance(layer, keras.layers.Normalization):
             return (0.0, 255.0) if float(np.max(np.abs(np.asarray(layer.mean)))) > 2 else (0.0, 1.0)
     warnings.warn(
-        f"The pixel range of teacher {model.name!r} is not known, so [0, 1] is assumed; if it was "
-        "trained on other pixels, say so with input_range (on the command line --input_range).",
+        f"The pixel range of teacher {model.name!r} is unknown, so [0, 1] is assumed. If the "
+        "teacher was trained on another range, set `input_range`.",
         stacklevel=3,
     )
     return 0.0, 1.0

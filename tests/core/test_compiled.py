@@ -12,7 +12,7 @@ def scaled(images, factor, by=2.0):
 
 
 def parts_for_xla(function, *args):
-    """Of the functions that a graph calls, the names of those that XLA must compile."""
+    """Names of the functions in a graph that XLA must compile."""
     definition = tf.function(function).get_concrete_function(*args).graph.as_graph_def()
     return [f.signature.name for f in definition.library.function if f.attr["_XlaMustCompile"].b]
 
@@ -22,12 +22,12 @@ def test_is_compiled_in_a_graph_on_a_cpu():
     assert "scaled" in name
 
 
-def test_runs_as_written_where_there_is_a_gpu(monkeypatch):
+def test_is_not_compiled_with_a_gpu(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     assert parts_for_xla(scaled, tf.ones((2, 3)), tf.ones(())) == []
 
 
-def test_runs_as_written_eagerly():
+def test_is_not_compiled_eagerly():
     seen = []
 
     @compiled_on_cpu
@@ -37,7 +37,7 @@ def test_runs_as_written_eagerly():
 
     for value in (1.0, 2.0):
         noted(tf.constant(value))
-    # Compiled, it would be traced once, with a symbol.
+    # A compiled function would be traced once, with a symbolic tensor.
     assert [float(values) for values in seen] == [1.0, 2.0]
 
 

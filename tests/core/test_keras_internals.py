@@ -1,4 +1,4 @@
-"""What these functions say has to hold on every Keras that setup.cfg admits."""
+"""These tests must pass with every version of Keras that setup.cfg allows."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def test_nodes_run_from_inputs_to_outputs(model):
         assert after.input_tensors[0] is before.outputs[0]
 
 
-def test_a_tensor_knows_its_maker(model):
+def test_maker_of_a_tensor(model):
     operation, node = keras_internals.maker_of(model.outputs[0])
     assert operation.name == "inner"
     assert node.outputs[0] is model.outputs[0]
@@ -52,7 +52,7 @@ def test_replay_runs_the_graph_with_other_operations(model):
     np.testing.assert_array_equal(again(values), model(values))
 
 
-def test_flat_layers_are_those_of_all_models(model):
+def test_flat_layers_include_nested_models(model):
     names = {layer.name for layer in keras_internals.flat_layers(model)}
     assert {"shared", "inner", "inside", model.name} <= names
 

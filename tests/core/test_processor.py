@@ -11,7 +11,7 @@ ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd {}\nCPU part\t: 0
 
 @pytest.fixture
 def has_bfloat16(monkeypatch):
-    """The question asked anew of a made-up machine."""
+    """A function that calls the uncached `has_bfloat16` on a simulated machine."""
 
     def ask(cpuinfo=None, gpu=None):
         def read_text(self, **kwargs):
@@ -39,13 +39,13 @@ def has_bfloat16(monkeypatch):
         (X86.format("avx512_vnni"), False),
         (ARM.format("bf16 i8mm"), True),
         (ARM.format("i8mm"), False),
-        (ARM.format("svebf16"), False),  # Another extension: the whole word counts.
+        (ARM.format("svebf16"), False),  # Another extension: whole words are compared.
         ("model name\t: avx512_bf16\n", False),
         ("", False),
         (None, False),  # No such file: macOS, Windows.
     ],
 )
-def test_of_a_cpu_is_what_it_says(has_bfloat16, cpuinfo, expected):
+def test_cpu_depends_on_its_flags(has_bfloat16, cpuinfo, expected):
     assert has_bfloat16(cpuinfo) is expected
 
 
@@ -58,11 +58,11 @@ def test_of_a_cpu_is_what_it_says(has_bfloat16, cpuinfo, expected):
         ({}, False),
     ],
 )
-def test_of_a_gpu_is_its_compute_capability(has_bfloat16, details, expected):
-    # Whatever the CPU beside it.
+def test_gpu_depends_on_its_compute_capability(has_bfloat16, details, expected):
+    # Regardless of the CPU.
     assert has_bfloat16(X86.format("amx_bf16"), gpu=details) is expected
 
 
-def test_is_asked_once():
+def test_is_cached():
     assert processor.has_bfloat16() is processor.has_bfloat16()
     assert processor.has_bfloat16.cache_info().currsize == 1

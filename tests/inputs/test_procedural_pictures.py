@@ -1,4 +1,4 @@
-"""`ProceduralPictures`: keyed, in range, and what each family claims to be."""
+"""`ProceduralPictures`: keys, range and the properties of the families."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_each_family_is_keyed_in_range_and_not_constant(shape, name):
     assert np.isfinite(made).all()
     assert made.min() >= 0.0
     assert made.max() <= 1.0
-    # Of its own number only: alone it is the same up to the order of sums.
+    # Depends only on its index: equal when generated alone, up to the order of sums.
     np.testing.assert_allclose(pictures.keyed(4, [7])[0], made[3], atol=1e-5)
     assert np.abs(pictures.keyed(5, [7])[0] - made[3]).max() > 0.01
     assert np.abs(made[0] - made[1]).max() > 0.01
@@ -44,11 +44,12 @@ def test_a_stream_is_a_function_of_seed_and_step():
     np.testing.assert_array_equal(pictures.images(5).shape, (5, 8, 8, 3))
 
 
-def test_shares_are_kept_in_a_stream_and_by_number():
+def test_shares_of_the_families():
     pictures = ProceduralPictures((1,), shares={"uniform": 3, "heavy": 1})
     assert pictures.shares == {"uniform": 0.75, "heavy": 0.25}
     values = pictures.keyed(0, range(6400))[:, 0]
-    # 0.12 z |z|: half of it within 0.12 * 0.6745^2 of the middle; of the uniform numbers 2 * that.
+    # 0.12 z |z|: half of the values are within 0.12 * 0.6745^2 of the middle; of the uniform
+    # numbers, twice that distance.
     near = np.abs(values - 0.5) < 0.12 * 0.6745**2
     assert near.mean() == pytest.approx(0.75 * 2 * 0.12 * 0.6745**2 + 0.25 * 0.5, abs=0.02)
 
@@ -56,7 +57,7 @@ def test_shares_are_kept_in_a_stream_and_by_number():
 @pytest.mark.parametrize(
     "shares", [{}, {"leafs": 1.0}, {"leaves": 0.0}, {"leaves": -1.0, "noise": 2.0}]
 )
-def test_wrong_shares_are_a_sentence(shares):
+def test_invalid_shares_raise(shares):
     with pytest.raises(InputError, match="`shares` must be positive numbers for some of leaves"):
         ProceduralPictures((8, 8, 3), shares=shares)
 
@@ -75,17 +76,17 @@ def test_the_amplitude_of_a_field_falls_as_a_power_of_the_frequency(exponent):
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
     band = (frequency > 0.03) & (frequency < 0.3)
     slope = np.polyfit(np.log(frequency[band]), 0.5 * np.log(power[band]), 1)[0]
-    # Octaves overlap, so the power is kept to a fifth.
+    # Octaves overlap, so the slope is only approximate.
     assert slope == pytest.approx(-exponent, abs=0.25)
 
 
-def test_colors_are_opponents_of_a_luminance():
+def test_colors_are_luminance_and_opponents():
     one, zero = tf.ones((1, 1, 1)), tf.zeros((1, 1, 1))
     np.testing.assert_allclose(bands(one, zero, zero, 3)[0, 0, 0], [1, 1, 1])
     np.testing.assert_allclose(bands(zero, one, zero, 3)[0, 0, 0], [0.6, 0.3, -1.0])
     np.testing.assert_allclose(bands(zero, zero, one, 3)[0, 0, 0], [1, -1, 0])
     np.testing.assert_allclose(bands(one, one, one, 1)[0, 0, 0], [1])
-    # Any other number: cosines, orthogonal to the luminance.
+    # Any other number of channels: cosines, orthogonal to the luminance.
     np.testing.assert_allclose(bands(zero, one, zero, 5)[0, 0, 0].numpy().sum(), 0, atol=1e-6)
 
 
@@ -96,14 +97,14 @@ def test_shapes_have_the_areas_of_diamond_circle_and_square():
         assert 4 * float(tf.reduce_mean(inside)) == pytest.approx(0.25 * area, rel=0.01)
 
 
-def test_enlarging_keeps_a_constant_and_a_straight_line():
+def test_enlarging_keeps_constants_and_straight_lines():
     matrix = enlarge(8, 32)
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0, atol=1e-6)
     line = matrix @ np.arange(8.0)
     np.testing.assert_allclose(np.diff(line)[8:-8], 0.25, atol=1e-6)
 
 
-def test_things_have_a_ground_that_is_dark_or_light():
+def test_things_have_a_dark_or_light_background():
     made = ProceduralPictures((16, 16, 1), shares={"things": 1}).keyed(0, range(200))
     corners = made[:, 0, 0, 0]
     plain = (corners < 0.11) | (corners > 0.89)

@@ -11,19 +11,19 @@ from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
 
 @pytest.fixture
 def make_writer(tmp_path, metadata):
-    """A function that builds a writer of shards of this size, always of the same directory."""
+    """A function that makes a writer for the same directory with the given shard size."""
     return lambda shard_size: TransferSetWriter(tmp_path / "a", metadata, shard_size)
 
 
 @pytest.fixture
 def finished(make_impressions):
-    """A function that gives finished impressions as the batch hands them over."""
+    """A function that makes finished impressions in the format of the batch."""
 
     def make(indices):
         indices = np.asarray(indices)
         whole = make_impressions(int(indices.min()), int(indices.max()) + 1)
         rows = {name: value[indices - indices.min()] for name, value in whole.items()}
-        # What is told to callbacks, and not written.
+        # Passed to callbacks, but not written.
         more = {"cross_entropy": np.ones(len(indices)), "confidence": np.ones(len(indices))}
         return {**rows, **more, "index": indices, "steps": np.full(len(indices), 3)}
 
@@ -40,20 +40,20 @@ class TestPieces:
         expected = [[0, 1, 2], [3, 4], [5, 6, 7], [8, 9], [10, 11]]
         assert _pieces(assembly) == expected
 
-    def test_are_filled_up_to_whole_groups(self, make_writer):
+    def test_are_extended_to_whole_groups(self, make_writer):
         assembly = ShardAssembly(make_writer(8), 13, piece_size=4, group_size=4)
-        # The second shard ends at 13; its last group does at 16.
+        # The second shard ends at 13, and its last group at 16.
         expected = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
         assert _pieces(assembly) == expected
 
-    def test_leave_out_what_stands(self, make_writer, finished):
+    def test_skip_finished_shards(self, make_writer, finished):
         with_two_shards = ShardAssembly(make_writer(4), 8, 4, 1)
         for piece in with_two_shards.pieces():
             with_two_shards.add(finished(piece))
         with_two_shards.close()
         assert _pieces(ShardAssembly(make_writer(4), 10, 4, 1)) == [[8, 9]]
 
-    def test_are_claimed_one_shard_after_the_other(self, make_writer, tmp_path):
+    def test_shards_are_claimed_on_demand(self, make_writer, tmp_path):
         pieces = ShardAssembly(make_writer(4), 40, 2, 1).pieces()
         for _ in range(3):
             next(pieces)
@@ -63,7 +63,7 @@ class TestPieces:
 
 class TestAdd:
     @pytest.mark.parametrize("seed", range(3))
-    def test_impressions_in_any_order_make_the_same_transfer_set(
+    def test_the_order_of_impressions_does_not_matter(
         self, make_writer, finished, assert_holds, tmp_path, seed
     ):
         assembly = ShardAssembly(make_writer(5), 23, piece_size=4, group_size=1)
@@ -76,20 +76,18 @@ class TestAdd:
         assembly.close()
         assert_holds(tmp_path / "a", 23)
 
-    def test_a_shard_is_written_when_it_is_complete_and_not_before(
-        self, make_writer, finished, tmp_path
-    ):
+    def test_a_shard_is_written_once_it_is_complete(self, make_writer, finished, tmp_path):
         writer = make_writer(4)
         assembly = ShardAssembly(writer, 12, 4, 1)
         list(assembly.pieces())
         assembly.add(finished([4, 5, 6, 0, 1, 2, 8]))
         assembly.add(finished([7]))
         assembly.close()
-        # The second shard; the first has a gap, so nothing can be read yet.
+        # The second shard. The first has a gap, so nothing can be read yet.
         assert writer.num_finished == 4
         assert TransferSet(tmp_path / "a").num_impressions == 0
 
-    def test_what_only_filled_up_a_group_is_dropped(
+    def test_impressions_beyond_the_shard_are_discarded(
         self, make_writer, finished, assert_holds, tmp_path
     ):
         assembly = ShardAssembly(make_writer(8), 13, piece_size=4, group_size=4)
@@ -100,9 +98,7 @@ class TestAdd:
         assembly.close()
         assert_holds(tmp_path / "a", 13)
 
-    def test_begun_while_pieces_are_still_handed_out(
-        self, make_writer, finished, assert_holds, tmp_path
-    ):
+    def test_starts_while_pieces_are_yielded(self, make_writer, finished, assert_holds, tmp_path):
         assembly = ShardAssembly(make_writer(3), 20, piece_size=3, group_size=1)
         handed_out = []
         reader = threading.Thread(target=lambda: handed_out.extend(assembly.pieces()))
@@ -118,7 +114,7 @@ class TestAdd:
 
 
 class TestWrites:
-    def test_go_on_beside_and_are_waited_for_at_the_end(
+    def test_run_in_the_background_until_close(
         self, make_writer, finished, assert_holds, tmp_path, monkeypatch
     ):
         may_write = threading.Event()
@@ -135,15 +131,15 @@ class TestWrites:
         assembly = ShardAssembly(make_writer(4), 8, 4, 1)
         for piece in assembly.pieces():
             assembly.add(finished(piece))
-        # Both shards are handed over, and none is written.
+        # Both shards are passed to the thread, and none is written.
         assert TransferSet(tmp_path / "a").num_impressions == 0
         may_write.set()
         assembly.close()
         assert_holds(tmp_path / "a", 8)
         assert threading.main_thread() not in threads
-        assert len(threads) == 1  # One by one, in a thread of their own.
+        assert len(threads) == 1  # In sequence, in a separate thread.
 
-    def test_do_not_pile_up_in_memory(self, make_writer, finished, monkeypatch):
+    def test_do_not_accumulate_in_memory(self, make_writer, finished, monkeypatch):
         waiting, most = [], []
 
         def write_slowly(self, shard, impressions):
@@ -160,9 +156,7 @@ class TestWrites:
         assert 1 < max(most) <= 3
 
     @pytest.mark.parametrize("kind", [OSError, RuntimeError])
-    def test_one_that_fails_is_raised_at_the_next_add(
-        self, make_writer, finished, monkeypatch, kind
-    ):
+    def test_a_failure_is_raised_at_the_next_add(self, make_writer, finished, monkeypatch, kind):
         def write_never(self, shard, impressions):
             raise kind("No space left on device")
 
@@ -173,9 +167,9 @@ class TestWrites:
             for piece in assembly.pieces():
                 made.append(piece)
                 assembly.add(finished(piece))
-        assert len(made) <= 3  # Not for nothing until the end.
+        assert len(made) <= 3  # Stops early.
 
-    def test_the_last_one_that_fails_is_raised_at_the_close(
+    def test_a_failure_of_the_last_write_is_raised_by_close(
         self, make_writer, finished, monkeypatch, tmp_path
     ):
         write = TransferSetWriter.write
@@ -192,4 +186,4 @@ class TestWrites:
         with pytest.raises(OSError, match="No space left"):
             assembly.close()
         assert TransferSet(tmp_path / "a").num_impressions == 8
-        assembly.close()  # Told once; nothing is left to wait for.
+        assembly.close()  # Raised only once; no writes are left.

@@ -33,7 +33,7 @@ class TestEverySource:
         np.testing.assert_array_equal(part, whole[first:])
         assert not np.array_equal(whole[0], whole[1])
 
-    def test_the_seed_decides(self, name):
+    def test_the_seed_matters(self, name):
         one, again, other = (
             [images(batch) for batch in taken(SOURCES[name], 2, seed)] for seed in (1, 1, 2)
         )
@@ -44,7 +44,7 @@ class TestEverySource:
         assert SOURCES[name].images(4).shape == (4, 2)
 
 
-def test_arrays_count_their_steps_and_show_what_they_hold():
+def test_steps_and_images_of_arrays():
     x, y = np.arange(8.0).reshape(4, 2), np.arange(4)
     for arrays in (x, (x, y), {"image": x, "logits": y}):
         source = Arrays(arrays)
@@ -54,29 +54,29 @@ def test_arrays_count_their_steps_and_show_what_they_hold():
         Arrays(x[:0])
 
 
-def test_a_mixture_has_the_shares_that_were_asked_for():
+def test_a_mixture_has_the_given_shares():
     mixture = SOURCES["mixture"]
     for batch in taken(mixture, 5):
         assert np.sum(batch["image"][:, 0] == -1) == 4
-    # Through ten examples, two at a time.
+    # Ten examples, two per step.
     assert mixture.steps(6) == 5
     assert Mixture([Noise((2,))]).steps(6) is None
 
 
-def test_a_mixture_gives_each_source_a_seed_of_its_own():
+def test_a_mixture_uses_a_separate_seed_per_source():
     (batch,) = taken(Mixture([Noise((2,)), Noise((2,))]), 1)
     assert not np.array_equal(batch[:3], batch[3:])
 
 
-def test_a_mixture_keeps_the_entries_that_all_have():
+def test_a_mixture_keeps_the_common_entries():
     x = np.zeros((4, 2))
     (batch,) = taken(Mixture([Arrays({"image": x, "logits": x}), Arrays({"image": x})]), 1)
     assert set(batch) == {"image"}
 
 
 @pytest.mark.parametrize("shares", [(1,), (0, 0), (1, -1)])
-def test_bad_shares_are_refused(shares):
-    with pytest.raises(InputError, match="one number of 0 or more for each source"):
+def test_invalid_shares_raise(shares):
+    with pytest.raises(InputError, match="one number of 0 or more per source"):
         Mixture([Noise((1,)), Noise((1,))], shares)
 
 

@@ -13,13 +13,13 @@ from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
 
 @pytest.fixture
 def written(tmp_path, metadata, fill, make_impressions):
-    """A directory with three shards, the last one short, and what they hold."""
+    """A directory with three shards, the last one short, and their impressions."""
     fill(TransferSetWriter(tmp_path / "impressions", metadata, 5), 12)
     return tmp_path / "impressions", make_impressions(0, 12)
 
 
 class TestTransferSet:
-    def test_says_how_it_was_made(self, written, metadata):
+    def test_metadata(self, written, metadata):
         made = TransferSet(written[0])
         assert made.metadata == {**metadata, "shard_size": 5}
         assert made.input_shape == (4, 4, 1)
@@ -44,7 +44,7 @@ print(json.dumps({
     "sums": [float(e["image"].sum()) for e in examples],
 }))
 """
-        # From another directory and without this one on the path.
+        # From another directory, and without this one on the path.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         result = subprocess.run(
             [sys.executable, "-c", read, str(directory)],
@@ -87,7 +87,7 @@ print(json.dumps({
             joined = np.concatenate([batch[name] for batch in batches])
             np.testing.assert_array_equal(joined, expected[name])
 
-    def test_dataset_is_shuffled_anew_each_epoch_and_repeatable(self, written):
+    def test_dataset_is_shuffled_each_epoch_and_reproducible(self, written):
         directory, expected = written
 
         def epochs(seed):
@@ -108,12 +108,12 @@ print(json.dumps({
         np.testing.assert_array_equal(next(iter(data))["logits"], expected["logits"][3:8])
         assert int(data.cardinality()) == 1
 
-    def test_dataset_of_nothing_is_refused(self, written):
-        with pytest.raises(InputError, match="No impressions between 12 and 12"):
+    def test_empty_dataset_raises(self, written):
+        with pytest.raises(InputError, match="start=12, stop=12"):
             TransferSet(written[0]).dataset(4, start=12)
 
     @pytest.mark.parametrize("what", ["missing", "empty", "broken", "other"])
-    def test_what_is_no_transfer_set_is_refused(self, tmp_path, what):
+    def test_other_directories_raise(self, tmp_path, what):
         directory = tmp_path / what
         if what != "missing":
             directory.mkdir()
@@ -121,10 +121,10 @@ print(json.dumps({
             (directory / "impressions.json").write_text("{")
         if what == "other":
             (directory / "impressions.json").write_text('{"name": "something else"}')
-        with pytest.raises(InputError, match="was received as impressions; expected a directory"):
+        with pytest.raises(InputError, match="must be a directory of impressions"):
             TransferSet(directory)
 
-    def test_without_a_finished_impression_there_is_nothing_to_read(self, tmp_path, metadata):
+    def test_a_transfer_set_without_finished_impressions_raises(self, tmp_path, metadata):
         TransferSetWriter(tmp_path / "a", metadata, 5)
         made = TransferSet(tmp_path / "a")
         assert made.num_impressions == 0

@@ -32,13 +32,13 @@ def directory(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """The claims of others are old at once."""
+    """Claims of other workers are treated as old immediately."""
     monkeypatch.setattr(transfer_set_writer, "_PATIENCE", 0.0)
     monkeypatch.setattr(transfer_set_writer, "_POLL", 0.01)
 
 
 def _run(*works):
-    """Run functions at the same time; raises what they raised."""
+    """Run functions at the same time and raise their exceptions."""
     raised = []
 
     def guarded(work):
@@ -58,13 +58,15 @@ def _run(*works):
 
 
 def _left(directory):
-    """What is in shards/ beside the word that a shard is finished."""
+    """Files in shards/ other than the marks of finished shards."""
     names = os.listdir(os.path.join(directory, "shards"))
     return [name for name in names if not name.endswith(".json")]
 
 
 class TestOneWorker:
-    def test_keeps_order_and_bits_over_shards(self, make_writer, directory, fill, assert_holds):
+    def test_order_and_values_are_exact_over_shards(
+        self, make_writer, directory, fill, assert_holds
+    ):
         writer = make_writer()
         assert fill(writer, 12) == [0, 1, 2]
         assert writer.num_finished == 12
@@ -72,13 +74,15 @@ class TestOneWorker:
         assert _left(directory) == []
         assert_holds(directory, 12)
 
-    def test_says_how_many_bytes_there_are(self, make_writer, directory, fill):
+    def test_records_the_number_of_bytes(self, make_writer, directory, fill):
         fill(make_writer(), 12)
         with open(os.path.join(directory, "dataset_info.json")) as file:
             info = json.load(file)
         records = [name for name in os.listdir(directory) if "tfrecord" in name]
         framed = sum(os.path.getsize(os.path.join(directory, name)) for name in records)
-        assert int(info["splits"][0]["numBytes"]) == framed - 16 * 12  # TFRecord's framing.
+        assert (
+            int(info["splits"][0]["numBytes"]) == framed - 16 * 12
+        )  # Without the framing of TFRecord.
 
     def test_resumes(self, make_writer, directory, fill, make_impressions, assert_holds):
         claims = make_writer().claim(22)
@@ -90,22 +94,22 @@ class TestOneWorker:
         assert fill(make_writer(), 22) == [2, 3, 4]
         assert_holds(directory, 22)
 
-    def test_says_at_the_end_what_a_death_left_unsaid(
+    def test_lists_shards_that_a_dead_worker_did_not_list(
         self, make_writer, directory, fill, assert_holds
     ):
         fill(make_writer(), 12)
-        make_writer()._write_info([5])  # As if the last ones had stood only in shards/.
+        make_writer()._write_info([5])  # As if the last ones were only in shards/.
         assert finished(directory) == 5
         assert fill(make_writer(), 12) == []
         assert_holds(directory, 12)
 
-    def test_for_fewer_does_nothing(self, make_writer, directory, fill, assert_holds):
+    def test_fewer_impressions_change_nothing(self, make_writer, directory, fill, assert_holds):
         fill(make_writer(), 12)
         assert fill(make_writer(), 11) == []
         assert fill(make_writer(), 3) == []
         assert_holds(directory, 12)
 
-    def test_for_more_makes_the_short_shard_again_and_only_that(
+    def test_more_impressions_replace_only_the_short_shard(
         self, make_writer, directory, fill, assert_holds
     ):
         fill(make_writer(), 7)
@@ -115,7 +119,7 @@ class TestOneWorker:
         assert_holds(directory, 18)
         assert make_writer().num_finished == 18
 
-    def test_what_comes_after_a_short_shard_waits_for_it(
+    def test_shards_after_a_short_one_are_not_listed_until_it_is_full(
         self, make_writer, directory, fill, make_impressions, assert_holds
     ):
         fill(make_writer(), 7)
@@ -129,21 +133,21 @@ class TestOneWorker:
         writer.write(again, make_impressions(again.start, again.stop))
         assert_holds(directory, 20)
 
-    def test_may_claim_ahead_of_what_it_writes(
+    def test_may_claim_shards_before_writing(
         self, make_writer, directory, make_impressions, assert_holds
     ):
         writer = make_writer()
         claims = writer.claim(12)
         first, second, third = next(claims), next(claims), next(claims)
         assert [first.number, second.number, third.number] == [0, 1, 2]
-        assert next(claims, None) is None  # All in our own hands: nothing to wait for.
+        assert next(claims, None) is None  # All claimed by this object: nothing to wait for.
         for shard in (third, first, second):
             assert not writer.is_finished(shard)
             writer.write(shard, make_impressions(shard.start, shard.stop))
             assert writer.is_finished(shard)
         assert_holds(directory, 12)
 
-    def test_a_standing_directory_keeps_its_shard_size(
+    def test_an_existing_directory_keeps_its_shard_size(
         self, make_writer, directory, fill, assert_holds
     ):
         fill(make_writer(), 12)
@@ -152,28 +156,26 @@ class TestOneWorker:
         assert fill(writer, 14) == [2]
         assert_holds(directory, 14)
 
-    def test_another_number_of_impressions_than_the_shard_holds_is_refused(
-        self, make_writer, make_impressions
-    ):
+    def test_a_wrong_number_of_impressions_raises(self, make_writer, make_impressions):
         writer = make_writer()
         shard = next(writer.claim(12))
-        with pytest.raises(ValueError, match="expected 5, as shard 0 is from 0 to 5"):
+        with pytest.raises(ValueError, match="5 examples for shard 0, from 0 to 5"):
             writer.write(shard, make_impressions(0, 4))
 
     @pytest.mark.parametrize(("worker", "num_workers", "size"), [(2, 2, 5), (-1, 1, 5), (0, 1, 0)])
-    def test_bad_arguments(self, make_writer, worker, num_workers, size):
-        with pytest.raises(InputError, match="was received; expected"):
+    def test_invalid_arguments_raise(self, make_writer, worker, num_workers, size):
+        with pytest.raises(InputError, match=r"`(worker|shard_size)` must be"):
             make_writer(worker, num_workers, size)
 
 
 class TestDirectory:
-    def test_other_metadata_is_refused_and_named(self, make_writer, directory, fill, assert_holds):
+    def test_other_metadata_raises(self, make_writer, directory, fill, assert_holds):
         fill(make_writer(), 12)
         with pytest.raises(InputError, match=r"\(seed, steps differ\)"):
             make_writer(seed=1, steps=3)
         assert_holds(directory, 12)
 
-    def test_that_holds_something_else_is_refused(self, tmp_path, metadata):
+    def test_other_files_raise(self, tmp_path, metadata):
         (tmp_path / "notes.txt").write_text("mine")
         with pytest.raises(InputError, match="holds something else"):
             TransferSetWriter(tmp_path, metadata, 5)
@@ -181,21 +183,21 @@ class TestDirectory:
             TransferSetWriter(tmp_path / "notes.txt", metadata, 5)
         assert os.listdir(tmp_path) == ["notes.txt"]
 
-    def test_an_empty_one_will_do(self, tmp_path, metadata, fill, assert_holds):
+    def test_an_empty_directory_is_accepted(self, tmp_path, metadata, fill, assert_holds):
         fill(TransferSetWriter(tmp_path, metadata, 5), 2)
         assert_holds(tmp_path, 2)
 
-    def test_of_an_older_version_can_be_read_and_not_added_to(
+    def test_an_older_version_can_be_read_but_not_extended(
         self, make_writer, directory, fill, metadata, assert_holds
     ):
         fill(make_writer(), 12)
         with open(os.path.join(directory, "impressions.json"), "w") as file:
             json.dump(metadata, file)
-        with pytest.raises(InputError, match=r"older version.*can be read and not be added to"):
+        with pytest.raises(InputError, match=r"older version.*can be read but not extended"):
             make_writer()
         assert_holds(directory, 12)
 
-    def test_begun_by_many_at_once(self, make_writer):
+    def test_created_by_several_workers_at_once(self, make_writer):
         barrier = threading.Barrier(8)
         sizes = []
 
@@ -214,20 +216,20 @@ class TestSeveralWorkers:
 
         def work(worker):
             writer = make_writer(worker, 4)
-            writer._longest = 30.0  # However loaded the machine is, nobody seems dead.
+            writer._longest = 30.0  # No worker seems dead, even on a machine under load.
             for shard in writer.claim(198):
                 time.sleep(0.002 * (worker + 1))  # Some are slower.
                 writer.write(shard, make_impressions(shard.start, shard.stop))
                 made.append((shard.number, worker))
 
         _run(*(lambda worker=worker: work(worker) for worker in range(4)))
-        # Nobody died or dawdled, so none was made twice.
+        # No worker died or was late, so no shard was made twice.
         assert sorted(number for number, _ in made) == list(range(40))
         assert {worker for _, worker in made} == {0, 1, 2, 3}
         assert _left(directory) == []
         assert_holds(directory, 198)
 
-    def test_begin_with_their_own_share_and_go_on_with_the_rest(self, make_writer, fill):
+    def test_start_with_their_own_share_and_continue_with_the_rest(self, make_writer, fill):
         assert fill(make_writer(1, 3), 40) == [1, 4, 7, 2, 3, 5, 0, 6]
         assert make_writer(0, 3).num_finished == 40
 
@@ -243,7 +245,7 @@ class TestSeveralWorkers:
         writer.write(first, make_impressions(first.start, first.stop))
         assert_holds(directory, 18)
 
-    def test_what_stands_is_a_whole_dataset_at_any_time(
+    def test_the_directory_is_a_valid_dataset_at_all_times(
         self, make_writer, directory, make_impressions, assert_holds
     ):
         writer = make_writer()
@@ -273,7 +275,7 @@ class TestSeveralWorkers:
         assert _left(directory) == []
         assert_holds(directory, 5)
 
-    def test_who_comes_second_leaves_what_stands(
+    def test_the_second_copy_of_a_shard_is_discarded(
         self, make_writer, directory, make_impressions, impatient, assert_holds
     ):
         slow, fast = make_writer(0, 2), make_writer(1, 2)
@@ -281,11 +283,11 @@ class TestSeveralWorkers:
         assert next(fast.claim(5)) == shard
         fast.write(shard, make_impressions(0, 5))
         assert slow.is_finished(shard)
-        slow.write(shard, make_impressions(100, 105))  # Others, so that the test can tell.
+        slow.write(shard, make_impressions(100, 105))  # Different values, to detect a replacement.
         assert _left(directory) == []
         assert_holds(directory, 5)
 
-    def test_a_straggler_whose_records_were_swept_away_does_not_mind(
+    def test_a_slow_worker_whose_records_were_removed_does_not_fail(
         self, make_writer, directory, make_impressions, monkeypatch, impatient, fill, assert_holds
     ):
         slow = make_writer(0, 2)
@@ -305,7 +307,7 @@ class TestSeveralWorkers:
         assert _left(directory) == []
         assert_holds(directory, 5)
 
-    def test_who_looked_before_another_finished_does_not_say_less_than_is(
+    def test_a_slow_worker_does_not_list_fewer_shards(
         self, make_writer, directory, make_impressions, assert_holds
     ):
         one, two = make_writer(0, 2), make_writer(1, 2)
@@ -326,7 +328,7 @@ class TestSeveralWorkers:
 
 
 class TestDeadWorkers:
-    def test_another_makes_what_was_left(
+    def test_another_worker_makes_their_shards(
         self, make_writer, directory, impatient, fill, assert_holds
     ):
         dead = make_writer(0, 2)
@@ -334,12 +336,12 @@ class TestDeadWorkers:
         with open(dead._ledger.part(shard), "wb") as file:
             file.write(b"half a record")
         made = fill(make_writer(1, 2), 18)
-        assert made == [1, 3, 2, 0]  # Its own, the free one, and then the dead one's.
+        assert made == [1, 3, 2, 0]  # Its own, the unclaimed one, and then that of the dead worker.
         assert _left(directory) == []
         assert_holds(directory, 18)
 
     @pytest.mark.slow
-    def test_a_killed_process_leaves_its_claim_and_passing_records(
+    def test_a_killed_process_leaves_its_claim_and_a_temporary_file(
         self, make_writer, directory, metadata, impatient, fill, assert_holds
     ):
         die = """
@@ -366,7 +368,7 @@ writer.write(shard, {
         assert _left(directory) == []
         assert_holds(directory, 18)
 
-    def test_restarted_takes_its_own_claims_at_once(self, make_writer, fill):
+    def test_a_restarted_worker_takes_its_own_claims_immediately(self, make_writer, fill):
         claims = make_writer(0, 2).claim(20)
         assert [next(claims).number for _ in range(2)] == [0, 2]
         begun = time.monotonic()
@@ -381,7 +383,7 @@ writer.write(shard, {
         assert _left(directory) == []
         assert_holds(directory, 20)
 
-    def test_copies_begin_with_the_oldest_claim_and_go_to_one_worker_each(
+    def test_copies_start_with_the_oldest_claim_and_one_worker_each(
         self, make_writer, directory, impatient, monkeypatch
     ):
         dead = make_writer(0, 3)
@@ -395,8 +397,8 @@ writer.write(shard, {
         assert next(make_writer(2, 3).claim(15)).number == 2
 
 
-class TestFairTime:
-    def test_twice_what_the_worker_needed_itself(
+class TestPatience:
+    def test_is_twice_the_time_of_the_worker_itself(
         self, make_writer, directory, make_impressions, monkeypatch
     ):
         monkeypatch.setattr(transfer_set_writer, "_POLL", 0.01)
@@ -451,11 +453,11 @@ class TestFailures:
         assert set(os.listdir(directory)) == before
         assert _left(directory) == ["00001.claim0"]
         assert_holds(directory, 5)
-        assert fill(make_writer(), 10) == [1]  # Room again.
+        assert fill(make_writer(), 10) == [1]  # Enough space again.
         assert_holds(directory, 10)
 
     @pytest.mark.parametrize("moment", ["before", "after"])
-    def test_death_while_a_short_shard_is_replaced(
+    def test_crash_while_a_short_shard_is_replaced(
         self, make_writer, directory, fill, make_impressions, monkeypatch, assert_holds, moment
     ):
         fill(make_writer(), 7)
@@ -464,7 +466,7 @@ class TestFailures:
         def die(source, target):
             if not target.endswith("tfrecord-00001"):
                 return replace(source, target)
-            # Nobody may be told now of the short shard, nor of the long one yet.
+            # Neither the short shard nor the full one may be listed now.
             assert shard_lengths(directory) == [5]
             if moment == "after":
                 replace(source, target)

@@ -5,7 +5,7 @@ import pytest
 from keras_zskd.models import LocalResponseNormalization, alexnet, alexnet_half
 
 
-def test_local_response_normalization_is_its_formula():
+def test_local_response_normalization_matches_its_formula():
     x = np.random.default_rng(0).normal(size=(2, 3, 3, 6)).astype("float32") * 10
     layer = LocalResponseNormalization(depth_radius=2, bias=1.5, alpha=0.1, beta=0.6)
     expected = np.empty_like(x)
@@ -16,7 +16,7 @@ def test_local_response_normalization_is_its_formula():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
-def test_local_response_normalization_survives_saving(tmp_path, dtype):
+def test_local_response_normalization_can_be_saved(tmp_path, dtype):
     x = np.random.default_rng(0).normal(size=(2, 3, 3, 6)).astype("float32")
     pixels = keras.Input((3, 3, 6))
     layer = LocalResponseNormalization(depth_radius=1, alpha=0.5, dtype=dtype)
@@ -27,7 +27,7 @@ def test_local_response_normalization_survives_saving(tmp_path, dtype):
     assert loaded.layers[-1].depth_radius == 1
 
 
-def test_layers_stand_in_the_published_order():
+def test_layers_are_in_the_published_order():
     kinds = [type(layer).__name__ for layer in alexnet_half().layers[1:]]
     first = ["Conv2D", "LocalResponseNormalization", "MaxPooling2D", "BatchNormalization"]
     dense = ["Dense", "Dropout", "BatchNormalization"]
@@ -50,7 +50,7 @@ def test_feature_maps_shrink_as_published():
     assert model.get_layer("flatten").output.shape == (None, 1152)
 
 
-def test_the_biases_start_where_the_paper_starts_them():
+def test_initial_biases_are_those_of_the_paper():
     model = alexnet_half()
     starts = [float(model.get_layer(f"conv{i}").bias[0]) for i in range(1, 6)]
     assert starts == [0, 1, 0, 1, 1]

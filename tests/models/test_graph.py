@@ -20,14 +20,14 @@ def _residual_with_shared_layer():
     conv = keras.layers.Conv2D(3, 3, padding="same", name="conv")
     shared = keras.layers.Conv2D(3, 1, activation="tanh", name="shared")
     x = conv(inputs)
-    x = shared(shared(x)) + x  # keras.ops add, and one layer at two nodes
+    x = shared(shared(x)) + x  # keras.ops add, and one layer called twice
     x = keras.ops.relu(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(4, name="head")(x), name="residual")
 
 
 class TestInline:
-    def test_shared_layers_compute_what_the_model_computes(self, any_teacher, make_images):
+    def test_inlined_model_is_equivalent(self, any_teacher, make_images):
         images = make_images(5)
         flat = graph.inline(any_teacher, graph.share_layer)
         np.testing.assert_allclose(
@@ -36,7 +36,7 @@ class TestInline:
         assert not any(isinstance(layer, keras.Model) for layer in flat.layers)
         assert [v.path for v in flat.weights] == [v.path for v in any_teacher.weights]
 
-    def test_default_copies_are_new_and_leave_the_model_alone(self, make_teacher):
+    def test_default_copies_are_new_and_do_not_change_the_model(self, make_teacher):
         model = make_teacher("nested")
         before = [w.copy() for w in model.get_weights()]
         flat = graph.inline(model)
@@ -47,7 +47,7 @@ class TestInline:
         for now, then in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(now, then)
 
-    def test_copy_layer_is_called_once_per_distinct_layer_and_sharing_stays(self):
+    def test_copy_layer_is_called_once_per_layer_and_sharing_is_kept(self):
         model = _residual_with_shared_layer()
         seen = []
 
@@ -60,7 +60,7 @@ class TestInline:
         assert flat.count_params() == model.count_params()
         assert len(flat.get_layer("shared")._inbound_nodes) == 2
 
-    def test_residual_and_ops_survive(self, make_images):
+    def test_residual_connections_and_ops_are_kept(self, make_images):
         model = _residual_with_shared_layer()
         flat = graph.inline(model)
         flat.set_weights(model.get_weights())
@@ -69,7 +69,7 @@ class TestInline:
             _predict(flat, images), _predict(model, images), rtol=1e-6, atol=1e-6
         )
 
-    def test_models_nested_two_deep_are_opened(self, make_images):
+    def test_models_nested_two_deep_are_inlined(self, make_images):
         inner = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="deep")])
         inputs = keras.Input((8, 8, 1))
         middle = keras.Model(inputs, keras.layers.Flatten()(inner(inputs)), name="middle")
@@ -79,15 +79,15 @@ class TestInline:
         images = make_images(2)
         np.testing.assert_allclose(_predict(flat, images), _predict(outer, images), rtol=1e-6)
 
-    def test_two_layers_of_one_name_are_refused(self):
+    def test_two_layers_with_the_same_name_raise(self):
         def part(shape, units):
             return keras.Sequential([keras.Input(shape), keras.layers.Dense(units, name="twin")])
 
         model = keras.Sequential([keras.Input((4,)), part((4,), 5), part((5,), 3)], name="twins")
-        with pytest.raises(InputError, match=r"'twins'.*one name.*rename"):
+        with pytest.raises(InputError, match=r"unique layer names.*'twins'.*Rename"):
             graph.inline(model, graph.share_layer)
 
-    def test_compiled_model_and_one_with_losses_of_layers(self, make_images):
+    def test_compiled_model_with_regularization(self, make_images):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.Flatten()(inputs)
         x = keras.layers.Dense(3, kernel_regularizer="l2", name="head")(x)
@@ -101,10 +101,10 @@ class TestInline:
 class TestTypedCopy:
     @staticmethod
     def _dtypes(model):
-        # The input layer has nothing to compute.
+        # Without the input layer, which computes nothing.
         return {layer.name: layer.compute_dtype for layer in model.layers[1:]}
 
-    def test_computes_the_same_with_weights_of_its_own(self, any_teacher, make_images):
+    def test_is_equivalent_with_its_own_weights(self, any_teacher, make_images):
         copy = graph.typed_copy(any_teacher)
         images = make_images(3)
         np.testing.assert_allclose(
@@ -113,7 +113,7 @@ class TestTypedCopy:
         assert not {id(w) for w in copy.weights} & {id(w) for w in any_teacher.weights}
         assert not any(isinstance(layer, keras.Model) for layer in copy.layers)
 
-    def test_at_float32_whatever_the_model_computes_in(self, make_teacher, make_images):
+    def test_float32_copy_of_a_mixed_precision_model(self, make_teacher, make_images):
         keras.config.set_dtype_policy("mixed_float16")
         model = make_teacher("batch_norm")
         assert model.get_layer("conv").compute_dtype == "float16"
@@ -122,7 +122,7 @@ class TestTypedCopy:
         images = make_images(3)
         np.testing.assert_allclose(_predict(copy, images), _predict(model, images), atol=0.02)
 
-    def test_at_bfloat16_but_for_the_last_layer_and_the_weights(self, any_teacher, make_images):
+    def test_bfloat16_except_for_the_last_layer_and_the_weights(self, any_teacher, make_images):
         copy = graph.typed_copy(any_teacher, "mixed_bfloat16")
         dtypes = self._dtypes(copy)
         last = copy.outputs[0]._keras_history.operation.name
@@ -137,7 +137,7 @@ class TestTypedCopy:
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert 1e-5 < error < 0.05
 
-    def test_keeps_a_users_function_that_has_a_name_of_keras(self, make_images):
+    def test_keeps_a_custom_function_with_the_name_of_a_keras_function(self, make_images):
         def relu(x):
             return 3.0 - 2.0 * x
 
@@ -163,7 +163,7 @@ class TestTypedCopy:
 
 
 def _classifier(end):
-    """Every way to say softmax: `end` takes the features `(N, 32)` to probabilities `(N, 4)`."""
+    """A classifier whose `end` maps features `(N, 32)` to probabilities or logits `(N, 4)`."""
     keras.utils.set_random_seed(3)
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(2, 5, name="conv")(inputs)
@@ -215,23 +215,23 @@ LOGITS_ENDS = {
 
 class TestLogitsView:
     @pytest.mark.parametrize("end", SOFTMAX_ENDS)
-    def test_softmax_is_found_and_taken_off(self, end, make_images):
+    def test_softmax_is_found_and_removed(self, end, make_images):
         model = _classifier(SOFTMAX_ENDS[end])
         view = graph.logits_view(model)
         images = make_images(6)
         probabilities, logits = _predict(model, images), _predict(view.model, images)
         np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
         assert view.ends_in == "softmax"
-        assert np.abs(logits.sum(-1) - 1.0).max() > 1e-2  # not the probabilities again
+        assert np.abs(logits.sum(-1) - 1.0).max() > 1e-2  # Not the probabilities.
         np.testing.assert_allclose(_softmax(logits), probabilities, rtol=1e-4, atol=1e-6)
-        # The very logits, constant included: W x + b.
+        # The logits, including their constant: W x + b.
         features = keras.Model(model.inputs[0], model.get_layer("flat").output)
         kernel, bias = (np.asarray(w) for w in (view.head.kernel, view.head.bias))
         expected = _predict(features, images) @ kernel + bias
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("end", LOGITS_ENDS)
-    def test_logits_stay_as_they_are(self, end, make_images):
+    def test_logits_are_not_changed(self, end, make_images):
         model = _classifier(LOGITS_ENDS[end])
         view = graph.logits_view(model)
         assert view.ends_in == "logits"
@@ -239,14 +239,14 @@ class TestLogitsView:
         images = make_images(3)
         np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
 
-    def test_viewing_does_not_change_what_the_model_returns(self, make_teacher, make_images):
+    def test_viewing_does_not_change_the_model(self, make_teacher, make_images):
         model = make_teacher("softmax")
         images = make_images(3)
         before = _predict(model, images)
         graph.logits_view(model)
         np.testing.assert_array_equal(_predict(model, images), before)
         assert model.get_layer("head").activation is keras.activations.softmax
-        # Also when traced anew, as a later fit would.
+        # Also if traced again, as by a later fit.
         np.testing.assert_allclose(model.predict(images, verbose=0), before, rtol=1e-5, atol=1e-7)
 
     def test_layers_are_shared(self, make_teacher, make_images):
@@ -260,7 +260,7 @@ class TestLogitsView:
             _predict(view.model, images), before + np.float32([1, 2, 3, 4]), rtol=1e-5, atol=1e-5
         )
 
-    def test_features_feed_the_head(self, any_teacher, make_images):
+    def test_features_are_the_input_of_the_head(self, any_teacher, make_images):
         view = graph.logits_view(any_teacher)
         images = make_images(3)
         features = _predict(keras.Model(view.model.inputs[0], view.features), images)
@@ -269,7 +269,7 @@ class TestLogitsView:
         logits = logits.mean(axis=(1, 2)) if logits.ndim == 4 else logits
         np.testing.assert_allclose(_predict(view.model, images), logits, rtol=1e-4, atol=1e-5)
 
-    def test_head_of_mobilenet_like_ends(self, make_images):
+    def test_head_of_a_mobilenet(self, make_images):
         def end(x):
             x = keras.layers.Reshape((1, 1, 32))(x)
             x = keras.layers.Conv2D(4, 1, name="head")(keras.layers.Dropout(0.1)(x))
@@ -280,8 +280,8 @@ class TestLogitsView:
         assert view.head is model.get_layer("head")
         assert view.ends_in == "softmax"
 
-    def test_softmax_of_a_layer_that_is_no_head_keeps_its_arithmetic(self, make_images):
-        # A convolution over the whole map: not 1x1, so no templates, but its kernel must not go.
+    def test_softmax_of_a_layer_that_is_not_a_head_is_removed(self, make_images):
+        # A convolution over the whole map is not 1x1: no templates, but its kernel must be kept.
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.Conv2D(4, 8, activation="softmax", name="wide")(inputs)
         model = keras.Model(inputs, keras.layers.Flatten()(x))
@@ -292,7 +292,7 @@ class TestLogitsView:
         assert logits.shape == (3, 4)
         np.testing.assert_allclose(_softmax(logits), _predict(model, images), rtol=1e-4, atol=1e-6)
 
-    def test_mean_of_softmax_maps_is_no_softmax(self):
+    def test_mean_of_softmax_maps_raises(self):
         # Averaged probabilities are neither logits nor the softmax of averaged logits.
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.Conv2D(4, 1, activation="softmax")(inputs)
@@ -300,7 +300,7 @@ class TestLogitsView:
         with pytest.raises(InputError, match="softmax"):
             graph.logits_view(model)
 
-    def test_softmax_inside_the_network_is_not_the_last_one(self, make_images):
+    def test_softmax_in_a_hidden_layer_is_kept(self, make_images):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.Dense(5, activation="softmax")(keras.layers.Flatten()(inputs))
         model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x))
@@ -309,7 +309,7 @@ class TestLogitsView:
         images = make_images(3)
         np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
 
-    def test_without_a_kernel_before_the_logits_there_is_no_head(self):
+    def test_no_head_without_a_kernel_before_the_logits(self):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.Conv2D(4, 3)(inputs)
         model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(x))
@@ -319,14 +319,14 @@ class TestLogitsView:
         assert view.ends_in == "logits"
 
     @pytest.mark.parametrize("activation", ["sigmoid", "relu", "log_softmax", "tanh"])
-    def test_other_last_activations_are_refused(self, activation):
+    def test_other_final_activations_raise(self, activation):
         model = _classifier(lambda x: _dense(activation=activation)(x))
-        with pytest.raises(InputError, match=rf"activation '{activation}'.*logits or softmax"):
+        with pytest.raises(InputError, match=rf"logits or softmax.*activation '{activation}'"):
             graph.logits_view(model)
 
     @pytest.mark.parametrize("name", ["softmax", "linear"])
     @pytest.mark.parametrize("is_layer", [False, True], ids=["activation", "layer"])
-    def test_a_users_function_with_a_name_of_keras_is_refused(self, name, is_layer):
+    def test_a_custom_function_with_the_name_of_a_keras_function_raises(self, name, is_layer):
         def double(x):
             return 2.0 * x
 
@@ -336,10 +336,10 @@ class TestLogitsView:
             if is_layer
             else _dense(activation=double)
         )
-        with pytest.raises(InputError, match=rf"activation '\S+\.{name}'.*logits or softmax"):
+        with pytest.raises(InputError, match=rf"logits or softmax.*activation '\S+\.{name}'"):
             graph.logits_view(model)
 
-    def test_a_users_class_with_a_name_of_keras_is_a_layer_like_any_other(self, make_images):
+    def test_a_custom_class_with_the_name_of_a_keras_class_is_an_ordinary_layer(self, make_images):
         class Softmax(keras.layers.Layer):
             def call(self, x):
                 return 2.0 * x
@@ -350,8 +350,8 @@ class TestLogitsView:
         images = make_images(3)
         np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
 
-    def test_what_a_layer_does_besides_its_softmax_is_kept(self, make_images):
-        class Sharpened(keras.layers.Activation):  # Without weights, but more than its activation.
+    def test_other_arithmetic_of_a_softmax_layer_is_kept(self, make_images):
+        class Sharpened(keras.layers.Activation):  # No weights, but more than its activation.
             def call(self, x):
                 return self.activation(3.0 * x)
 
@@ -363,7 +363,7 @@ class TestLogitsView:
             _softmax(_predict(view.model, images)), _predict(model, images), rtol=1e-4, atol=1e-6
         )
 
-    def test_a_subclass_of_what_passes_scores_on_may_not_pass_them_on(self, make_images):
+    def test_the_search_stops_at_a_subclass_of_identity(self, make_images):
         class Squared(keras.layers.Identity):
             def call(self, x):
                 return x**2
@@ -374,7 +374,7 @@ class TestLogitsView:
         images = make_images(3)
         np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
 
-    def test_sigmoid_as_layer_or_operation_is_refused(self):
+    def test_sigmoid_as_layer_or_operation_raises(self):
         for end in (
             lambda x: keras.layers.Activation("sigmoid")(_dense()(x)),
             lambda x: keras.ops.sigmoid(_dense()(x)),
@@ -382,7 +382,7 @@ class TestLogitsView:
             with pytest.raises(InputError, match=r"(?i)sigmoid"):
                 graph.logits_view(_classifier(end))
 
-    def test_batch_norms_come_with_their_inputs(self, make_teacher, make_images):
+    def test_batch_norms_with_their_inputs(self, make_teacher, make_images):
         model = make_teacher("nested")
         view = graph.logits_view(model)
         ((layer, tensor),) = view.batch_norms

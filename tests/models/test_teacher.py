@@ -24,7 +24,7 @@ def _dense_model(*layers, units=3, shape=(8, 8, 1)):
 
 
 class TestTeacher:
-    def test_gives_the_logits_of_every_kind(self, any_teacher, make_images):
+    def test_returns_the_logits_of_every_kind_of_model(self, any_teacher, make_images):
         teacher = Teacher(any_teacher, (0, 1))
         images = make_images(5)
         logits = np.asarray(teacher(images))
@@ -39,7 +39,7 @@ class TestTeacher:
         assert logits.dtype == np.float32
         assert (teacher.num_classes, teacher.input_shape) == (4, (8, 8, 1))
 
-    def test_never_changes_the_callers_model(self, any_teacher, make_images):
+    def test_never_changes_the_original_model(self, any_teacher, make_images):
         any_teacher.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
         before = [w.copy() for w in any_teacher.get_weights()]
         flags = [layer.trainable for layer in any_teacher._flatten_layers()]
@@ -58,7 +58,7 @@ class TestTeacher:
         for now, then in zip(any_teacher.get_weights(), before, strict=True):
             np.testing.assert_array_equal(now, then)
 
-    def test_is_frozen_and_its_statistics_stay(self, make_teacher, make_images):
+    def test_weights_and_statistics_are_frozen(self, make_teacher, make_images):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         assert teacher.model.trainable_weights == []
         before = teacher.model.get_weights()
@@ -74,7 +74,7 @@ class TestTeacher:
             teacher(images), model(images, training=False), rtol=1e-5, atol=1e-6
         )
 
-    def test_later_training_of_the_callers_model_does_not_reach_it(self, tiny_teacher, make_images):
+    def test_later_training_of_the_original_model_has_no_effect(self, tiny_teacher, make_images):
         teacher = Teacher(tiny_teacher, (0, 1))
         images = make_images(3)
         before = np.asarray(teacher(images))
@@ -91,15 +91,15 @@ class TestTeacher:
         traced = tf.function(lambda: tf.constant(teacher.templates))()
         np.testing.assert_array_equal(traced, teacher.templates)
 
-    def test_without_templates_says_so(self):
+    def test_missing_templates_raise(self):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
         teacher = Teacher(keras.Model(inputs, x, name="headless"), (0, 1))
         assert teacher.describe()["class_templates"] is False
-        with pytest.raises(InputError, match=r"'headless' has no class templates.*one-hot"):
+        with pytest.raises(InputError, match=r"'headless', which has no class templates.*one-hot"):
             _ = teacher.templates
 
-    def test_mixed_float16_is_copied_at_float32(self, make_images):
+    def test_mixed_float16_is_copied_in_float32(self, make_images):
         keras.config.set_dtype_policy("mixed_float16")
         keras.utils.set_random_seed(1)
         inputs = keras.Input((8, 8, 1))
@@ -115,11 +115,11 @@ class TestTeacher:
         assert logits.dtype == tf.float32
         assert tape.gradient(logits, images).dtype == tf.float32
         np.testing.assert_allclose(_softmax(np.asarray(logits)), model(images), atol=5e-3)
-        # float32 for certain: float16 has no answer finer than 2^-10.
+        # Computed in float32: the resolution of float16 is 2^-10.
         nudged = teacher(images + 1e-5)
         assert 0 < np.abs(np.asarray(nudged - logits)).max() < 1e-3
 
-    def test_batch_norms_and_what_feeds_them(self, make_teacher, make_images):
+    def test_batch_norms_and_their_inputs(self, make_teacher, make_images):
         model = make_teacher("nested")
         teacher = Teacher(model, (0, 1))
         images = make_images(3)
@@ -132,7 +132,7 @@ class TestTeacher:
         np.testing.assert_array_equal(layer.moving_mean, inner.moving_mean)
         np.testing.assert_array_equal(layer.moving_variance, inner.moving_variance)
 
-    def test_shared_names_of_nested_models_are_made_unique(self):
+    def test_equal_names_in_nested_models_are_made_unique(self):
         def part(shape, units):
             return keras.Sequential([keras.Input(shape), keras.layers.Dense(units, name="twin")])
 
@@ -140,7 +140,7 @@ class TestTeacher:
         x = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
         np.testing.assert_allclose(Teacher(model, (0, 1))(x), model(x), rtol=1e-5, atol=1e-6)
 
-    def test_layers_with_special_build_are_copied(self, make_images):
+    def test_layers_with_a_custom_build_are_copied(self, make_images):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.SeparableConv2D(4, 3)(inputs)
         x = keras.layers.GroupNormalization(groups=2)(x)
@@ -155,7 +155,7 @@ class TestTeacher:
             Teacher(model, (0, 1))(images), model(images), rtol=1e-4, atol=1e-5
         )
 
-    def test_a_teacher_of_a_teacher_is_the_same(self, tiny_teacher, make_images):
+    def test_a_teacher_of_a_teacher_is_equal(self, tiny_teacher, make_images):
         first = Teacher(tiny_teacher, (-1, 1))
         second = Teacher(first)
         assert second.input_range == (-1.0, 1.0)
@@ -173,7 +173,7 @@ class TestTeacher:
             "input_range": [-1.0, 1.0],
             "num_classes": 4,
             "ends_in": "softmax",
-            # 3x3x1x4 + 4, batch norm 4 x 4, (6 x 6 x 4) x 4 + 4
+            # 3x3x1x4 + 4, batch normalization 4 x 4, (6 x 6 x 4) x 4 + 4
             "parameters": 40 + 16 + 580,
             "class_templates": True,
             "batch_norms": 1,
@@ -181,14 +181,14 @@ class TestTeacher:
 
 
 class TestAtPrecision:
-    def test_is_the_same_teacher_that_computes_otherwise(self, any_teacher, make_images):
+    def test_is_the_same_teacher_in_another_precision(self, any_teacher, make_images):
         teacher = Teacher(any_teacher, (-1, 1))
         before = np.asarray(teacher(make_images(4)))
         other = teacher.at_precision("mixed_bfloat16")
         logits = np.asarray(other(make_images(4)))
         assert logits.dtype == np.float32
         error = np.linalg.norm(logits - before) / np.linalg.norm(before)
-        assert 1e-5 < error < 0.05  # Another precision, and nothing else.
+        assert 1e-5 < error < 0.05  # Only the precision differs.
         assert "bfloat16" in {layer.compute_dtype for layer in other.model.layers}
         assert {weight.dtype for weight in other.model.weights} == {"float32"}
         assert other.model.trainable_weights == []
@@ -196,7 +196,7 @@ class TestAtPrecision:
         assert other.describe() == teacher.describe()
         assert other.original is any_teacher
 
-    def test_leaves_the_teacher_alone(self, make_teacher, make_images):
+    def test_does_not_change_the_teacher(self, make_teacher, make_images):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         images = make_images(4)
         before, model, norms = np.asarray(teacher(images)), teacher.model, teacher.batch_norms
@@ -206,7 +206,7 @@ class TestAtPrecision:
         assert {layer.compute_dtype for layer in teacher.model.layers} == {"float32"}
         np.testing.assert_array_equal(np.asarray(teacher(images)), before)
 
-    def test_has_taps_of_its_own_model(self, make_teacher, make_images):
+    def test_taps_are_those_of_its_own_model(self, make_teacher, make_images):
         teacher = Teacher(make_teacher("nested"), (0, 1))
         other = teacher.at_precision("mixed_bfloat16")
         images = make_images(3)
@@ -230,7 +230,7 @@ class TestInputRange:
             (lambda: keras.layers.Normalization(mean=0.45, variance=0.05), (0, 1)),
         ],
     )
-    def test_is_read_from_the_model_without_a_warning(self, layer, expected):
+    def test_is_inferred_from_the_model_without_a_warning(self, layer, expected):
         assert Teacher(_dense_model(layer())).input_range == expected
 
     def test_is_found_in_a_nested_model(self):
@@ -246,19 +246,19 @@ class TestInputRange:
         assert teacher.input_range == (0.0, 255.0)
         np.testing.assert_allclose(teacher(data[:3]), model(data[:3]), rtol=1e-4, atol=1e-5)
 
-    def test_else_it_is_assumed_with_a_warning(self, tiny_teacher):
-        with pytest.warns(UserWarning, match=r"\[0, 1\] is assumed.*--input_range"):
+    def test_default_is_assumed_with_a_warning(self, tiny_teacher):
+        with pytest.warns(UserWarning, match=r"\[0, 1\] is assumed.*`input_range`"):
             assert Teacher(tiny_teacher).input_range == (0.0, 1.0)
 
-    def test_what_the_caller_says_wins(self):
+    def test_argument_overrides_the_model(self):
         model = _dense_model(keras.layers.Rescaling(1 / 255))
         assert Teacher(model, input_range=(-1, 2)).input_range == (-1.0, 2.0)
 
     @pytest.mark.parametrize(
         "bad", [(1, 0), (0, 0), (0, float("inf")), (float("nan"), 1), (0, 1, 2), (0,), "ab", 5]
     )
-    def test_bad_ranges_are_refused(self, tiny_teacher, bad):
-        with pytest.raises(InputError, match="input_range"):
+    def test_invalid_ranges_raise(self, tiny_teacher, bad):
+        with pytest.raises(InputError, match="`input_range` must be"):
             Teacher(tiny_teacher, input_range=bad)
 
 
@@ -310,16 +310,16 @@ def _segmenter():
 
 
 REFUSED = {
-    "no_model": (lambda: 42, "int was received as teacher"),
-    "none": (lambda: None, "NoneType was received as teacher"),
-    "two_inputs": (_two_inputs, "'two_in' has 2 inputs"),
-    "two_outputs": (_two_outputs, "'two_out' has 2 outputs"),
-    "subclassed": (_built_subclassed, "'subclassed' is a subclassed model without a graph"),
-    "unbuilt_subclassed": (_Subclassed, "'subclassed' is not built"),
+    "no_model": (lambda: 42, "`teacher` must be a Keras model.*of type int"),
+    "none": (lambda: None, "`teacher` must be a Keras model.*of type NoneType"),
+    "two_inputs": (_two_inputs, "'two_in' with 2 inputs"),
+    "two_outputs": (_two_outputs, "'two_out' with 2 outputs"),
+    "subclassed": (_built_subclassed, "'subclassed', a subclassed model without a graph"),
+    "unbuilt_subclassed": (_Subclassed, "'subclassed', which is not built"),
     "unbuilt": (lambda: keras.Sequential([keras.layers.Dense(3)]), "not built"),
-    "dynamic": (_dynamic, r"'dynamic' has the dynamic input shape \(None, None, None, 1\)"),
+    "dynamic": (_dynamic, r"'dynamic' with the dynamic input shape \(None, None, None, 1\)"),
     "one_unit": (lambda: _dense_model(units=1), r"outputs of shape \(None, 1\)"),
-    "segmenter": (_segmenter, r"'segmenter' has outputs of shape \(None, 8, 8, 3\)"),
+    "segmenter": (_segmenter, r"'segmenter' with outputs of shape \(None, 8, 8, 3\)"),
     "regressor": (lambda: _compiled("mse"), "of a regressor"),
     "regressor_instance": (lambda: _compiled(keras.losses.MeanAbsoluteError()), "of a regressor"),
     "regressor_function": (lambda: _compiled(keras.losses.mean_squared_error), "of a regressor"),
@@ -336,26 +336,26 @@ REFUSED = {
 
 class TestRefusals:
     @pytest.mark.parametrize("case", REFUSED)
-    def test_what_is_no_classifier_is_refused(self, case):
+    def test_other_models_raise(self, case):
         make, message = REFUSED[case]
         with pytest.raises(InputError, match=message):
             Teacher(make(), (0, 1))
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_weights_that_are_not_finite_are_refused(self, tiny_teacher, value):
+    def test_weights_that_are_not_finite_raise(self, tiny_teacher, value):
         kernel = tiny_teacher.get_layer("hidden").kernel.numpy()
         kernel[0, 0] = value
         tiny_teacher.get_layer("hidden").kernel.assign(kernel)
         with pytest.raises(InputError, match=r"NaN or infinite weights.*'hidden'"):
             Teacher(tiny_teacher, (0, 1))
 
-    def test_nan_in_batch_norm_statistics_is_refused(self, make_teacher):
+    def test_nan_in_batch_norm_statistics_raises(self, make_teacher):
         model = make_teacher("batch_norm")
         model.get_layer("bn").moving_variance.assign([1.0, np.nan, 1.0, 1.0])
         with pytest.raises(InputError, match=r"NaN.*'bn'"):
             Teacher(model, (0, 1))
 
-    def test_a_regressor_from_a_file_is_refused(self, tmp_path):
+    def test_a_regressor_from_a_file_raises(self, tmp_path):
         path = tmp_path / "regressor.keras"
         _compiled("mse").save(path)
         with pytest.raises(InputError, match="of a regressor"):
@@ -368,7 +368,7 @@ class TestLoadModel:
         model = make_teacher("nested_softmax")
         path = str(tmp_path / f"teacher{suffix}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras calls .h5 legacy.
+            warnings.simplefilter("ignore")  # Keras warns that .h5 is legacy.
             model.save(path)
         images = make_images(3)
         teacher = Teacher(path, (0, 1))
@@ -377,7 +377,7 @@ class TestLoadModel:
         )
         assert teacher.num_parameters == model.count_params()
 
-    def test_reading_a_compiled_legacy_file_warns_of_nothing(self, tmp_path, make_teacher):
+    def test_reading_a_compiled_legacy_file_does_not_warn(self, tmp_path, make_teacher):
         model = make_teacher("batch_norm")
         model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["acc"])
         path = str(tmp_path / "compiled.h5")
@@ -391,13 +391,13 @@ class TestLoadModel:
             load_model(tmp_path / "nothing.keras")
 
     @pytest.mark.parametrize("name", ["text.keras", "text.h5", "text.txt"])
-    def test_file_that_is_no_model(self, tmp_path, name):
+    def test_file_that_is_not_a_model(self, tmp_path, name):
         path = tmp_path / name
         path.write_text("This is no model.")
-        with pytest.raises(InputError, match=rf"{name}' could not be read as a Keras model"):
+        with pytest.raises(InputError, match=rf"{name}', which could not be read as a Keras model"):
             Teacher(path)
 
-    def test_directory_is_no_model(self, tmp_path):
+    def test_directory(self, tmp_path):
         with pytest.raises(InputError, match="could not be read as a Keras model"):
             load_model(tmp_path)
 
@@ -409,13 +409,13 @@ class TestLoadModel:
             load_model(path)
 
     @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-    def test_lambda_layer_only_when_the_user_says_so(self, tmp_path, make_images, suffix):
+    def test_lambda_layer_requires_safe_mode_to_be_off(self, tmp_path, make_images, suffix):
         model = _dense_model(keras.layers.Lambda(lambda x: 2 * x, output_shape=(8, 8, 1)))
         path = str(tmp_path / f"lambda{suffix}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.save(path)
-        with pytest.raises(InputError, match=r"Lambda layer.*--nosafe_mode"):
+        with pytest.raises(InputError, match=r"without Lambda layers.*safe_mode"):
             Teacher(path, (0, 1))
         teacher = Teacher(path, (0, 1), safe_mode=False)
         images = make_images(2)

@@ -1,4 +1,4 @@
-"""Blobs of smooth noise on an empty ground."""
+"""Blobs of smooth noise on a plain background."""
 
 import dataclasses
 import math
@@ -13,18 +13,18 @@ from keras_zskd.inputs.procedural.fields import enlarged
 
 @dataclasses.dataclass(frozen=True)
 class Blobs:
-    """Smooth noise with a random contrast and offset, that fades into a dark or a light ground.
+    """Smooth noise with random contrast and offset that fades into a dark or light background.
 
-    The noise is Gaussian on grids of several sizes, enlarged to the image and summed with random
-    weights. The ground begins outside of a superellipse of random size, place and roundness. Called as
-    a family, see `Draws`; inputs that are not images `(H, W, C)` are plain noise.
+    Gaussian noise on grids of several sizes is enlarged to the image and summed with random
+    weights. The background begins outside a superellipse of random size, position and roundness.
+    Callable as a family, see `Draws`. Inputs that are not images `(H, W, C)` are plain noise.
 
     Args:
-        scales: Divisors of height and width: the grids that noise is drawn on.
-        contrast: `(low, high)`, the range of the random factor of the noise.
+        scales: Divisors of height and width that give the sizes of the noise grids.
+        contrast: `(low, high)`, range of the random factor of the noise.
         offset: Standard deviation of the random shift of the noise, in units of the noise.
-        ground: How far the logits of the pixels fall toward the ground, at most.
-        light: Share of the pictures on a light ground.
+        ground: Maximum change of the logits of the pixels toward the background.
+        light: Share of the pictures with a light background.
     """
 
     scales: Sequence[int] = (2, 4, 8)
@@ -34,21 +34,21 @@ class Blobs:
     light: float = 0.5
 
     def __call__(self, draws: Draws, shape: tuple[int, ...]) -> Any:
-        """Pictures `(N, *shape)` in [0, 1]."""
+        """Generate pictures `(N, *shape)` in [0, 1]."""
         num_uniform, num_normal = self.numbers(shape)
         return tf.sigmoid(self.logits(draws.uniform(num_uniform), draws.normal(num_normal), shape))
 
     def numbers(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """How many uniform and normal numbers one picture takes."""
+        """Return the number of uniform and normal numbers per picture."""
         return len(self.scales) + 6, sum(math.prod(grid) for grid in self._grids(shape)) + 3
 
     def logits(self, uniform: Any, normal: Any, shape: tuple[int, ...]) -> Any:
-        """Logits `(N, *shape)` of the pixels, of `(N, U)` uniform and `(N, V)` normal numbers."""
+        """Compute logits `(N, *shape)` from uniform `(N, U)` and normal `(N, V)` numbers."""
         low, high = self.contrast
         contrast = low + (high - low) * uniform[:, 0]
         grids = self._grids(shape)
         parts = tf.split(normal[:, 3:], [math.prod(grid) for grid in grids], 1)
-        if len(shape) != 3:  # Not an image: no neighborhood, so no scales and no ground.
+        if len(shape) != 3:  # Not an image: no neighborhood, so no scales and no background.
             return tf.reshape(contrast[:, None] * parts[0], (-1, *shape))
         height, width, _ = shape
         noise = tf.zeros((1, *shape))
@@ -60,14 +60,14 @@ class Blobs:
         return logits + self._fade(uniform, normal, height, width)
 
     def _grids(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """What noise is drawn on: a grid for each scale, or the input itself if it is not an image."""
+        """Return the shapes of the noise: a grid per scale, or `shape` if it is not an image."""
         if len(shape) != 3:
             return [shape]
         height, width, channels = shape
         return [(max(2, height // s), max(2, width // s), channels) for s in self.scales]
 
     def _fade(self, uniform: Any, normal: Any, height: int, width: int) -> Any:
-        """What is added to the logits so that they end in a ground, `(N, H, W, 1)`."""
+        """Compute the term `(N, H, W, 1)` of the logits that makes the background."""
         y = tf.reshape(tf.linspace(-1.0, 1.0, height), (1, -1, 1, 1)) - 0.15 * _wide(normal[:, 1])
         x = tf.reshape(tf.linspace(-1.0, 1.0, width), (1, 1, -1, 1)) - 0.15 * _wide(normal[:, 2])
         roundness = 2.0 + 4.0 * _wide(uniform[:, 1])
@@ -79,5 +79,5 @@ class Blobs:
 
 
 def _wide(values: Any) -> Any:
-    """`(N,)` as `(N, 1, 1, 1)`."""
+    """Reshape `(N,)` to `(N, 1, 1, 1)`."""
     return tf.reshape(values, (-1, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""`Draws`: the random numbers of a batch of pictures, taken one after the other."""
+"""`Draws`: the random numbers of a batch of pictures, taken in sequence."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +9,15 @@ Family = Callable[["Draws", tuple[int, ...]], Any]
 
 
 class Draws:
-    """Uniform and normal numbers, each of which is taken once.
+    """Uniform and normal random numbers, each of which is taken once.
 
-    A family is a function `(draws, shape) -> (N, *shape)` with values in [0, 1], of which picture `n`
-    depends on row `n` of the draws only. So the same family serves a stream of fresh batches and
-    impressions that are keyed by their number.
+    A family is a function `(draws, shape) -> (N, *shape)` with values in [0, 1]. Picture `n`
+    depends only on row `n` of the draws, so a family works both for a stream of new batches and for
+    impressions keyed by their index.
 
     Args:
-        uniform: `(N, U)` in [0, 1).
-        normal: `(N, V)`.
+        uniform: `(N, U)` uniform numbers in [0, 1).
+        normal: `(N, V)` normal numbers.
     """
 
     def __init__(self, uniform: Any, normal: Any):
@@ -25,18 +25,18 @@ class Draws:
         self.num_uniform = self.num_normal = 0
 
     def uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Any:
-        """The next `(N, count)` uniform numbers, in `[low, high)`."""
+        """Take the next uniform numbers `(N, count)`, in `[low, high)`."""
         first, self.num_uniform = self.num_uniform, self.num_uniform + count
         return low + (high - low) * self._uniform[:, first : self.num_uniform]
 
     def normal(self, count: int, stddev: float = 1.0) -> Any:
-        """The next `(N, count)` normal numbers."""
+        """Take the next normal numbers `(N, count)`."""
         first, self.num_normal = self.num_normal, self.num_normal + count
         return stddev * self._normal[:, first : self.num_normal]
 
 
 class _Counted(Draws):
-    """Counts what a family takes."""
+    """Counts the numbers that a family takes."""
 
     def __init__(self) -> None:
         super().__init__(None, None)
@@ -51,7 +51,7 @@ class _Counted(Draws):
 
 
 def numbers_of(family: Family, shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many uniform and normal numbers one picture of a family takes: it draws one to count."""
+    """Count the uniform and normal numbers per picture of a family, by generating one picture."""
     counted = _Counted()
     with tf.init_scope():
         family(counted, shape)

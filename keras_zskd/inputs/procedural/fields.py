@@ -1,4 +1,4 @@
-"""What the families of pictures are made of: smooth random fields, natural colors, shapes."""
+"""Components of the families of pictures: smooth random fields, natural colors, shapes."""
 
 import functools
 import math
@@ -11,16 +11,16 @@ from keras_zskd.inputs.procedural.draws import Draws
 
 
 def field(draws: Draws, height: int, width: int, exponent: Any, finest: int = 1) -> Any:
-    """Noise with amplitude `f^-exponent`, of zero mean and unit standard deviation, `(N, H, W)`.
+    """Generate noise `(N, H, W)` with amplitude `f^-exponent`, zero mean and unit variance.
 
-    A sum of octaves: white noise on grids of size, size / 2, size / 4, .., each enlarged by bicubic
-    interpolation. An octave at scale `s` covers frequencies around `1 / s`, so that its standard
+    The sum of octaves: white noise on grids of size, size / 2, size / 4, .., each enlarged by
+    bicubic interpolation. An octave at scale `s` covers frequencies around `1 / s`, so its standard
     deviation is `s^(exponent - 1)` in two dimensions.
 
     Args:
         draws: Random numbers.
-        height: Pixels.
-        width: Pixels.
+        height: Height in pixels.
+        width: Width in pixels.
         exponent: `(N, 1)` or float; 1 for photographs (van der Schaaf and van Hateren, 1996).
         finest: Scale of the finest octave in pixels, a power of 2.
     """
@@ -37,10 +37,10 @@ def field(draws: Draws, height: int, width: int, exponent: Any, finest: int = 1)
 
 
 def bands(luminance: Any, blue_yellow: Any, green_red: Any, channels: int) -> Any:
-    """Pixels `(N, H, W, C)` of three planes that broadcast to `(N, H, W)`.
+    """Combine three planes that broadcast to `(N, H, W)` into pixels `(N, H, W, C)`.
 
-    For three channels the axes are luminance and two opponents, as principal axes of photographs
-    are; for any other number they are the first three cosines along the channels.
+    For three channels, the axes are luminance and two opponent colors, like the principal axes of
+    photographs. For any other number, they are the first three cosines along the channels.
     """
     place = np.pi * np.arange(channels) / max(1, channels - 1)
     axes = np.stack([np.ones(channels), np.cos(place), np.cos(2 * place)])
@@ -54,7 +54,7 @@ def bands(luminance: Any, blue_yellow: Any, green_red: Any, channels: int) -> An
 
 
 def lit(draws: Draws, pixels: Any) -> Any:
-    """Pictures `(N, H, W, C)` in [0, 1] of values around 0, under a random light and contrast."""
+    """Convert values around 0 to pictures `(N, H, W, C)` in [0, 1] with random light, contrast."""
     _, height, width, _ = pixels.shape
     slope_y, slope_x = per_picture(draws.normal(2, 0.1))
     y, x = grid(height, width)
@@ -65,18 +65,18 @@ def lit(draws: Draws, pixels: Any) -> Any:
 
 
 def grid(height: int, width: int) -> tuple[Any, Any]:
-    """Row and column of each pixel from -1 to 1, `(1, H, 1)` and `(1, 1, W)`."""
+    """Return row `(1, H, 1)` and column `(1, 1, W)` of each pixel, from -1 to 1."""
     y, x = tf.linspace(-1.0, 1.0, height), tf.linspace(-1.0, 1.0, width)
     return tf.reshape(y, (1, -1, 1)), tf.reshape(x, (1, 1, -1))
 
 
 def per_picture(numbers: Any) -> list[Any]:
-    """The columns of `(N, K)` as K arrays `(N, 1, 1)`."""
+    """Split `(N, K)` into K arrays `(N, 1, 1)`."""
     return [column[:, None] for column in tf.split(numbers, numbers.shape[1], axis=1)]
 
 
 def rounded(y: Any, x: Any, roundness: Any) -> Any:
-    """A norm between the diamond (-1), the circle (0) and the square (1), without powers."""
+    """Compute a norm between diamond (-1), circle (0) and square (1), without powers."""
     y, x = tf.abs(y), tf.abs(x)
     circle = tf.sqrt(y * y + x * x + 1e-12)
     square, diamond = tf.maximum(y, x), y + x
@@ -88,24 +88,24 @@ def rounded(y: Any, x: Any, roundness: Any) -> Any:
 
 
 def coverage(distance: Any, radius: Any, size: int) -> Any:
-    """How much of a pixel lies within a shape of distance 1, its edge one pixel wide."""
+    """Compute the fraction of each pixel inside a shape of distance 1; the edge is one pixel."""
     return tf.clip_by_value((1.0 - distance) * radius * (size / 2) + 0.5, 0.0, 1.0)
 
 
 @functools.cache
 def enlarge(size: int, to: int) -> np.ndarray:
-    """Bicubic interpolation from `size` points to `to`, as a matrix `(to, size)`."""
-    with tf.init_scope():  # A constant, also while a tf.function is traced.
-        unit = tf.reshape(tf.eye(size), (size, size, 1, 1))  # Each point's image alone.
+    """Return bicubic interpolation from `size` points to `to` points as a matrix `(to, size)`."""
+    with tf.init_scope():  # A constant, even while a tf.function is traced.
+        unit = tf.reshape(tf.eye(size), (size, size, 1, 1))  # One image per point.
         return np.asarray(tf.image.resize(unit, (to, 1), "bicubic"))[:, :, 0, 0].T
 
 
 def enlarged(images: Any, height: int, width: int) -> Any:
-    """`(N, h, w, C)` images as `(N, height, width, C)`, by bicubic interpolation."""
+    """Resize images `(N, h, w, C)` to `(N, height, width, C)` by bicubic interpolation."""
     rows, columns = enlarge(images.shape[1], height), enlarge(images.shape[2], width)
     return tf.einsum("ih,nhwc,jw->nijc", rows, images, columns)
 
 
 def log_uniform(draws: Draws, count: int, low: float, high: float) -> Any:
-    """`(N, count)`, uniform in the logarithm."""
+    """Draw log-uniform numbers `(N, count)`."""
     return tf.exp(draws.uniform(count, math.log(low), math.log(high)))

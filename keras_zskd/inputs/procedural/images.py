@@ -1,4 +1,4 @@
-"""Families of pictures `(H, W, C)`; see `Draws` for what a family is."""
+"""Families of pictures `(H, W, C)`; see `Draws` for the definition of a family."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ from keras_zskd.inputs.procedural.fields import (
     rounded,
 )
 
-# Standard deviations of the colors of things: luminance, blue to yellow, green to red.
+# Standard deviations of object colors: luminance, blue to yellow, green to red.
 _COLORS = (0.22, 0.07, 0.04)
 _NUM_TEXTURES = 3
 
 
 def noise(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """`1/f^a` noise in natural colors, a ~ U(0.5, 2)."""
+    """Generate `1/f^a` noise in natural colors, a ~ U(0.5, 2)."""
     height, width, channels = shape
     planes = []
     for number, stddev in enumerate(_COLORS if channels > 1 else _COLORS[:1]):
@@ -33,15 +33,15 @@ def noise(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def leaves(draws: Draws, shape: tuple[int, ...], count: int = 24) -> Any:
-    """Dead leaves: textured shapes painted over each other, radii by `r^-3` (Lee et al., 2001).
+    """Generate dead leaves: textured, overlapping shapes with radii by `r^-3` (Lee et al., 2001).
 
-    Such pictures have the statistics of photographs: edges, occlusion, and no scale of their own.
+    Like photographs, such pictures have edges and occlusion and are scale-invariant.
     """
     return lit(draws, bands(*_leaves(draws, shape, count), shape[-1]))
 
 
 def things(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """One thing, patterned by dead leaves, on a dark or a light ground."""
+    """Generate an object with a pattern of dead leaves on a dark or light background."""
     height, width, channels = shape
     y, x = grid(height, width)
     shift_y, shift_x = per_picture(draws.normal(2, 0.15))
@@ -55,7 +55,7 @@ def things(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def strokes(draws: Draws, shape: tuple[int, ...], count: int = 3, pieces: int = 10) -> Any:
-    """Up to three curved strokes of one width, light on dark or dark on light."""
+    """Generate up to three curved strokes of equal width, light on dark or dark on light."""
     height, width, channels = shape
     y, x = grid(height, width)
     used, thickness, softness, side, ink = per_picture(draws.uniform(5))
@@ -80,7 +80,7 @@ def strokes(draws: Draws, shape: tuple[int, ...], count: int = 3, pieces: int = 
 
 
 def hierarchy(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Uniform noise at all scales, each channel alone; two such pictures joined along a mask."""
+    """Generate uniform noise at all scales per channel; two such pictures are joined by a mask."""
     height, width, channels = shape
     one, other = (_all_scales(draws, shape) for _ in range(2))
     mask = field(draws, height, width, 2.0, finest=4)
@@ -91,10 +91,10 @@ def hierarchy(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def networks(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """What an untrained generator network with oriented filters makes of noise.
+    """Generate pictures from noise with an untrained generator network with oriented filters.
 
-    Its kernels are wavelets of random direction; each picture has a gain of its own for each channel
-    of each layer, and noise of its own (after Baradad et al., NeurIPS 2021, whose StyleGAN is larger).
+    Its kernels are wavelets with random directions. Each picture has its own noise and its own gain
+    per channel and layer (after Baradad et al., NeurIPS 2021, whose StyleGAN is larger).
     """
     height, width, channels = shape
     random = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def networks(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def _leaves(draws: Draws, shape: tuple[int, ...], count: int) -> tuple[Any, Any, Any]:
-    """Luminance and, where there are more channels than one, two opponents, around 0."""
+    """Generate planes around 0: luminance and, for several channels, two opponent colors."""
     height, width, channels = shape
     stddevs = _COLORS if channels > 1 else _COLORS[:1]
     textures = [
@@ -133,8 +133,8 @@ def _leaves(draws: Draws, shape: tuple[int, ...], count: int) -> tuple[Any, Any,
         for stddev, texture in zip(stddevs, textures, strict=False)
     ]
     y, x = grid(height, width)
-    smallest, largest = 0.12, 1.4  # Of half the side.
-    # As many leaves in a round as there are textures: a loop, which compiles in a tenth of the time.
+    smallest, largest = 0.12, 1.4  # In units of half the side.
+    # One leaf per texture in each round of a loop, which compiles in a tenth of the time.
     rounds = -(-count // _NUM_TEXTURES)
     forms = draws.uniform(rounds * _NUM_TEXTURES * 6)
     colors = draws.normal(rounds * _NUM_TEXTURES * (len(stddevs) + 1))
@@ -145,7 +145,7 @@ def _leaves(draws: Draws, shape: tuple[int, ...], count: int) -> tuple[Any, Any,
         painted, form, color = list(planes), forms[step], colors[step]
         for number, texture in enumerate(textures):
             u, at_y, at_x, stretch, turn, roundness = per_picture(form[:, number])
-            # The inverse of the distribution function of the density r^-3.
+            # The inverse of the cumulative distribution function of the density r^-3.
             radius = tf.math.rsqrt(largest**-2 + u * (smallest**-2 - largest**-2))
             stretch, turn = tf.exp(1.8 * (stretch - 0.5)), np.pi * turn
             dy, dx = y - (2.4 * at_y - 1.2), x - (2.4 * at_x - 1.2)
@@ -165,19 +165,19 @@ def _leaves(draws: Draws, shape: tuple[int, ...], count: int) -> tuple[Any, Any,
 
 
 def _by_round(numbers: Any, rounds: int, shape: tuple[int, ...]) -> Any:
-    """`(N, rounds * K)` numbers as `(rounds, N, *shape)`."""
+    """Reshape numbers `(N, rounds * K)` to `(rounds, N, *shape)`."""
     order = (1, 0, *range(2, 2 + len(shape)))
     return tf.transpose(tf.reshape(numbers, (-1, rounds, *shape)), order)
 
 
 def _three(planes: list[Any]) -> tuple[Any, Any, Any]:
-    """Three planes, of one or of three."""
+    """Return three planes from one or three."""
     luminance, blue_yellow, green_red = planes if len(planes) == 3 else planes * 3
     return luminance, blue_yellow, green_red
 
 
 def _to_segment(y: Any, x: Any, begin: Any, end: Any) -> Any:
-    """Distance `(N, H, W)` of each pixel to line segments given as `(N, 2)`."""
+    """Compute the distance `(N, H, W)` of each pixel to line segments with ends `(N, 2)`."""
     begin_y, begin_x = per_picture(begin)
     along_y, along_x = per_picture(end - begin)
     dy, dx = y - begin_y, x - begin_x
@@ -201,10 +201,10 @@ def _all_scales(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def _oriented(random: np.random.Generator, channels: int, filters: int) -> np.ndarray:
-    """3x3 kernels `(3, 3, channels, filters)` that are wavelets.
+    """Create 3x3 wavelet kernels `(3, 3, channels, filters)`.
 
-    An edge, a line or a mean, of a random direction for each input channel, times a normal number
-    for each pair of channels.
+    An edge, a line or a mean with a random direction per input channel, times a normal number per
+    pair of channels.
     """
     y, x = np.mgrid[-1:2, -1:2]
     kernel = np.empty((3, 3, channels, filters))

@@ -13,10 +13,10 @@ _NUM_FACTORS = 4
 
 
 def smooth(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Signals with `1/f^a` noise in each channel, a ~ U(0.5, 2.5)."""
+    """Generate signals with `1/f^a` noise in each channel, a ~ U(0.5, 2.5)."""
     steps, channels = shape
     parts = [
-        # One row of pixels; an octave of a signal has half the exponent's offset of a picture's.
+        # One row of pixels. For octaves of a signal, the offset of the exponent is half as large.
         field(draws, 1, steps, draws.uniform(1, 1.0, 3.0))[:, 0]
         for _ in range(channels)
     ]
@@ -24,7 +24,7 @@ def smooth(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def waves(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Two sinusoids, with a frequency that drifts, under a bell; and a little noise."""
+    """Generate two sinusoids with drifting frequency, bell-shaped envelope and weak noise."""
     steps, channels = shape
     time = tf.linspace(0.0, 1.0, steps)[None, :, None]
     total = 0.1 * tf.reshape(draws.normal(steps * channels), (-1, steps, channels))
@@ -40,7 +40,7 @@ def waves(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def piecewise(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Signals that jump between up to eight levels, with a slope and a little noise on each."""
+    """Generate signals that jump between up to eight levels, with a slope and weak noise."""
     steps, channels = shape
     time = tf.linspace(0.0, 1.0, steps)[None, :, None]
     total = 0.1 * tf.reshape(draws.normal(steps * channels), (-1, steps, channels))
@@ -52,7 +52,7 @@ def piecewise(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def correlated(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Gaussian features that share a few factors; how much they share differs between examples."""
+    """Generate Gaussian features with a few common factors, whose share varies by example."""
     size = math.prod(shape)
     loadings = np.random.default_rng(0).standard_normal((_NUM_FACTORS, size)) / 2.0
     shared = tf.matmul(draws.normal(_NUM_FACTORS), loadings.astype("float32"))
@@ -62,18 +62,18 @@ def correlated(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def heavy(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Independent features with heavy tails."""
+    """Generate independent features with heavy tails."""
     normal = draws.normal(math.prod(shape))
     return _clipped(0.12 * normal * tf.abs(normal), shape)
 
 
 def uniform(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Independent features, uniform over their range."""
+    """Generate independent features, uniform over their range."""
     return tf.reshape(draws.uniform(math.prod(shape)), (-1, *shape))
 
 
 def _scaled(draws: Draws, signal: Any) -> Any:
-    """Signals around a random level with a random amplitude, in [0, 1]."""
+    """Scale signals to a random level and a random amplitude in [0, 1]."""
     signal -= tf.reduce_mean(signal, [1, 2], keepdims=True)
     signal *= tf.math.rsqrt(tf.reduce_mean(signal**2, [1, 2], keepdims=True) + 1e-6)
     level, amplitude = draws.normal(1, 0.1)[..., None], log_uniform(draws, 1, 0.05, 0.3)[..., None]

@@ -1,1 +1,1 @@
-"""Networks run faster than layer by layer, with the same numbers: see `lowered.Lowered`."""
+"""Faster execution of networks with the same results: see `lowered.Lowered`."""

@@ -1,9 +1,9 @@
-"""Feature maps with blocks of neighbouring pixels in the channel axis, and what is fast on them.
+"""Feature maps with blocks of neighboring pixels in the channel axis, and operations on them.
 
-A convolution that reads few channels leaves most of a processor's matrix units idle. Seen block by
-block it reads `block^2` times as many channels and becomes one dense matrix product, at the price of
-some multiplications by zero; and the 2x2 max pooling behind it becomes the maximum of four slices of
-the channel axis, with a gradient that is a mask rather than a search.
+A convolution with few input channels does not use most of the matrix units of a processor. On
+blocks it reads `block^2` times as many channels and becomes one dense matrix product, at the cost
+of some multiplications by zero. A 2x2 max pooling after it becomes the maximum of four slices of
+the channel axis, with a mask as gradient instead of a search.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ class Blocked:
     """Feature maps `(N, H, W, C)` in blocks.
 
     Attributes:
-        values: `(N, H / block, W / block, block^2 * C)`. The channel axis holds the positions of the
-            block, C channels each, ordered so that its four quarters are what a 2x2 pooling compares:
-            by (y mod 2, x mod 2) first, then likewise by (y // 2, x // 2) and so on.
-        block: A power of 2.
-        shift: Bias `(C,)` that is yet to be added, or None.
-        activation: Pointwise function that is yet to be applied after the bias, or None.
+        values: `(N, H / block, W / block, block^2 * C)`. The channel axis holds the positions in
+            the block, C channels each. They are ordered by (y mod 2, x mod 2), then likewise by
+            (y // 2, x // 2) and so on: a 2x2 pooling compares the four quarters of the axis.
+        block: Size of the blocks, a power of 2.
+        shift: Bias `(C,)` still to be added, or None.
+        activation: Elementwise function still to be applied after the bias, or None.
     """
 
     values: Any
@@ -34,25 +34,25 @@ class Blocked:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of channels `C`."""
         return int(self.values.shape[-1]) // self.block**2
 
     def resolve(self) -> "Blocked":
-        """The same with nothing left to add or apply."""
+        """Add the bias and apply the activation, if there are any."""
         values = self.values
         if self.shift is not None:
             values += tf.tile(self.shift, [self.block**2])
         return Blocked(values if self.activation is None else self.activation(values), self.block)
 
     def reblock(self, block: int) -> "Blocked":
-        """The same map in blocks of another size, which must divide height and width."""
+        """Change the block size; it must divide the height and the width."""
         if block == self.block:
             return self
         maps = self.dense()
         return Blocked(maps if block == 1 else _merge(_split(maps, block), block), block)
 
     def dense(self) -> Any:
-        """The plain maps `(N, H, W, C)`."""
+        """Return the maps without blocks, `(N, H, W, C)`."""
         values = self.resolve().values
         if self.block == 1:
             return values
@@ -67,11 +67,10 @@ class Blocked:
 
 
 def max_pool(maps: Blocked) -> Blocked:
-    """2x2 max pooling of stride 2; `maps.block` must be even.
+    """Apply 2x2 max pooling with stride 2; `maps.block` must be even.
 
-    What is yet to be added and applied stays so: a bias and a rising activation leave the order of
-    the values, and thus the maximum, alone. As TensorFlow's own gradient does, that of equal values
-    goes to the first of them.
+    The bias and the activation are applied later: a bias and an increasing activation do not change
+    the order of the values. As in TensorFlow, the gradient goes to the first of equal values.
     """
     a, b, c, d = tf.split(maps.values, 4, axis=-1)
     values = tf.maximum(tf.maximum(a, b), tf.maximum(c, d))
@@ -79,7 +78,7 @@ def max_pool(maps: Blocked) -> Blocked:
 
 
 def average_pool(maps: Blocked) -> Blocked:
-    """2x2 average pooling of stride 2; `maps.block` must be even."""
+    """Apply 2x2 average pooling with stride 2; `maps.block` must be even."""
     parts = tf.split(maps.resolve().values, 4, axis=-1)
     return Blocked(tf.add_n(parts) / 4.0, maps.block // 2)
 
@@ -90,10 +89,10 @@ class BlockConvolution:
 
     Attributes:
         kernel: Height and width of the kernel.
-        stride: Its stride.
-        padding: Zeros before the first row and the first column.
-        size: Height and width of its output.
-        block: Block of its output; a power of 2 that divides `size`.
+        stride: Stride in both directions.
+        padding: Number of zeros before the first row and the first column.
+        size: Height and width of the output.
+        block: Block size of the output, a power of 2 that divides `size`.
     """
 
     kernel: int
@@ -104,23 +103,23 @@ class BlockConvolution:
 
     @property
     def block_in(self) -> int:
-        """Block of its input."""
+        """Block size of the input."""
         return self.stride * self.block
 
     @property
     def lead(self) -> tuple[int, int]:
-        """Blocks of zeros before the first row and column of blocks."""
+        """Number of zero blocks before the first row and column of blocks."""
         return tuple(-(-padding // self.block_in) for padding in self.padding)  # type: ignore[return-value]
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Height and width, in blocks, of what one block of the output reads."""
+        """Height and width, in blocks, of the input of one output block."""
         last = self.stride * (self.block - 1) + self.kernel
         return tuple(-(-(first + last) // self.block_in) for first in self._first)  # type: ignore[return-value]
 
     @property
     def _first(self) -> tuple[int, ...]:
-        """Row and column, from the first leading block on, that the first output reads first."""
+        """First row and column read by the first output, counted from the first zero block."""
         return tuple(
             lead * self.block_in - padding
             for lead, padding in zip(self.lead, self.padding, strict=True)
@@ -128,13 +127,14 @@ class BlockConvolution:
 
     @property
     def waste(self) -> float:
-        """Multiplications on blocks over those of the plain convolution, 1 or more."""
+        """Number of multiplications relative to the plain convolution, 1 or more."""
         return self.reach[0] * self.reach[1] * self.block_in**2 / self.kernel**2
 
     def weights(self, kernel: Any) -> Any:
-        """The kernel `(k, k, C, F)` on blocks: `(reach, reach, block_in^2 C, block^2 F)`.
+        """Convert a kernel `(k, k, C, F)` to blocks: `(reach, reach, block_in^2 C, block^2 F)`.
 
-        As a product with a matrix of zeros and ones, which is exact, and quick to differentiate.
+        Computed as a product with a matrix of zeros and ones, which is exact and has a fast
+        gradient.
         """
         channels, features = kernel.shape[2:]
         places = tf.constant(self._places(), kernel.dtype)
@@ -148,7 +148,7 @@ class BlockConvolution:
         return tf.reshape(moved, shape)
 
     def _places(self) -> np.ndarray:
-        """Where kernel positions go: ones in `(reach, reach, block_in^2, block^2, k, k)`."""
+        """Ones at the places of the kernel in `(reach, reach, block_in^2, block^2, k, k)`."""
         inside = {place: i for i, place in enumerate(positions(self.block_in))}
         places = np.zeros(
             (*self.reach, self.block_in**2, self.block**2, self.kernel, self.kernel), np.float32
@@ -163,7 +163,7 @@ class BlockConvolution:
         return places
 
     def windows(self, maps: Blocked) -> tuple[Any, tuple[int, int]]:
-        """Padded or cropped input blocks, and the height and width of the output in blocks."""
+        """Return the padded or cropped input, and height and width of the output, in blocks."""
         out = tuple(size // self.block for size in self.size)
         values = maps.reblock(self.block_in).resolve().values
         pads = []
@@ -176,7 +176,7 @@ class BlockConvolution:
         return values[:, : wanted[0], : wanted[1]], (out[0], out[1])
 
     def by_matmul(self, maps: Blocked, weights: Any) -> Blocked:
-        """The convolution with `weights` on blocks, as one matrix product."""
+        """Compute the convolution with `weights` on blocks as one matrix product."""
         values, (height, width) = self.windows(maps)
         columns = tf.concat(
             [
@@ -191,13 +191,13 @@ class BlockConvolution:
         return Blocked(tf.reshape(product, (-1, height, width, features)), self.block)
 
     def by_convolution(self, maps: Blocked, weights: Any) -> Blocked:
-        """The same as a convolution of blocks."""
+        """Compute the same as a convolution of blocks."""
         values, _ = self.windows(maps)
         return Blocked(tf.nn.conv2d(values, weights, 1, "VALID"), self.block)
 
 
 def positions(block: int) -> list[tuple[int, int]]:
-    """Positions (y, x) in a block, in the order of `Blocked.values`."""
+    """Return the positions (y, x) in a block, in the order of `Blocked.values`."""
     if block == 1:
         return [(0, 0)]
     return [
@@ -209,14 +209,14 @@ def positions(block: int) -> list[tuple[int, int]]:
 
 
 def _split(maps: Any, block: int) -> Any:
-    """`(N, H, W, C)` as `(N, H / block, y bits.., W / block, x bits.., C)`, highest bits first."""
+    """Reshape `(N, H, W, C)` to `(N, H/b, y bits.., W/b, x bits.., C)`, highest bits first."""
     n, height, width, channels = maps.shape
     bits = (2,) * (block.bit_length() - 1)
     return tf.reshape(maps, (n or -1, height // block, *bits, width // block, *bits, channels))
 
 
 def _merge(split: Any, block: int) -> Any:
-    """What `_split` gave, with the bits and then C in the last axis: `(N, H/b, W/b, b^2 C)`."""
+    """Move the bits of the result of `_split` to the last axis: `(N, H/b, W/b, b^2 C)`."""
     n, height, channels = split.shape[0], split.shape[1], split.shape[-1]
     levels = block.bit_length() - 1
     y = [2 + level for level in reversed(range(levels))]

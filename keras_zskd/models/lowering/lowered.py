@@ -1,4 +1,4 @@
-"""`Lowered`: a Functional model run with faster, equal arithmetic."""
+"""`Lowered`: a Functional model run with faster, equivalent arithmetic."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,28 +15,28 @@ from keras_zskd.models.lowering.plan import Plan, is_2x2_pooling, is_pointwise, 
 
 
 class Lowered:
-    """A flat Functional model as a function of tensors, faster than the model and equal to it.
+    """A faster function of tensors that is equivalent to a flat Functional model.
 
-    * A convolution of few channels runs on blocks of pixels (`BlockConvolution`), and the 2x2
-      pooling behind it as the maximum of slices, with neither moved to plain maps in between.
-    * An inference-mode batch normalisation right behind a convolution is folded into its kernel; any
-      other is one multiplication and one addition.
-    * A local response normalisation runs in few passes, and on all cores.
-    * Every other layer is called as it is.
+    * A convolution with few input channels runs on blocks of pixels (`BlockConvolution`), and a 2x2
+      max pooling after it as the maximum of slices, with no conversion in between.
+    * Batch normalization in inference mode directly after a convolution is folded into the kernel.
+      Elsewhere it is one multiplication and one addition.
+    * Local response normalization runs in few passes and on all cores.
+    * All other layers are called unchanged.
 
-    Weights are read from the layers at each call (unless `frozen`), so the function is differentiable
-    by them and by the input, and trains what the model trains.
+    Weights are read from the layers at each call (unless `frozen`). The function is therefore
+    differentiable with respect to the weights and the input, and training it trains the model.
 
     Args:
         model: Flat Functional model with one input.
-        outputs: Symbolic tensors of the model; by default its outputs.
-        compiled: Whether the caller runs the function under XLA. On a CPU its own convolutions are
-            slow and its matrix products are not, so all convolutions become matrix products.
-        training: Whether the function is for training: batch normalisations are then called as they
-            are.
-        frozen: Whether the weights of what is run here stay as they are when a `tf.function` that
-            calls this is traced. XLA folds constants into the layout that suits it best, which makes
-            the whole loop faster by a third and more.
+        outputs: Symbolic tensors of the model. Defaults to its outputs.
+        compiled: Whether the caller compiles the function with XLA. On a CPU, convolutions of XLA
+            are slow and its matrix products are fast, so all convolutions become matrix products.
+        training: Whether the function is for training. Batch normalization layers are then called
+            unchanged.
+        frozen: Whether the weights are constants, with their values at the time a `tf.function`
+            that calls this is traced. XLA stores constants in the layout that suits it best, which
+            makes the whole loop faster by a third or more.
     """
 
     def __init__(
@@ -55,9 +55,10 @@ class Lowered:
         self._plan = Plan(self._graph, compiled, fold=not training)
 
     def weights(self) -> dict[int, tuple[Any, Any]]:
-        """What a loop makes once, before it, by node: factor and summand as they are used.
+        """Compute the weights in the form used by each node, once before a loop.
 
-        Kernel and bias of a convolution, scale and offset of a batch normalisation.
+        Returns:
+            By node: kernel and bias of a convolution, scale and offset of a batch normalization.
         """
         convolutions, norms = self._plan.convolutions, self._plan.norms
         return {
@@ -69,11 +70,11 @@ class Lowered:
         }
 
     def __call__(self, x: Any, weights: dict[int, tuple[Any, Any]] | None = None) -> list[Any]:
-        """The values of the outputs for `x` `(N, *input_shape)`.
+        """Compute the outputs for `x` `(N, *input_shape)`.
 
         Args:
             x: The input.
-            weights: What `weights` returned; default: made here.
+            weights: Result of `weights`. Computed by default.
         """
         weights = self.weights() if weights is None else weights
         values: dict[int, Any] = {id(self._graph.inputs[0]): tf.convert_to_tensor(x)}
@@ -91,7 +92,7 @@ class Lowered:
         return [_plain(values[id(output)]) for output in self._graph.outputs]
 
     def _fast(self, node: Any, given: list[Any], weights: dict[int, tuple[Any, Any]]) -> Any:
-        """What the node computes by a faster way, or None where there is none."""
+        """Compute a node in a faster way, or return None if there is none."""
         layer = node.operation
         if id(node) in self._plan.skipped:
             return given[0]
@@ -100,7 +101,7 @@ class Lowered:
         if id(node) in self._plan.norms:
             x = tf.cast(_plain(given[0]), layer.compute_dtype)
             return scale_and_shift(x, *weights[id(node)])
-        # No subclass: its call may be another.
+        # Not for subclasses, which may compute something else.
         if type(layer) is LocalResponseNormalization:
             settings = (layer.depth_radius, layer.bias, layer.alpha, layer.beta)
             return normalise_response(tf.cast(_plain(given[0]), layer.compute_dtype), *settings)
@@ -122,7 +123,7 @@ class Lowered:
         return None
 
     def _weights_of(self, node: Any) -> tuple[Any, Any]:
-        """Kernel, on blocks if it runs so, and bias or None, at the precision of the layer."""
+        """Return kernel (on blocks if planned) and bias or None, in the precision of the layer."""
         layer = node.operation
         kernel = self._value(layer.kernel)
         shift = self._value(layer.bias) if layer.use_bias else None
@@ -138,7 +139,7 @@ class Lowered:
         return kernel, None if shift is None else tf.cast(shift, layer.compute_dtype)
 
     def _affine_of(self, norm: keras.layers.BatchNormalization) -> tuple[Any, Any]:
-        """Scale and offset `(C,)` of a batch normalisation in inference mode, in float32."""
+        """Return scale and offset `(C,)` of a batch normalization in inference mode, in float32."""
         scale = tf.math.rsqrt(self._value(norm.moving_variance) + norm.epsilon)
         if norm.scale:
             scale *= self._value(norm.gamma)
@@ -148,7 +149,7 @@ class Lowered:
         return scale, offset
 
     def _value(self, variable: Any) -> Any:
-        """The value of a weight: a constant if frozen."""
+        """Return the value of a weight, a constant if frozen."""
         if not self.frozen:
             return tf.convert_to_tensor(variable)
         with tf.init_scope():
@@ -170,25 +171,25 @@ class Lowered:
         lowered = Blocked(product.values, product.block, shift, None if linear else activation)
         if product.block == 1:
             return lowered.resolve()
-        # A pooling of blocks can wait with a rising activation; nothing else can.
+        # Only an increasing activation can be applied after a pooling of blocks.
         if linear or is_rising(layer):
             return lowered
-        # What looks at the channels of a pixel, such as a softmax, must see them and no others.
+        # An activation over the channels of a pixel, such as softmax, must not see other pixels.
         return Blocked(activation(Blocked(product.values, product.block, shift).dense()), 1)
 
 
 def _plain_convolution(x: Any, kernel: Any, layer: keras.layers.Conv2D) -> Any:
     x, strides = tf.cast(x, layer.compute_dtype), tuple(layer.strides)
     if tuple(layer.kernel_size) == (1, 1) and max(strides) > 1:
-        # Reads a part of the pixels only. Left to the convolution, its gradient by the input writes
-        # outside of its memory in TensorFlow 2.21 on a CPU.
+        # Reads only some of the pixels. The gradient of a strided convolution with respect to its
+        # input writes outside of its memory in TensorFlow 2.21 on a CPU.
         x, strides = _every(x, strides), (1, 1)
     return tf.nn.conv2d(x, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate)
 
 
 @compiled_on_cpu
 def _every(x: Any, strides: tuple[int, int]) -> Any:
-    """One pixel of so many; TensorFlow's own operation takes longer than the convolution behind it."""
+    """Select pixels by stride; compiled, since it takes longer than the convolution otherwise."""
     return x[:, :: strides[0], :: strides[1]]
 
 

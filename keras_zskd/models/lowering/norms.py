@@ -1,6 +1,6 @@
-"""What normalisations compute, in few passes over the feature maps.
+"""Arithmetic of normalization layers, in few passes over the feature maps.
 
-In float32 whatever the type of the maps, which are read and written in their own.
+Computed in float32. Feature maps are read and written in their own dtype.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ from keras_zskd.core.compiled import compiled_on_cpu
 
 @tf.custom_gradient
 def scale_and_shift(x: Any, scale: Any, offset: Any) -> tuple[Any, Any]:
-    """`scale * x + offset` of maps `(..., C)` with `scale` and `offset` `(C,)`, in the type of `x`.
+    """Compute `scale * x + offset` for maps `(..., C)`, with `scale` and `offset` `(C,)`.
 
-    What a batch normalisation does in inference mode.
+    This is batch normalization in inference mode. The result has the dtype of `x`.
     """
 
-    # Three pieces of graph, of which TensorFlow leaves out those that nobody asks for; of one compiled
-    # function it runs all.
+    # Three separate functions: TensorFlow skips those that are not needed, but runs all of a single
+    # compiled function.
     def gradient(upstream: Any) -> tuple[Any, Any, Any]:
         axes = list(range(len(x.shape) - 1))
         wide = tf.cast(upstream, tf.float32)
@@ -30,11 +30,10 @@ def scale_and_shift(x: Any, scale: Any, offset: Any) -> tuple[Any, Any]:
 
 @tf.custom_gradient
 def moments(x: Any) -> tuple[Any, Any]:
-    """Mean and variance `(G, C)` of `(G, M, C)` over M, in float32.
+    """Compute mean and variance `(G, C)` of `(G, M, C)` over M, in float32.
 
-    With `d mean / d x = 1 / M` and `d variance / d x = 2 (x - mean) / M` the gradient is one
-    multiplication and one addition for each value; that of `tf.nn.moments` goes over all of them
-    several times.
+    With `d mean / d x = 1 / M` and `d variance / d x = 2 (x - mean) / M`, the gradient takes one
+    multiplication and one addition per value. That of `tf.nn.moments` takes several passes.
     """
     mean, variance = _mean_and_variance(x)
 
@@ -57,20 +56,20 @@ def _mean_and_variance(x: Any) -> tuple[Any, Any]:
 
 
 def normalise_response(x: Any, depth_radius: int, bias: float, alpha: float, beta: float) -> Any:
-    """`x[c] / (bias + alpha * energy[c])^beta`: each activation by the energy of its neighbours.
+    """Compute `x[c] / (bias + alpha * energy[c])^beta`, with the energy of neighboring channels.
 
-    (Krizhevsky, Sutskever, Hinton, NeurIPS 2012, section 3.3.) On a CPU, TensorFlow's own operation and
-    its gradient take several times as long.
+    See Krizhevsky, Sutskever, Hinton (NeurIPS 2012), section 3.3. On a CPU, the operation of
+    TensorFlow and its gradient take several times as long.
 
     Args:
         x: Feature maps `(N, H, W, C)`.
-        depth_radius: Neighbours on either side, in the channel axis.
-        bias: Positive.
-        alpha: Of the squares.
+        depth_radius: Number of neighbors on either side, along the channel axis.
+        bias: Positive offset.
+        alpha: Scale of the sum of squares.
         beta: Exponent.
 
     Returns:
-        The normalised maps, in the type of `x`; computed in float32.
+        The normalized maps in the dtype of `x`, computed in float32.
     """
     settings = (depth_radius, bias, alpha, beta)
 
@@ -93,19 +92,19 @@ def _backward(x: Any, upstream: Any, radius: int, bias: float, alpha: float, bet
     wide, upstream = tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)
     energy = bias + alpha * _window_sum(tf.square(wide), radius)
     scale = _power(energy, -beta)
-    # A channel is in the energy of its neighbours, and they in its own: the window is symmetric.
+    # The window is symmetric: a channel is in the energy of its neighbors, and they are in its own.
     through_energy = _window_sum(upstream * wide * scale / energy, radius)
     gradient = upstream * scale - 2.0 * alpha * beta * wide * through_energy
     return tf.cast(gradient, x.dtype)
 
 
 def _window_sum(values: Any, radius: int) -> Any:
-    """Sum over `2 radius + 1` neighbours in the last axis, with zeros outside."""
+    """Sum over `2 radius + 1` neighbors along the last axis, with zeros outside."""
     channels = values.shape[-1]
     padded = tf.pad(values, [[0, 0]] * (len(values.shape) - 1) + [[radius, radius]])
     return tf.add_n([padded[..., k : k + channels] for k in range(2 * radius + 1)])
 
 
 def _power(values: Any, exponent: float) -> Any:
-    """`values^exponent` of positive values, which XLA has a fast loop for, other than `tf.pow`."""
+    """Compute `values^exponent` of positive values; in XLA, this is faster than `tf.pow`."""
     return tf.exp(exponent * tf.math.log(values))

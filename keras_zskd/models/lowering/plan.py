@@ -1,4 +1,4 @@
-"""`Plan`: which layers of a model run in which faster way."""
+"""`Plan`: how each layer of a model runs in a faster way."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from keras_zskd.core.keras_internals import nodes_of
 from keras_zskd.models.lowering.blocked import BlockConvolution
 
 _MAX_BLOCK = 4
-# A convolution that reads more channels than this keeps the matrix units busy by itself.
+# A convolution with more input channels than this uses the matrix units well on its own.
 _FEW_CHANNELS = 16
-# Blocks that multiply by zero more often than this cost more than they save.
+# Blocks with more multiplications than this, relative to the plain convolution, do not pay.
 _MAX_WASTE = 3.0
-# Layers and functions are known by what they are, not by a base class or a name: a subclass may
-# compute something else, and so may a user's function that is called `relu`.
+# Increasing activations. Layers and functions are compared by identity, not by base class or name:
+# a subclass, or a custom function called `relu`, may compute something else.
 _RISING = {
     getattr(keras.activations, name)
     for name in (
@@ -23,7 +23,7 @@ _RISING = {
 }  # fmt: skip
 _RECTIFIERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 _POINTWISE = (keras.layers.Activation, *_RECTIFIERS)
-# What XLA on a CPU runs at least as fast as TensorFlow does.
+# Layers that XLA runs at least as fast as TensorFlow on a CPU.
 _COMPILES_WELL = (
     *_POINTWISE,
     keras.layers.InputLayer,
@@ -47,13 +47,13 @@ class Plan:
     """How each node of a model's graph runs.
 
     Attributes:
-        nodes: All nodes but the input, in an order in which they can run.
-        convolutions: Node id of each convolution that is run here: its geometry on blocks, or None
-            where it runs as a plain convolution.
-        folded: Node id of a convolution: the batch normalisation that is folded into it.
-        norms: Node ids of the other batch normalisations that run as one multiplication and addition.
-        skipped: Node ids that have nothing left to do.
-        pooled: Node ids of poolings that run as the maximum of slices also on plain maps.
+        nodes: All nodes except the input, in execution order.
+        convolutions: Maps the node id of each convolution run by `Lowered` to its geometry on
+            blocks, or to None if it runs as a plain convolution.
+        folded: Maps the node id of a convolution to the batch normalization folded into it.
+        norms: Node ids of other batch normalizations, run as one multiplication and one addition.
+        skipped: Node ids with nothing left to do.
+        pooled: Node ids of poolings that run as the maximum of slices even without blocks.
     """
 
     def __init__(self, model: keras.Model, compiled: bool, fold: bool):
@@ -69,7 +69,7 @@ class Plan:
         self.norms: set[int] = set()
         self.skipped: set[int] = set()
         self.pooled: set[int] = set()
-        for node in reversed(self.nodes):  # A block is as large as what comes behind it wants.
+        for node in reversed(self.nodes):  # Block sizes depend on later nodes.
             self._plan(node, fold)
 
     def _plan(self, node: Any, fold: bool) -> None:
@@ -91,13 +91,13 @@ class Plan:
             self.skipped.add(id(reader))
             self.norms.remove(id(reader))
         geometry = self._geometry(node)
-        # A strided 1x1 convolution is run here for its gradient, see `lowered._plain_convolution`.
+        # For the gradient of a strided 1x1 convolution, see `lowered._plain_convolution`.
         is_strided = tuple(layer.kernel_size) == (1, 1) and max(layer.strides) > 1
         if geometry is not None or id(node) in self.folded or is_strided:
             self.convolutions[id(node)] = geometry
 
     def _geometry(self, node: Any) -> BlockConvolution | None:
-        """How a convolution runs on blocks, or None if it should not."""
+        """Return the geometry of a convolution on blocks, or None if it runs without blocks."""
         layer, (_, height, width, channels) = node.operation, node.input_tensors[0].shape
         size = tuple(node.outputs[0].shape[1:3])
         few = channels <= _FEW_CHANNELS if self._compiled else channels <= 4
@@ -130,7 +130,7 @@ class Plan:
         return None
 
     def _wanted(self, node: Any) -> int:
-        """The block in which what reads the node would like to have it."""
+        """Return the block size preferred by the node that reads this node."""
         reader = self._only_reader(node)
         if reader is None:
             return 1
@@ -150,9 +150,9 @@ class Plan:
 
 
 def compiles_well(model: keras.Model) -> bool:
-    """Whether XLA on a CPU runs the model, lowered, faster than TensorFlow's own kernels.
+    """Whether XLA on a CPU runs the lowered model faster than the kernels of TensorFlow.
 
-    So it is where every convolution reads few channels, and no layer is one that XLA is slow at.
+    True if all convolutions have few input channels and XLA is slow at none of the layers.
     """
     plan = Plan(model, compiled=True, fold=True)
     return all(
@@ -164,7 +164,7 @@ def compiles_well(model: keras.Model) -> bool:
 
 
 def is_2x2_pooling(node: Any) -> bool:
-    """Whether a node is a 2x2 pooling of stride 2 over an even height and width."""
+    """Whether a node is a 2x2 pooling with stride 2 on an even height and width."""
     layer = node.operation
     if type(layer) not in (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D):
         return False
@@ -178,21 +178,21 @@ def is_2x2_pooling(node: Any) -> bool:
 
 
 def is_channel_norm(layer: Any) -> bool:
-    """Whether a layer is a batch normalisation over the last axis of what it gets."""
+    """Whether a layer is a batch normalization over the last axis of its input."""
     if type(layer) is not keras.layers.BatchNormalization:
         return False
     return layer.axis in (-1, layer.input_spec.ndim - 1)
 
 
 def is_pointwise(layer: Any) -> bool:
-    """Whether a layer is an activation that looks at each value alone."""
+    """Whether a layer is an elementwise activation."""
     return type(layer) in _RECTIFIERS or (
         type(layer) is keras.layers.Activation and is_rising(layer)
     )
 
 
 def is_rising(layer: Any) -> bool:
-    """Whether the activation of a layer never falls, so that it may wait until after a maximum."""
+    """Whether the activation of a layer is increasing: it can be applied after a maximum."""
     if type(layer) in _RECTIFIERS:
         slopes = (getattr(layer, name, 0) for name in ("negative_slope", "alpha"))
         return not getattr(layer, "threshold", 0) and all(slope >= 0 for slope in slopes)

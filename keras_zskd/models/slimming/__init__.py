@@ -1,1 +1,1 @@
-"""A narrower copy of any network, its channels chosen by rules."""
+"""Narrower copies of networks, with channels chosen by rules per layer."""

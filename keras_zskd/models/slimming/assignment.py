@@ -1,4 +1,4 @@
-"""Which of a teacher's channels become one channel of a narrower student."""
+"""Assignment of a teacher's channels to the channels of a narrower student."""
 
 import dataclasses
 import math
@@ -14,13 +14,13 @@ Places = dict[Channels, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """How an axis of `N` entries is folded to `K`.
+    """A fold of an axis of `N` entries to `K` entries.
 
     Attributes:
-        labels: `(N,)`, the student's entry of each of the teacher's.
-        size: `K`.
-        factors: `(N,)` of each role (see `WeightAxis`): what an entry is multiplied by before those of
-            one label are summed.
+        labels: `(N,)`, index of the student's entry for each entry of the teacher.
+        size: Number of entries `K` of the student.
+        factors: `(N,)` for each role (see `WeightAxis`): factors of the entries, before entries
+            with the same label are added.
     """
 
     labels: np.ndarray
@@ -32,12 +32,12 @@ _ROLES = ("made", "kept", "used", "dotted")
 
 
 def unfolded(size: int) -> Fold:
-    """Every entry as it is."""
+    """Return the identity fold."""
     return Fold(np.arange(size), size, dict.fromkeys(_ROLES, np.ones(size)))
 
 
 def fold_of(channels: Channels, folds: dict[Channels, Fold]) -> Fold:
-    """The fold of any axis, from those of the free axes that it is made of."""
+    """Return the fold of any axis, from the folds of its free axes."""
     root = root_of(channels)
     if not root.parts:
         return folds[root] if root in folds else unfolded(root.size or 1)
@@ -66,16 +66,16 @@ def _first_piece(whole: Fold, divisor: int) -> Fold:
     labels, size = whole.labels.reshape(divisor, -1), whole.size // divisor
     if whole.size % divisor or (labels != labels[0] + size * np.arange(divisor)[:, None]).any():
         raise InputError(
-            "`student` must be given weights by a fold of the teacher's channels that is the same in "
-            f"each of {divisor} pieces of one axis. Received: pieces of different layers. Start from "
-            "random weights."
+            "`student` must fold the teacher's channels in the same way in each of the "
+            f"{divisor} pieces of an axis. Received: pieces of different layers. Start from random "
+            "weights."
         )
     factors = {role: whole.factors[role][: labels.shape[1]] for role in _ROLES}
     return Fold(labels[0], size, factors)
 
 
 def places(channels: Channels) -> Places:
-    """For each free axis in an axis: which of its channels every position is of, -1 for none."""
+    """Return, for each free axis in an axis, the channel at each position, or -1 for none."""
     root = root_of(channels)
     if root.kind == "free":
         return {root: np.arange(root.size or 1)}
@@ -97,11 +97,11 @@ def places(channels: Channels) -> Places:
 
 @dataclasses.dataclass
 class Alike:
-    """Free axes that an operation cuts into pieces which all must be folded alike.
+    """Free axes split by an operation into pieces that must be folded in the same way.
 
     Attributes:
-        axes: One, where nothing is cut.
-        period: Channels of a piece: those that are a period apart have the same cluster, in turn.
+        axes: The free axes; only one if nothing is split.
+        period: Number of channels per piece. Channels one period apart are folded in the same way.
     """
 
     axes: list[Channels]
@@ -109,7 +109,7 @@ class Alike:
 
 
 def alike(axes: list[Channels]) -> list[Alike]:
-    """Group the free axes among `axes`, and in their parts, by what has to be folded alike."""
+    """Group the free axes in `axes` and their parts that must be folded in the same way."""
     group_of: dict[Channels, Alike] = {}
     for channels in axes:
         for axis in free_parts(channels):
@@ -146,23 +146,23 @@ def _quotients(axes: list[Channels]) -> list[Channels]:
 def clusters(
     group: Alike, sizes: dict[Channels, int], points: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """The cluster of each channel of a period.
+    """Cluster the channels of a period.
 
     Args:
-        group: What is folded alike.
+        group: The axes that are folded in the same way.
         sizes: The student's number of channels of each axis.
-        points: `(period, D)`.
-        weights: `(period,)`.
+        points: `(period, D)`, the points to cluster.
+        weights: `(period,)`, the weights of the points.
 
     Returns:
-        `(period,)` labels, and their number.
+        Labels `(period,)` and the number of clusters.
 
     Raises:
-        InputError: If the sizes do not fit.
+        InputError: If the sizes do not match.
     """
     period = group.period
     repeats = [(axis.size or 1) // period for axis in group.axes]
-    # Every block is folded to as many channels: those of one group of a grouped convolution.
+    # All blocks get the same number of channels: those of one group of a grouped convolution.
     blocks = math.lcm(
         *(math.lcm(axis.multiple, n) // n for axis, n in zip(group.axes, repeats, strict=True))
     )
@@ -176,9 +176,9 @@ def clusters(
         or period % blocks
     ):
         raise InputError(
-            "`student` must have no more channels than the teacher in any layer, and multiples of the "
-            f"same groups. Received: {[sizes[axis] for axis in group.axes]} channels in place of "
-            f"{[axis.size for axis in group.axes]}. Start from random weights."
+            "`student` must have at most as many channels as the teacher in each layer, and "
+            f"multiples of the same groups. Received: {[sizes[axis] for axis in group.axes]} "
+            f"channels instead of {[axis.size for axis in group.axes]}. Start from random weights."
         )
     per_block = count // blocks
     labels = [

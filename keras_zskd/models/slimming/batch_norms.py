@@ -1,4 +1,4 @@
-"""`repair_batch_norms`: the statistics of batch normalization, estimated anew from pictures."""
+"""`repair_batch_norms`: new moving statistics of batch normalization, estimated from images."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from keras_zskd.models.graph import inline, share_layer
 def repair_batch_norms(student: keras.Model, images: Any, batch_size: int = 250) -> keras.Model:
     """Set the moving statistics of each batch normalization to those of its input over `images`.
 
-    In the order of the network, so that each layer sees what the repaired ones before it hand on in
-    inference: mean `E[x]` and variance `E[x^2] - E[x]^2` over all images and pixels, whatever the
-    batch size. A network of `n` such layers is run `n` times.
+    The mean is `E[x]` and the variance `E[x^2] - E[x]^2` over all images and pixels, independent of
+    the batch size. Layers are processed in the order of the network, in inference mode, so that the
+    input of each comes from repaired layers. A network with `n` such layers is run `n` times.
 
     Args:
         student: A Functional or Sequential model with one input.
         images: `(N, ...)` in the student's input range, at least one.
-        batch_size: Images at once, at least 1.
+        batch_size: Number of images per batch, at least 1.
 
     Returns:
-        `student`, with new statistics; one without batch normalization is not changed.
+        `student` with new statistics; unchanged if it has no batch normalization layers.
 
     Raises:
-        InputError: If there is no image, or `batch_size` is below 1.
+        InputError: If there are no images or `batch_size` is below 1.
 
     Example:
     >>> import numpy as np
@@ -34,12 +34,10 @@ def repair_batch_norms(student: keras.Model, images: Any, batch_size: int = 250)
     """
     if len(images) == 0:
         raise InputError(
-            "`images` must hold at least one image. Received: none. Pass some thousands."
+            "`images` must hold at least one image. Received: no images. Pass some thousands."
         )
     if batch_size < 1:
-        raise InputError(
-            f"`batch_size` must be at least 1. Received: batch_size={batch_size}. Leave it out."
-        )
+        raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}.")
     fed: dict[keras.layers.BatchNormalization, list[Any]] = {}
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +57,7 @@ def repair_batch_norms(student: keras.Model, images: Any, batch_size: int = 250)
 def _moments(
     view: keras.Model, axis: int, images: Any, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each channel over all that a view puts out."""
+    """Compute mean and variance per channel over all outputs of a model."""
     count, total, squares = 0, 0.0, 0.0
     for begin in range(0, len(images), batch_size):
         outputs = view.predict_on_batch(np.asarray(images[begin : begin + batch_size]))

@@ -1,9 +1,9 @@
-"""How each kind of Keras layer and `keras.ops` operation hands channels on, for `slim`.
+"""Rules of `slim`: how Keras layers and `keras.ops` operations map input to output channels.
 
-A rule reads one call of a layer in the original graph: from the `Channels` of its inputs it makes
-those of its outputs, and notes which arguments of the layer's configuration follow them. What has
-neither rule nor weights is taken for an elementwise operation if its shapes are those of one, and
-ties axes together; else it fixes them at full length, which is always correct.
+A rule takes one call of a layer in the original graph. It computes the `Channels` of the outputs
+from those of the inputs, and records which arguments of the layer depend on them. An operation
+without a rule and without weights counts as elementwise if its shapes allow it, and ties axes.
+Otherwise it fixes them at full length, which is always correct.
 """
 
 import dataclasses
@@ -40,9 +40,9 @@ class Call:
         arguments: Its positional arguments.
         inputs: The axes of each tensor among its arguments.
         shapes: The original shape of each output.
-        changes: Configuration of `op` to change: name -> `Channels`, or a list of `Channels` and
-            numbers. One dictionary for all calls of a shared layer.
-        outputs: The axes of each output, when its rule has been applied.
+        changes: Changes to the configuration of `op`: maps names to `Channels`, or to lists of
+            `Channels` and numbers. All calls of a shared layer share one dictionary.
+        outputs: The axes of each output, set after the rule is applied.
     """
 
     op: Any
@@ -53,15 +53,15 @@ class Call:
     outputs: list[Axes] = dataclasses.field(default_factory=list)
 
     def make(self, name: str, size: int) -> Channels:
-        """Axis that the layer's argument `name` decides: the same one each time it is called."""
+        """Return the axis for the layer's argument `name`, the same one at each call."""
         return self.changes.setdefault(name, free(size))
 
 
 def output_axes(call: Call) -> list[Axes]:
-    """The axes of the outputs of a call; see `Call`.
+    """Return the axes of the outputs of a call; see `Call`.
 
     Raises:
-        InputError: If the layer has weights and no rule says what a narrower one is.
+        InputError: If the layer has weights and there is no rule for it.
     """
     rule = next((_LAYERS[c] for c in type(call.op).__mro__ if c in _LAYERS), None)
     if rule is None and not isinstance(call.op, layers.Layer):
@@ -70,12 +70,12 @@ def output_axes(call: Call) -> list[Axes]:
         return rule(call)
     if isinstance(call.op, layers.Layer) and call.op.weights:
         if type(call.op).__name__ == "LayerScale" and hasattr(call.op, "projection_dim"):
-            call.changes["projection_dim"] = call.inputs[0][-1]  # of keras.applications.convnext
+            call.changes["projection_dim"] = call.inputs[0][-1]  # In keras.applications.convnext.
             return [call.inputs[0]]
         raise InputError(
-            f"Layer {call.op.name!r} of type {type(call.op).__name__} was received, which has "
-            "weights and which slim does not know how to narrow; write the smaller model by hand "
-            "and pass it as the student instead of a width."
+            "`model` must have layers that can be narrowed. Received: layer "
+            f"{call.op.name!r} of type {type(call.op).__name__} with weights. Write the smaller "
+            "model by hand."
         )
     return _elementwise(call)
 
@@ -102,7 +102,7 @@ def _elementwise(call: Call) -> list[Axes]:
 
 
 def _broadcast(shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...] | None:
-    # The batch, of unknown length, stands as a number that no axis has.
+    # A number larger than any axis for the unknown length of the batch.
     batch = 2**31 - 1
     try:
         known = np.broadcast_shapes(*([batch if s is None else s for s in x] for x in shapes))
@@ -124,7 +124,7 @@ def _axis(op: Any) -> int:
 
 
 def _window(call: Call, channels: Channels | None = None) -> list[Axes]:
-    """What looks at neighbouring pixels: channels as given, all other axes as in the original."""
+    """Rule of operations on neighboring pixels: only the channel axis may shrink."""
     (axes, *_), (shape, *_) = call.inputs, call.shapes
     index = _axis(call.op) % len(axes)
     for i, axis in enumerate(axes):
@@ -138,7 +138,7 @@ def _window(call: Call, channels: Channels | None = None) -> list[Axes]:
 def _convolution(call: Call) -> list[Axes]:
     conv, inputs = call.op, call.inputs[0][_axis(call.op)]
     groups = getattr(conv, "groups", 1)
-    if 1 < groups == inputs.size:  # a depthwise convolution in other words
+    if 1 < groups == inputs.size:  # Equivalent to a depthwise convolution.
         out = product([inputs, fixed(conv.filters // groups)])
         call.changes.update(filters=out, groups=inputs)
         return _window(call, out)
@@ -163,7 +163,7 @@ def _embedding(call: Call) -> list[Axes]:
 
 def _group_normalization(call: Call) -> list[Axes]:
     channels = call.inputs[0][call.op.axis]
-    if call.op.groups in (-1, channels.size):  # instance normalisation
+    if call.op.groups in (-1, channels.size):  # Instance normalization.
         call.changes["groups"] = channels
     else:
         require_multiple(channels, call.op.groups)
@@ -171,7 +171,7 @@ def _group_normalization(call: Call) -> list[Axes]:
 
 
 def _normalization(call: Call) -> list[Axes]:
-    for axis in call.inputs[0]:  # its mean and variance are those of the data: kept
+    for axis in call.inputs[0]:  # Mean and variance describe the data.
         pin(axis)
     return [call.inputs[0]]
 
@@ -205,9 +205,7 @@ def _global_pooling(call: Call) -> list[Axes]:
 
 def _flatten(call: Call) -> list[Axes]:
     batch, *rest = call.inputs[0]
-    if (
-        call.op.data_format == "channels_first"
-    ):  # Keras flattens with the channels last in any case.
+    if call.op.data_format == "channels_first":  # Keras always flattens with the channels last.
         rest = [*rest[1:], *rest[:1]]
     return [(batch, product(rest))]
 

@@ -1,25 +1,25 @@
-"""The arithmetic of `slim`: which axis lengths of a network may shrink, and which must agree.
+"""The arithmetic of `slim`: which axes of a network may shrink, and which must have equal lengths.
 
 Every axis of every tensor in the original graph is a `Channels`. The output channels of a
 convolution are *free*; a concatenation is the *total* of its parts, `Flatten` a *product*, a
-channel shuffle goes through a *quotient*; pixels, classes and anything that touches them are
-*fixed*. A residual addition *ties* two of them together. When the whole graph has been read,
-`narrowed` gives the length of any axis at any width.
+channel shuffle goes through a *quotient*; pixels, classes and all axes tied to them are *fixed*. A
+residual addition *ties* two axes. Once the whole graph has been read, `narrowed` returns the length
+of any axis at any width.
 """
 
 import math
 
 
 class Channels:
-    """The length of one axis in the original network, and what decides it in a narrower one.
+    """The length of one axis in the original network, and how to compute it in a narrower one.
+
+    Use the functions of this module to create and relate axes.
 
     Args:
-        size: Length of the axis in the original; None where it is unknown (the batch).
+        size: Length of the axis in the original; None if unknown (the batch).
         kind: "free", "fixed", "total", "product" or "quotient".
-        parts: What a total, product or quotient is made of.
-        divisor: What a quotient divides by.
-
-    Use the functions of this module to make and relate them.
+        parts: Operands of a total, product or quotient.
+        divisor: Divisor of a quotient.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class Channels:
         self.kind = kind
         self.parts = parts
         self.divisor = divisor
-        self.multiple = 1  # a grouped convolution can only take a multiple of its groups
-        self.same_as: Channels | None = None  # union-find: the one that speaks for this one
+        self.multiple = 1  # Grouped convolutions need a multiple of their groups.
+        self.same_as: Channels | None = None  # Union-find: the representative of this axis.
 
     def __repr__(self) -> str:
         root = root_of(self)
@@ -42,17 +42,17 @@ class Channels:
 
 
 def fixed(size: int | None) -> Channels:
-    """An axis that is as long in the narrower network as in the original."""
+    """Create an axis with the same length in the narrower network."""
     return Channels(size, "fixed")
 
 
 def free(size: int) -> Channels:
-    """An axis whose length the layer that makes it may choose."""
+    """Create an axis whose length is an argument of a layer."""
     return Channels(size, "free")
 
 
 def total(parts: list[Channels]) -> Channels:
-    """The axis of a concatenation of `parts`."""
+    """Create the axis of a concatenation of `parts`."""
     flat: list[Channels] = []
     for part in parts:
         root = root_of(part)
@@ -64,7 +64,7 @@ def total(parts: list[Channels]) -> Channels:
 
 
 def product(parts: list[Channels]) -> Channels:
-    """The axis that merges `parts`, as `Flatten` does."""
+    """Create the axis that merges `parts`, as `Flatten` does."""
     factors = [root_of(part) for part in parts if part.size != 1]
     sizes = [part.size for part in factors]
     if any(size is None for size in sizes) or all(is_fixed(part) for part in factors):
@@ -77,7 +77,7 @@ def product(parts: list[Channels]) -> Channels:
 
 
 def quotient(part: Channels, divisor: int) -> Channels:
-    """The axis that is left when `part` is split into `divisor` equal pieces."""
+    """Create the axis of one of `divisor` equal pieces of `part`."""
     if divisor == 1:
         return part
     if part.size is None or part.size % divisor:
@@ -88,13 +88,13 @@ def quotient(part: Channels, divisor: int) -> Channels:
 
 
 def is_fixed(channels: Channels) -> bool:
-    """Whether nothing in it may shrink."""
+    """Whether no part of an axis may shrink."""
     root = root_of(channels)
     return root.kind == "fixed" or (bool(root.parts) and all(map(is_fixed, root.parts)))
 
 
 def pin(channels: Channels) -> None:
-    """Keep this axis, and all that decides it, as long as in the original."""
+    """Keep the original length of an axis and all of its parts."""
     root = root_of(channels)
     for part in root.parts:
         pin(part)
@@ -102,7 +102,7 @@ def pin(channels: Channels) -> None:
 
 
 def tie(first: Channels, second: Channels) -> None:
-    """Say that two axes must be of one length, as the operands of an addition are."""
+    """Require two axes to have the same length, as for the operands of an addition."""
     a, b = root_of(first), root_of(second)
     if a is b or a.size is None or a.size != b.size:
         return
@@ -118,8 +118,8 @@ def tie(first: Channels, second: Channels) -> None:
         for part, other in zip(a.parts, b.parts, strict=True):
             tie(part, other)
     else:
-        # Two different compositions of one length, 64 + 32 beside 48 + 48: only their full size is
-        # sure to agree.
+        # Different compositions of the same length, such as 64 + 32 and 48 + 48, agree only at full
+        # size.
         pin(a)
         pin(b)
     a, b = root_of(a), root_of(b)
@@ -128,7 +128,7 @@ def tie(first: Channels, second: Channels) -> None:
 
 
 def require_multiple(channels: Channels, multiple: int) -> None:
-    """Allow only multiples of `multiple`; pins the axis where it cannot promise them."""
+    """Allow only multiples of `multiple`; pin the axis if this cannot be guaranteed."""
     root = root_of(channels)
     if multiple == 1 or is_fixed(root):
         return
@@ -149,7 +149,7 @@ def require_multiple(channels: Channels, multiple: int) -> None:
 
 
 def regroup(axes: list[Channels], shape: list[int | None]) -> list[Channels]:
-    """Axes of a tensor of axes `axes` that is reshaped to `shape`, matched from the last on."""
+    """Return the axes after a reshape from `axes` to `shape`, matched from the last axis."""
     axes = [axis for axis in axes if axis.size != 1]
     out: list[Channels] = []
     while shape:
@@ -158,7 +158,7 @@ def regroup(axes: list[Channels], shape: list[int | None]) -> list[Channels]:
             out.insert(0, fixed(1))
             continue
         if size is None or not axes or axes[-1].size is None:
-            # Only the batch, possibly merged with axes that must then keep their length.
+            # The batch, possibly merged with other axes, which must then keep their length.
             for axis in axes:
                 pin(axis)
             return [*(fixed(s) for s in shape), fixed(size), *out]
@@ -179,10 +179,10 @@ def regroup(axes: list[Channels], shape: list[int | None]) -> list[Channels]:
 
 
 def narrowed(channels: Channels, width: float) -> int | None:
-    """Length of the axis in the network of this width; call it when the whole graph is known.
+    """Return the length of an axis at a given width; call it once the whole graph is known.
 
-    A free axis of `c` channels gets `c * width` of them rounded to the nearest whole number (halves
-    up) and at least 1, or to the nearest multiple that its grouped convolutions need.
+    A free axis of `c` channels gets `c * width`, rounded to the nearest whole number (halves up),
+    at least 1, or to the nearest multiple that its grouped convolutions need.
 
     Args:
         channels: The axis.
@@ -206,7 +206,7 @@ def narrowed(channels: Channels, width: float) -> int | None:
 
 
 def root_of(channels: Channels) -> Channels:
-    """The axis that speaks for all that are tied to this one."""
+    """Return the representative of all axes tied to this one."""
     while channels.same_as is not None:
         channels = channels.same_as
     return channels
@@ -224,7 +224,7 @@ def _alike(a: Channels, b: Channels) -> bool:
 
 
 def _contains(whole: Channels, part: Channels) -> bool:
-    """Whether `part` helps to decide `whole`: tying those two would go round in a circle."""
+    """Whether `whole` depends on `part`: tying them would make a cycle."""
     root = root_of(whole)
     return root is part or any(_contains(inner, part) for inner in root.parts)
 
@@ -233,7 +233,7 @@ def _block(merged: list[Channels], split: list[int]) -> list[Channels]:
     if len(split) == 1:
         return [product(merged)]
     if len(merged) == 1:
-        # Groups, heads: their number stays and what each holds shrinks.
+        # Groups or heads: their number is kept and their size shrinks.
         *outer, _ = split
         return [*(fixed(size) for size in outer), quotient(merged[0], math.prod(outer))]
     for axis in merged:
@@ -242,7 +242,7 @@ def _block(merged: list[Channels], split: list[int]) -> list[Channels]:
 
 
 def free_parts(channels: Channels) -> list[Channels]:
-    """The free axes that an axis is made of."""
+    """Return the free axes in an axis."""
     root = root_of(channels)
     if root.kind == "free":
         return [root]

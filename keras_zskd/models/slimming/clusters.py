@@ -1,4 +1,4 @@
-"""Weighted k-means that gives the same clusters every time, and never an empty one."""
+"""Deterministic weighted k-means without empty clusters."""
 
 import numpy as np
 
@@ -7,23 +7,23 @@ _ROUNDS = 20
 
 
 def k_means(points: np.ndarray, weights: np.ndarray, num_clusters: int) -> np.ndarray:
-    """The cluster of each point, by the best of several starts of weighted k-means.
+    """Cluster points by weighted k-means, with the best of several starts.
 
-    Minimizes `sum_i weights[i] * ||points[i] - center(i)||^2`, the centers being weighted means.
-    Starts are drawn by k-means++ (Arthur and Vassilvitskii, 2007) from a fixed seed.
+    Minimizes `sum_i weights[i] * ||points[i] - center(i)||^2`, where centers are weighted means.
+    Starts are drawn by k-means++ (Arthur and Vassilvitskii, 2007) with a fixed seed.
 
     Args:
-        points: `(N, D)`.
-        weights: `(N,)`, above 0.
-        num_clusters: From 1 to `N`.
+        points: `(N, D)`, the points.
+        weights: `(N,)`, their weights, above 0.
+        num_clusters: Number of clusters, from 1 to `N`.
 
     Returns:
-        `(N,)` whole numbers from 0, in the order in which the clusters first occur.
+        Labels `(N,)` from 0, in the order of first occurrence.
     """
     if num_clusters == len(points):
         return np.arange(len(points))
     rng = np.random.default_rng(0)
-    # Scalar products are all it takes, and there are far fewer of them than weights in a kernel.
+    # Only scalar products are needed, far fewer numbers than the weights of a kernel.
     points = points.astype("float64")
     gram, weights = points @ points.T, weights.astype("float64")
     best, least = np.zeros(len(points), int), np.inf
@@ -36,7 +36,7 @@ def k_means(points: np.ndarray, weights: np.ndarray, num_clusters: int) -> np.nd
                 break
             distances = _to_means(gram, labels, weights)
         error = float(weights @ distances[labels, np.arange(len(labels))])
-        # A start must be clearly better: rounding differs from machine to machine.
+        # A start must be clearly better, since rounding differs between machines.
         if error < least - 1e-9 * float(weights @ np.diag(gram)):
             best, least = labels, error
     _, first, inverse = np.unique(best, return_index=True, return_inverse=True)
@@ -44,7 +44,7 @@ def k_means(points: np.ndarray, weights: np.ndarray, num_clusters: int) -> np.nd
 
 
 def _to_means(gram: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`(K, N)`: squared distance of each point from the mean of each cluster."""
+    """Compute the squared distance `(K, N)` of each point to the mean of each cluster."""
     share = weights / np.bincount(labels, weights)[labels]
     order = np.argsort(labels, kind="stable")
     begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
@@ -56,10 +56,10 @@ def _to_means(gram: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.n
 def _spread_out(
     gram: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """k-means++: each next center a point, drawn by its weight and squared distance.
+    """Choose centers by k-means++: points drawn by weight times squared distance.
 
     Returns:
-        `(count, N)`: squared distance of each point from each center.
+        `(count, N)`, the squared distance of each point to each center.
     """
     squares, chosen = np.diag(gram), np.zeros(count, int)
     distances = np.zeros((count, len(gram)))
@@ -76,7 +76,7 @@ def _spread_out(
 
 
 def _nearest(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The nearest center of each point; an empty cluster takes the farthest point of the others."""
+    """Find the nearest center of each point; an empty cluster gets the farthest point."""
     labels = distances.argmin(0)
     cost = weights * distances.min(0)
     sizes = np.bincount(labels, minlength=len(distances))

@@ -1,4 +1,4 @@
-"""`start_from`: a narrower student that begins with its teacher's weights, similar channels folded."""
+"""`start_from`: initialize a narrower student with its teacher's weights by channel folding."""
 
 from typing import Any
 
@@ -26,34 +26,36 @@ Calls = list[tuple[Call, WeightAxes]]
 
 
 def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
-    """Give a narrower student its teacher's weights, similar channels folded into one.
+    """Initialize a narrower student with its teacher's weights, with similar channels folded.
 
-    The channels of a layer are put into as many clusters as the student's layer has channels, by
-    k-means on what comes into each (its kernel and bias) and what goes out, weighted by the product of
-    their norms. A cluster becomes one channel: the weighted mean of the incoming weights,
-    the sum of the outgoing ones. Equal channels are folded without an error.
+    The channels of a layer are clustered by k-means, with as many clusters as the student has
+    channels. Channels are compared by their incoming weights (kernel and bias) and their outgoing
+    weights, and weighted by the product of both norms. Each cluster becomes one channel, with the
+    weighted mean of the incoming and the sum of the outgoing weights. Equal channels are folded
+    without an error.
 
-    Where every function between the two passes a positive factor on, as ReLU and pooling do, both are
-    compared as directions, by the squares of those weights, incoming ones are averaged as directions,
-    and the length of each goes into its outgoing weights: channels that are multiples of each other
-    are folded without an error, too. Behind batch normalization the kernel counts as the
-    normalization scales it; parameters and statistics are averaged like the kernel. Their true
-    statistics differ: `repair_batch_norms` estimates them from pictures.
+    If all functions between the two are positively homogeneous, as ReLU and pooling are, incoming
+    and outgoing weights are compared as directions, with the squares of those weights. Incoming
+    weights are then averaged as directions, and their lengths move to the outgoing weights.
+    Channels that are multiples of each other are thus also folded without an error. If batch
+    normalization follows, the kernel is scaled by it for the comparison, and its parameters and
+    statistics are averaged like the kernel. The true statistics differ: `repair_batch_norms`
+    estimates them from images.
 
-    Channels that additions tie together share their clusters, groups of a convolution keep their own.
-    What is as wide in the student as in the teacher is copied.
+    Channels that are tied by additions share their clusters. Each group of a convolution has its
+    own clusters. Layers as wide as in the teacher are copied.
 
     Args:
         teacher: A Functional or Sequential model.
-        student: Of the same layers in the same order, narrower, as `slim(teacher, width)` or
-            `lenet5_half()` for `lenet5()`.
+        student: A model with the same layers in the same order, but narrower, such as
+            `slim(teacher, width)`, or `lenet5_half()` for `lenet5()`.
 
     Returns:
-        `student`, with new weights.
+        `student` with new weights.
 
     Raises:
-        InputError: If the student's layers with weights are not those of the teacher, only narrower.
-            No weight is set then.
+        InputError: If the student's layers with weights are not narrower copies of the teacher's.
+            No weights are changed in this case.
 
     Example:
     >>> from keras_zskd.models import lenet5, lenet5_half, start_from
@@ -86,7 +88,7 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
     for twin, value in zip(twins, values, strict=True):
         twin.set_weights(value)
         if isinstance(twin, keras.layers.Normalization):
-            twin.finalize_state()  # Keras computes with tensors that it derives from the weights.
+            twin.finalize_state()  # Keras computes tensors from the weights here.
     return student
 
 
@@ -95,7 +97,7 @@ def _kind(layer: Any) -> tuple[str, int]:
 
 
 def _student_sizes(pairs: list[tuple[Any, Any, WeightAxes]]) -> dict[Channels, int]:
-    """How many channels the student has of each free axis."""
+    """Return the student's number of channels of each free axis."""
     sizes: dict[Channels, int] = {}
     for _, twin, weights in pairs:
         for weight, axes in zip(twin.weights, weights, strict=True):
@@ -133,10 +135,10 @@ def _group_folds(group: Alike, calls: Calls, sizes: dict[Channels, int]) -> dict
     is_alone = period == group.axes[0].size
     by_length = is_alone and is_homogeneous(group.axes[0], calls)
     if by_length:
-        # What the student computes wrong is the error of a direction times this, squared.
+        # The squared error of the student is that of the directions times these weights.
         weights = weights**2
     if by_length or normalized:
-        # Directions of what comes in and of what goes out: a fold is exact where either is common.
+        # Incoming and outgoing directions: a fold is exact if either is the same.
         outward = read / np.maximum(outgoing, 1e-12 * outgoing.max() or 1)[:, None]
         points = np.concatenate([points / lengths[:, None], outward], axis=1)
     weights = weights / weights.max() + 1e-9 if weights.max() > 0 else np.ones(period)
@@ -156,7 +158,7 @@ def _group_folds(group: Alike, calls: Calls, sizes: dict[Channels, int]) -> dict
 
 
 def _incoming(calls: Calls, channels: Channels) -> tuple[np.ndarray, bool]:
-    """`(D, N)`: what makes the channels, kernels and biases; whether batch normalization scales it."""
+    """Incoming weights `(D, N)` of the channels, and whether batch normalization scales them."""
     found, is_normalized = [], False
     for call, weights in _first_calls(calls):
         for made in dict.fromkeys(
@@ -183,7 +185,7 @@ def _incoming(calls: Calls, channels: Channels) -> tuple[np.ndarray, bool]:
 
 
 def _gathered(rows: np.ndarray, index: np.ndarray, size: int) -> np.ndarray:
-    """Columns by channel: `(D, n)` at `n` positions to `(D * repeats, size)`."""
+    """Gather columns by channel: `(D, n)` at `n` positions to `(D * repeats, size)`."""
     positions = [np.flatnonzero(index == channel) for channel in range(size)]
     repeats = max(len(own) for own in positions)
     columns = np.zeros((len(rows), repeats, size))
@@ -193,7 +195,7 @@ def _gathered(rows: np.ndarray, index: np.ndarray, size: int) -> np.ndarray:
 
 
 def _normalization_behind(call: Call, calls: Calls) -> Any:
-    """The batch normalization that directly follows, or None."""
+    """Return the batch normalization directly after a call, or None."""
     activation = getattr(call.op, "activation", None)
     if activation not in (None, keras.activations.linear) or not hasattr(call.op, "use_bias"):
         return None
@@ -214,7 +216,7 @@ def _scaled_by(norm: Any, rows: np.ndarray, has_bias: bool) -> np.ndarray:
 
 
 def _outgoing(calls: Calls, channels: Channels) -> np.ndarray:
-    """`(D, N)`: the weights that read each channel."""
+    """Outgoing weights `(D, N)` of the channels."""
     found = [np.zeros((1, channels.size or 1))]
     for call, weights in _first_calls(calls):
         for array, axes in zip(call.op.get_weights(), weights, strict=True):
@@ -222,7 +224,7 @@ def _outgoing(calls: Calls, channels: Channels) -> np.ndarray:
                 index = places(axis.channels).get(channels)
                 if axis.role != "used" or index is None:
                     continue
-                # One group after the other, each with the channels that it reads.
+                # Group by group, each with its own input channels.
                 parts = np.split(np.asarray(array, "float64"), axis.groups, axis=-1)
                 rows = [
                     np.moveaxis(part, number, -1).reshape(-1, part.shape[number]) for part in parts
@@ -242,18 +244,18 @@ def _first_calls(calls: Calls) -> Calls:
 def _folded(
     layer: Any, twin: Any, weights: WeightAxes, folds: dict[Channels, Fold]
 ) -> list[np.ndarray]:
-    """A layer's weights in the shapes of its twin's."""
+    """Fold the weights of a layer to the shapes of the student's layer."""
     arrays = []
     for array, axes, weight in zip(layer.get_weights(), weights, twin.weights, strict=True):
         folded = array
-        for number in reversed(range(len(axes))):  # The outputs first: that leaves groups in order.
+        for number in reversed(range(len(axes))):  # Outputs first, so that groups stay in order.
             folded = _fold_axis(folded, number, axes[number], folds)
         if folded.shape != tuple(weight.shape):
             raise InputError(
                 "`student` must be a narrower copy of the teacher, layer by layer. Received: layer "
-                f"{twin.name!r} with a weight of shape {tuple(weight.shape)}, for which the teacher's "
-                f"{layer.name!r} of shape {array.shape} gives {folded.shape}. Start from random "
-                "weights."
+                f"{twin.name!r} with a weight of shape {tuple(weight.shape)}; the weight of the "
+                f"teacher's {layer.name!r} of shape {array.shape} folds to {folded.shape}. Start "
+                "from random weights."
             )
         arrays.append(folded.astype(array.dtype))
     return arrays
@@ -270,7 +272,7 @@ def _fold_axis(
     factor = fold.factors[axis.role]
     if axis.groups == 1:
         return _summed(array, number, fold.labels, factor)
-    # The outputs of each group, folded before, read inputs of their own.
+    # The outputs are already folded; each group has its own inputs.
     parts = np.split(array, axis.groups, axis=-1)
     labels, factors = np.split(fold.labels, axis.groups), np.split(factor, axis.groups)
     folded = [
@@ -281,7 +283,7 @@ def _fold_axis(
 
 
 def _summed(array: np.ndarray, number: int, labels: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Entries of an axis multiplied by their factor, and those of one label added."""
+    """Multiply the entries of an axis by their factors and add those with the same label."""
     order = np.argsort(labels, kind="stable")
     begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
     moved = np.moveaxis(array, number, 0)[order].astype("float64")

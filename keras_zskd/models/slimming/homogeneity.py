@@ -1,4 +1,4 @@
-"""Whether a positive factor of a channel passes through all that is computed from it."""
+"""Whether the network is positively homogeneous in a channel."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from keras_zskd.models.slimming.channels import Channels, free_parts
 from keras_zskd.models.slimming.weight_axes import WeightAxes
 
 _ACTIVATIONS = ("linear", "relu", "leaky_relu")
-# f(a x) = a f(x) for a > 0, channel by channel: layers and operations of `keras.ops`.
+# Layers and operations of `keras.ops` with f(a x) = a f(x) for a > 0 in each channel.
 _PASSING = {
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "Relu", "LeakyRelu", "Identity"),
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
@@ -21,16 +21,16 @@ _PASSING = {
     *(f"Global{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)),
 }
 _REDUCING = {"Mean", "Sum", "Max", "Min"}
-# The same of several tensors, if the factor is in each.
+# The same for several tensors with the same factor.
 _JOINING = {"Add", "Subtract", "Average", "Maximum", "Minimum"}
 
 
 def is_homogeneous(channels: Channels, calls: list[tuple[Call, WeightAxes]]) -> bool:
-    """Whether the factor of a channel comes out unchanged wherever weights read the channel.
+    """Whether a positive factor of a channel reaches all weights that read it unchanged.
 
     Args:
         channels: A free axis.
-        calls: All calls of the network, with the axes of their weights.
+        calls: All calls of the network with the axes of their weights.
     """
     for call, weights in calls:
         roles = {

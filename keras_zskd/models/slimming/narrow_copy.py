@@ -1,4 +1,4 @@
-"""`slim`: a narrower, freshly initialised copy of a model."""
+"""`slim`: a narrower, newly initialized copy of a model."""
 
 import numbers
 from typing import Any
@@ -13,23 +13,23 @@ from keras_zskd.models.slimming.reading import read_channels
 
 
 def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Model:
-    """A copy of `model` whose hidden layers are `width` times as wide, with fresh or folded weights.
+    """Create a copy of `model` whose hidden layers are `width` times as wide.
 
-    A layer of `c` channels or units gets `c * width` of them, rounded to the nearest whole number
-    (halves up) and at least 1. Layers of one size stay of one size, so residual additions,
-    squeeze-and-excite products and concatenations still fit; group counts stay, and channels are
-    rounded to multiples of them. The input, the output (classes, final activation), what is tied to
-    either by an addition, every dtype policy and all kernel sizes and strides stay as they are.
+    A layer of `c` channels or units gets `c * width`, rounded to the nearest whole number (halves
+    up), at least 1. Layers of equal size keep equal sizes, so residual additions,
+    squeeze-and-excite products and concatenations still fit. The number of groups is kept, and
+    channels are rounded to multiples of it. Not changed are the input, the output (classes, final
+    activation), all axes tied to either by an addition, dtype policies, kernel sizes and strides.
 
-    It knows convolutions (plain, grouped, transposed, separable, depthwise), dense, embedding and
-    multi-head attention layers, all normalisations, all layers without weights, `keras.ops` in the
-    graph, shared layers, and nested models, which are opened into one flat graph. What it cannot
-    narrow among operations without weights (slices of the channels, `einsum`) keeps its width.
+    Supported are convolutions (plain, grouped, transposed, separable, depthwise), dense, embedding,
+    multi-head attention and normalization layers, all layers without weights, `keras.ops` in the
+    graph, shared layers, and nested models, which are inlined. Operations without weights that
+    cannot be narrowed (slices of the channels, `einsum`) keep their width.
 
-    Weights are drawn anew by each layer's own initialisers, as in the papers, unless
-    `weights="teacher"` folds those of `model`. All layers are trainable, also where those of `model`
-    are frozen. Only `Normalization` keeps its mean and variance, which describe the data. `model` is
-    not changed.
+    Weights are newly initialized with the initializers of the layers, as in the papers, unless
+    `weights="teacher"` folds those of `model`. All layers are trainable, even if those of `model`
+    are frozen. Only `Normalization` keeps its mean and variance, which describe the data. `model`
+    is not changed.
 
     Args:
         model: A Functional or Sequential model with one input and one output.
@@ -40,9 +40,9 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
         A Functional model named `<name>_slim` with the input and output shapes of `model`.
 
     Raises:
-        InputError: If `width` is not in (0, 1], `weights` is neither of the two, if `model` has no
-            graph of layers or several inputs or outputs, if a layer with weights is of a kind that
-            cannot be narrowed, or if the copy would be no smaller although `width` is below 1.
+        InputError: If `width` is not in (0, 1], `weights` is invalid, `model` has no graph of
+            layers or several inputs or outputs, a layer with weights is not supported, or the copy
+            would not be smaller although `width` is below 1.
 
     Example:
     >>> from keras_zskd.models import lenet5, slim
@@ -51,11 +51,8 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     """
     _check(model, width)
     if weights not in ("random", "teacher"):
-        raise InputError(
-            f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Leave it out for '
-            "random weights."
-        )
-    # The model's own layers, seen as one flat graph: nothing is built twice at full width.
+        raise InputError(f'`weights` must be "random" or "teacher". Received: weights={weights!r}.')
+    # The flat graph shares the layers of the model, so that nothing is built twice at full width.
     flat = inline(model, share_layer)
     changes = {id(call.op): call.changes for call in read_channels(flat)}
     copies: list[tuple[Any, Any]] = []
@@ -75,17 +72,19 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     for layer, twin in copies:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
             twin.set_weights(layer.get_weights())
-            twin.finalize_state()  # Keras computes with tensors that it derives from the weights
+            twin.finalize_state()  # Keras computes tensors from the weights here.
     if narrow.output_shape != model.output_shape:
         raise InputError(
-            f"Model {model.name!r} was received, whose narrower copy would give outputs of shape "
-            f"{narrow.output_shape} instead of {model.output_shape}; write the smaller model by "
-            "hand and pass it as the student instead of a width."
+            "`model` must keep its output shape when narrowed. Received: "
+            f"model={model.name!r}, whose narrower copy has outputs of shape "
+            f"{narrow.output_shape} instead of {model.output_shape}. Write the smaller model by "
+            "hand."
         )
     if width < 1 and narrow.count_params() >= model.count_params():
         raise InputError(
-            f"Model {model.name!r} was received with width={width}, but none of its hidden layers "
-            "can get narrower; use a smaller width, or pass a smaller model as the student."
+            "`model` must have hidden layers that can be narrowed. Received: "
+            f"model={model.name!r} and width={width}. Use a smaller width or write the smaller "
+            "model by hand."
         )
     student = keras.Model(narrow.inputs[0], narrow.outputs[0], name=f"{model.name}_slim")
     return start_from(model, student) if weights == "teacher" else student
@@ -94,25 +93,27 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
 def _check(model: Any, width: Any) -> None:
     is_number = isinstance(width, numbers.Real) and not isinstance(width, bool)
     if not is_number or not 0 < float(width) <= 1:
-        raise InputError(f"Received width={width!r}; pass a number above 0 and at most 1.")
+        raise InputError(
+            f"`width` must be a number above 0 and at most 1. Received: width={width!r}."
+        )
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not isinstance(model, keras.Model) or not inputs or not outputs:
         raise InputError(
-            f"Received a {type(model).__name__} without a graph of layers; slim needs a built "
-            "Functional or Sequential model, so pass one or write the smaller model by hand."
+            "`model` must be a built Functional or Sequential model. Received: an object of type "
+            f"{type(model).__name__} without a graph of layers."
         )
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
-            f"Model {model.name!r} was received with {len(inputs)} inputs and {len(outputs)} "
-            "outputs; slim needs a model with one of each."
+            f"`model` must have one input and one output. Received: model={model.name!r} with "
+            f"{len(inputs)} inputs and {len(outputs)} outputs."
         )
 
 
 def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:
     if getattr(layer, "quantization_mode", None):
         raise InputError(
-            f"Layer {layer.name!r} was received quantised to {layer.quantization_mode}; pass the "
-            "floating-point model that it was made from."
+            f"`model` must not be quantized. Received: layer {layer.name!r} quantized to "
+            f"{layer.quantization_mode}. Pass the original floating-point model."
         )
 
     def value(item: Any) -> Any:
@@ -132,7 +133,7 @@ def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:
 def _not_narrow(layer: Any, error: Exception) -> InputError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return InputError(
-        f"Layer {layer.name!r} of type {type(layer).__name__} was received, which does not work in "
-        f"a narrower model ({reason[0]}); write the smaller model by hand and pass it as the "
-        "student instead of a width."
+        "`model` must have layers that can be narrowed. Received: layer "
+        f"{layer.name!r} of type {type(layer).__name__}, which fails in a narrower model "
+        f"({reason[0]}). Write the smaller model by hand."
     )

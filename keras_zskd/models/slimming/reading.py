@@ -1,4 +1,4 @@
-"""One walk through a model that follows the channels of every tensor."""
+"""Traversal of a model that determines the channels of every tensor."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from keras_zskd.models.slimming.channels import fixed, is_fixed, pin, tie
 
 
 def read_channels(flat: keras.Model) -> list[Call]:
-    """Every call of a layer or operation of a flat model, in order, with its axes.
+    """Return all calls of layers and operations in a flat model, in order, with their axes.
 
-    Calls of one shared layer have one dictionary of `changes`.
+    All calls of a shared layer share one dictionary of `changes`.
     """
     known: dict[int, Axes] = {}
     calls: list[Call] = []
     first_calls: dict[int, Call] = {}
-    kept = []  # an id is only good as long as the tensor lives
+    kept = []  # An id is only valid while the tensor exists.
 
     def axes_of(tensor: Any) -> Axes:
-        if id(tensor) not in known:  # the model's input, or a constant
+        if id(tensor) not in known:  # The input of the model, or a constant.
             kept.append(tensor)
             known[id(tensor)] = tuple(fixed(size) for size in tensor.shape)
         return known[id(tensor)]
@@ -40,7 +40,7 @@ def read_channels(flat: keras.Model) -> list[Call]:
         )
         first_calls.setdefault(id(layer), call)
         if earlier and getattr(layer, "weights", None):
-            # A shared layer has one kernel, so all that it is called with must be of one width.
+            # A shared layer has one kernel, so all of its inputs must have the same width.
             for axes, others in zip(call.inputs, earlier.inputs, strict=False):
                 for axis, other in zip(reversed(axes), reversed(others), strict=False):
                     tie(axis, other)
@@ -50,7 +50,7 @@ def read_channels(flat: keras.Model) -> list[Call]:
             kept.append(tensor)
             known[id(tensor)] = axes
         if any(is_fixed(axis) for axis in free_before):
-            logging.info("slim: %r keeps the width of what it is given", layer.name)
+            logging.info("slim: %r keeps the width of its inputs", layer.name)
         calls.append(call)
         return outputs
 

@@ -1,4 +1,4 @@
-"""Which axis of which weight follows which channels, and how it is folded."""
+"""The channels of each axis of each weight, and how the axis is folded."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,11 +15,11 @@ class WeightAxis:
     """One axis of one weight.
 
     Attributes:
-        channels: What its entries belong to.
-        role: "made": the weight computes these channels, so a cluster gets the mean; "kept": one
-            parameter of each channel, the mean as well; "used": it reads these channels, so a cluster
-            gets the sum; "dotted": the sum, for one factor of a scalar product over the channels.
-        groups: Of a grouped convolution, whose axis is that of one group.
+        channels: The channels of its entries.
+        role: "made" if the weight computes the channels (a cluster gets the mean); "kept" for one
+            parameter per channel (also the mean); "used" if the weight reads the channels (the
+            sum); "dotted" for one factor of a scalar product over the channels (also the sum).
+        groups: Number of groups of a grouped convolution; the axis is that of one group.
     """
 
     channels: Channels
@@ -31,10 +31,10 @@ WeightAxes = list[tuple[WeightAxis, ...]]
 
 
 def axes_of_weights(call: Call) -> WeightAxes:
-    """The axes of each weight of a layer, from one of its calls."""
+    """Return the axes of each weight of a layer, from one of its calls."""
     shapes = [tuple(weight.shape) for weight in getattr(call.op, "weights", [])]
     rule = next((_RULES[c] for c in type(call.op).__mro__ if c in _RULES), None)
-    if type(call.op).__name__ == "LayerScale":  # of keras.applications.convnext
+    if type(call.op).__name__ == "LayerScale":  # In keras.applications.convnext.
         rule = _per_channel
     found = rule(call) if rule is not None and shapes else []
     if [len(axes) for axes in found] != [len(shape) for shape in shapes]:
@@ -55,7 +55,7 @@ def _convolution(call: Call) -> WeightAxes:
     read, made = _channels(op, call.inputs[0]), _channels(op, call.outputs[0])
     groups, window = getattr(op, "groups", 1), _fixed(op.kernel_size)
     bias = [(WeightAxis(made, "made"),)] * op.use_bias
-    if 1 < groups == root_of(read).size:  # a depthwise convolution in other words
+    if 1 < groups == root_of(read).size:  # Equivalent to a depthwise convolution.
         per_channel = WeightAxis(made)
         return [(*window, *_fixed([1]), per_channel), *[(per_channel,)] * op.use_bias]
     kernel = (WeightAxis(read, "used", groups), WeightAxis(made, "made"))
@@ -98,7 +98,7 @@ def _attention(call: Call) -> WeightAxes:
     key, value = call.changes["key_dim"], call.changes["value_dim"]
     query_in, *others = [axes[-1] for axes in call.inputs]
     value_in = others[0] if others else query_in
-    # A mask may follow; it is positional only behind the key.
+    # A mask may follow; as a positional argument, it comes after the key.
     key_in = others[1] if len(call.arguments) > 2 and len(others) > 1 else value_in
     parts = {
         "query": (query_in, WeightAxis(key, "dotted")),

@@ -18,12 +18,12 @@ def _maps(shape, seed=0):
 
 
 def _blocked(maps, block):
-    """`(N, H, W, C)` in blocks, pixel by pixel as the docstring of `Blocked` has it."""
+    """`(N, H, W, C)` in blocks, pixel by pixel, as in the docstring of `Blocked`."""
     n, height, width, channels = maps.shape
     values = np.empty((n, height // block, width // block, block**2 * channels), maps.dtype)
     for y in range(height):
         for x in range(width):
-            # (y mod 2, x mod 2) first, then likewise by (y // 2, x // 2): the lowest bits lead.
+            # (y mod 2, x mod 2) first, then (y // 2, x // 2) likewise: lowest bits first.
             number, inner_y, inner_x, left = 0, y % block, x % block, block
             while left > 1:
                 number = 4 * number + 2 * (inner_y % 2) + inner_x % 2
@@ -34,7 +34,7 @@ def _blocked(maps, block):
 
 
 def _padding(padding, kernel, stride, size):
-    """Zeros before and output size of one axis, from the definition of "same" and "valid"."""
+    """Leading zeros and output size of one axis, by the definition of "same" and "valid"."""
     if padding == "valid":
         return 0, (size - kernel) // stride + 1
     out = math.ceil(size / stride)
@@ -42,11 +42,11 @@ def _padding(padding, kernel, stride, size):
 
 
 def _convolution(images, kernel, upstream, stride, padding, size):
-    """The convolution, and the gradients of `sum(upstream * it)` by image and kernel, in float64."""
+    """Convolution, and gradients of `sum(upstream * result)` by image and kernel, in float64."""
     images, kernel, upstream = (np.asarray(a, "float64") for a in (images, kernel, upstream))
     n, height, width, channels = images.shape
     width_of_kernel, features = kernel.shape[0], kernel.shape[-1]
-    # Room enough on every side.
+    # Sufficient space on every side.
     room = stride * max(size) + width_of_kernel
     padded = np.zeros((n, height + 2 * room, width + 2 * room, channels))
     inside = (slice(None), slice(room, room + height), slice(room, room + width))
@@ -70,7 +70,7 @@ def _convolution(images, kernel, upstream, stride, padding, size):
 class TestBlocked:
     @pytest.mark.parametrize("block", [1, 2, 4])
     @pytest.mark.parametrize("shape", [(2, 8, 4, 3), (1, 4, 12, 1)])
-    def test_there_and_back(self, block, shape):
+    def test_round_trip(self, block, shape):
         maps = _maps(shape)
         blocked = Blocked(tf.constant(maps), 1).reblock(block)
         assert (blocked.block, blocked.channels) == (block, shape[-1])
@@ -78,7 +78,7 @@ class TestBlocked:
         np.testing.assert_array_equal(blocked.dense(), maps)
 
     @pytest.mark.parametrize(("one", "other"), [(2, 4), (4, 2), (4, 1)])
-    def test_from_block_to_block(self, one, other):
+    def test_change_of_the_block_size(self, one, other):
         maps = _maps((2, 8, 8, 3))
         blocked = Blocked(tf.constant(_blocked(maps, one)), one).reblock(other)
         assert blocked.block == other
@@ -92,7 +92,7 @@ class TestBlocked:
             assert [block * y + x for y, x in positions(block)] == list(expected)
 
     @pytest.mark.parametrize("block", [1, 2, 4])
-    def test_what_waits_is_added_and_then_applied(self, block):
+    def test_bias_is_added_before_the_activation_is_applied(self, block):
         maps, shift = _maps((2, 8, 4, 3)), np.array([0.5, -1.0, 2.0], "float32")
         waiting = Blocked(tf.constant(_blocked(maps, block)), block, tf.constant(shift), tf.nn.relu)
         expected = np.maximum(maps + shift, 0)
@@ -103,7 +103,7 @@ class TestBlocked:
         np.testing.assert_allclose(resolved.values, _blocked(expected, block), rtol=1e-6)
         np.testing.assert_allclose(waiting.reblock(2).dense(), expected, rtol=1e-6)
 
-    def test_with_a_batch_of_unknown_size(self):
+    def test_unknown_batch_size(self):
         maps = _maps((3, 8, 4, 2))
 
         @tf.function(input_signature=[tf.TensorSpec((None, 8, 4, 2))])
@@ -127,7 +127,7 @@ class TestPooling:
             assert pooled.block == block // 2
             np.testing.assert_allclose(pooled.dense(), expected, rtol=1e-5, atol=1e-6)
 
-    def test_a_maximum_leaves_waiting_what_waits(self):
+    def test_max_pooling_keeps_the_bias_and_the_activation(self):
         maps, shift = _maps((2, 8, 4, 3)), tf.constant([0.5, -1.0, 2.0])
         pooled = max_pool(Blocked(tf.constant(_blocked(maps, 2)), 2, shift, tf.nn.tanh))
         assert pooled.shift is shift
@@ -135,15 +135,15 @@ class TestPooling:
         expected = np.tanh(maps + shift.numpy()).reshape(2, 4, 2, 2, 2, 3).max((2, 4))
         np.testing.assert_allclose(pooled.dense(), expected, rtol=1e-5)
 
-    def test_a_mean_waits_for_nothing(self):
+    def test_average_pooling_applies_the_bias_and_the_activation(self):
         maps, shift = _maps((2, 8, 4, 3)), tf.constant([0.5, -1.0, 2.0])
         pooled = average_pool(Blocked(tf.constant(_blocked(maps, 2)), 2, shift, tf.nn.relu))
         expected = np.maximum(maps + shift.numpy(), 0).reshape(2, 4, 2, 2, 2, 3).mean((2, 4))
         np.testing.assert_allclose(pooled.dense(), expected, rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize("jit_compile", [False, True])
-    def test_of_equal_values_the_first_gets_the_gradient_as_in_tensorflow(self, jit_compile):
-        # Values of {0, 1}: every kind of tie, many times over; and a map that is one tie.
+    def test_the_first_of_equal_values_gets_the_gradient_as_in_tensorflow(self, jit_compile):
+        # Values of {0, 1} with every kind of tie, and a constant map.
         maps = np.random.default_rng(0).integers(0, 2, (20, 8, 8, 2)).astype("float32")
         maps[0] = 1.0
         upstream = tf.constant(_maps((20, 4, 4, 2)))
@@ -160,7 +160,7 @@ class TestPooling:
             tape.watch(images)
             loss = tf.reduce_sum(upstream * tf.nn.max_pool2d(images, 2, 2, "VALID"))
         expected = tape.gradient(loss, images).numpy()
-        np.testing.assert_array_equal(expected[0, ::2, ::2], upstream[0])  # The first indeed.
+        np.testing.assert_array_equal(expected[0, ::2, ::2], upstream[0])  # The first one.
         np.testing.assert_array_equal(gradient(images), expected)
 
 
@@ -173,7 +173,7 @@ class TestBlockConvolution:
         before, size = zip(
             *(_padding(padding, kernel, stride, length) for length in (height, width)), strict=True
         )
-        # Cut to what blocks can cover, as the plan would refuse it otherwise.
+        # Cropped to a multiple of the block, as required by the plan.
         size = tuple(length // block * block for length in size)
         return BlockConvolution(kernel, stride, before, size, block)
 
@@ -201,13 +201,13 @@ class TestBlockConvolution:
                     value, right, rtol=1e-4, atol=1e-4 * np.abs(right).max(), err_msg=name
                 )
 
-    def test_reads_maps_that_come_in_blocks_with_something_waiting(self):
+    def test_reads_blocks_with_a_bias_and_an_activation_to_apply(self):
         images, shift = _maps((2, 16, 8, 3)), np.array([0.5, -1.0, 2.0], "float32")
         weights = _maps((3, 3, 3, 4), 1)
         geometry = self._geometry(3, 1, "same", 16, 8, 2)
         seen = np.maximum(images + shift, 0)
         expected, *_ = _convolution(seen, weights, np.zeros((2, 16, 8, 4)), 1, (1, 1), (16, 8))
-        for block in (1, 2, 4):  # Its own input block is 2.
+        for block in (1, 2, 4):  # The block size of its input is 2.
             maps = Blocked(
                 tf.constant(_blocked(images, block)), block, tf.constant(shift), tf.nn.relu
             )
@@ -215,7 +215,7 @@ class TestBlockConvolution:
                 found = convolve(maps, geometry.weights(tf.constant(weights))).dense()
                 np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
-    # Blocks of 2 read, by hand: kernel 5 from a block's last row on reads 6 rows, that is 3 blocks,
+    # By hand. Blocks of 2: kernel 5 from the last row of a block reads 6 rows, which are 3 blocks,
     # 36 pixels for 25. Blocks of 4: 8 rows, 2 blocks, 64 pixels.
     @pytest.mark.parametrize(
         ("kernel", "stride", "padding", "block", "reach", "waste"),

@@ -16,7 +16,7 @@ def compiled(request):
 
 
 def _randomised(model, seed=0):
-    """Weights under which an error in the use of any of them shows, signs included."""
+    """Random weights that reveal an error in the use of any of them, including signs."""
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         shape, name = variable.shape, variable.path.rsplit("/")[-1]
@@ -39,7 +39,7 @@ def _like(model, other):
 
 
 def _measure(function, x, weights, jit_compile=False):
-    """Outputs, and gradients of their sum under random weights, by the input and by `weights`."""
+    """Outputs, and gradients of their randomly weighted sum by the input and by `weights`."""
 
     def run(x):
         with tf.GradientTape() as tape:
@@ -77,7 +77,7 @@ def _images(model, seed=0):
 
 
 def _assert_equal(model, compiled, reference=None, outputs=None):
-    """The lowered model gives what Keras gives, and all gradients."""
+    """Outputs and all gradients of the lowered model are those of Keras."""
     x = _images(model)
     lowered = Lowered(model, outputs, compiled)
     tapped = reference or (model if outputs is None else keras.Model(model.inputs, outputs))
@@ -88,7 +88,7 @@ def _assert_equal(model, compiled, reference=None, outputs=None):
 
 
 def _geometries(lowered):
-    """Block of each convolution by the name of its layer; None where it is none of blocks."""
+    """Block size of each convolution by layer name; None if it does not run on blocks."""
     plan = lowered._plan
     return {
         node.operation.name: getattr(plan.convolutions.get(id(node)), "block", None)
@@ -98,7 +98,7 @@ def _geometries(lowered):
 
 
 def _branches(shape, branches):
-    """A model of one input with an output for each branch."""
+    """A model with one input and one output per branch."""
     inputs = keras.Input(shape)
     return _randomised(keras.Model(inputs, [branch(inputs) for branch in branches]))
 
@@ -117,25 +117,25 @@ class TestConvolutions:
         )
 
     @pytest.mark.parametrize("padding", ["valid", "same"])
-    def test_every_kernel_and_stride_on_an_image_that_is_not_square(self, padding, compiled):
-        # The rest of the geometry stands in test_blocked.
+    def test_all_kernels_and_strides_on_an_image_that_is_not_square(self, padding, compiled):
+        # The rest of the geometry is tested in test_blocked.
         cases = [(3, 1), (4, 1), (5, 1), (3, 2), (5, 2), (4, 4)]
         model = _branches(
             (16, 24, 3), [self._conv(*case, padding, n) for n, case in enumerate(cases)]
         )
         blocks = _geometries(_assert_equal(model, compiled))
-        # Unpadded, a kernel of 4 leaves 13 x 21, which no block but 1 covers; what reads more than 3
-        # times as many pixels in blocks as without, has none: 64 for 9, say, of 3 by 2.
+        # Without padding, kernel 4 gives 13 x 21, a multiple of no block size but 1. There are no
+        # blocks if they read more than 3 times as many pixels, such as 64 for 9 (3 with stride 2).
         expected = [2, 1, 2, 1, 2, 1] if padding == "valid" else [1, 2, 2, 1, 1, 1]
         assert [blocks[f"conv{k}_{stride}_{padding}"] for k, stride in cases] == expected
 
-    def test_of_one_pixel(self, compiled):
+    def test_one_pixel(self, compiled):
         conv = layers.Conv2D(5, 1, activation="relu", name="pointwise")
         lowered = _assert_equal(_branches((6, 4, 3), [conv]), compiled)
         assert _geometries(lowered) == {"pointwise": 1}
 
-    def test_an_activation_that_looks_at_its_neighbours(self, compiled):
-        # Blocks mix pixels and channels: a softmax over the channel axis must not see them.
+    def test_an_activation_over_the_channels(self, compiled):
+        # Blocks mix pixels and channels: a softmax over the channels must not see other pixels.
         model = _branches(
             (8, 8, 2),
             [
@@ -153,7 +153,7 @@ class TestConvolutions:
         blocks = _geometries(_assert_equal(model, compiled))
         assert set(blocks.values()) <= {2, 4}
 
-    def test_one_that_falls_is_applied_before_the_maximum(self, compiled):
+    def test_an_activation_that_is_not_increasing_is_applied_before_the_maximum(self, compiled):
         def falling(x):
             return -x
 
@@ -174,7 +174,7 @@ class TestConvolutions:
         blocks = _geometries(_assert_equal(model, compiled))
         assert set(blocks.values()) <= {2, 4}
 
-    def test_those_that_stay_as_they_are(self):
+    def test_convolutions_that_are_not_changed(self):
         model = _branches(
             (8, 8, 2),
             [
@@ -196,7 +196,7 @@ class TestPooling:
             3, 5, padding=padding, activation=activation, name=f"conv{number}", **kwargs
         )
 
-    def test_behind_a_convolution_with_what_waits(self, compiled):
+    def test_after_a_convolution_with_bias_and_activation(self, compiled):
         maximum, mean = layers.MaxPooling2D, lambda: layers.AveragePooling2D(2)
         model = _branches(
             (8, 12, 2),
@@ -230,20 +230,20 @@ class TestPooling:
                 layers.MaxPooling2D(),
                 layers.AveragePooling2D(2),
                 layers.MaxPooling2D(padding="same"),
-                layers.MaxPooling2D(3, 2),  # Not 2x2 of stride 2: Keras' own.
+                layers.MaxPooling2D(3, 2),  # Not 2x2 with stride 2: run by Keras.
                 layers.MaxPooling2D(2, 1),
                 lambda x: layers.MaxPooling2D()(layers.Conv2D(20, 3, padding="same")(x)),
             ],
         )
         lowered = _assert_equal(model, compiled)
-        # Where XLA does not run, TensorFlow's own pooling is as good as ours.
+        # Without XLA, the pooling of TensorFlow is as fast.
         assert len(lowered._plan.pooled) == (4 if compiled else 0)
 
     def test_on_an_odd_height(self, compiled):
         _assert_equal(_branches((7, 8, 2), [layers.MaxPooling2D()]), compiled)
 
     @pytest.mark.parametrize("activation", [None, "relu"])
-    def test_on_a_constant_image_the_first_of_equal_values_gets_the_gradient(
+    def test_the_first_of_equal_values_gets_the_gradient_on_a_constant_image(
         self, compiled, activation
     ):
         model = keras.Sequential(
@@ -253,7 +253,7 @@ class TestPooling:
                 layers.MaxPooling2D(name="pool"),
             ]
         )
-        # Integers, so that the sums are exact in any order, and equal values are equal.
+        # Integers: sums are exact in any order, and equal values stay equal.
         rng = np.random.default_rng(0)
         model.set_weights([rng.integers(-3, 9, (5, 5, 1, 4)), rng.integers(-2, 3, 4)])
         x = tf.ones((2, 12, 12, 1))
@@ -263,7 +263,7 @@ class TestPooling:
         lowered = Lowered(model, compiled=compiled)
         assert _geometries(lowered) == {"conv": 2}
         _assert_close(_measure(lowered, x, weights, jit_compile=compiled), expected, 1e-5)
-        # Not just any of them: the last would give another gradient.
+        # The last one would give another gradient.
         flipped = _measure(
             lambda x: model(x[:, ::-1, ::-1])[:, ::-1, ::-1],
             x,
@@ -272,7 +272,7 @@ class TestPooling:
         assert not np.allclose(flipped["gradient by input"], expected["gradient by input"])
 
 
-class TestBatchNormalisation:
+class TestBatchNormalization:
     @pytest.fixture
     def model(self):
         def branch(number, channels, act, **changes):
@@ -301,11 +301,11 @@ class TestBatchNormalisation:
             ],
         )
 
-    def test_behind_a_convolution_is_folded(self, model, compiled):
+    def test_after_a_convolution_is_folded(self, model, compiled):
         lowered = _assert_equal(model, compiled)
         assert len(lowered._plan.folded) == len(lowered._plan.skipped) == 5
 
-    def test_behind_a_convolution_of_many_channels_is_folded_too(self):
+    def test_after_a_convolution_with_many_channels_is_folded(self):
         def branch(x):
             x = layers.Conv2D(20, 3, name="wide")(x)
             return layers.BatchNormalization(name="bn")(layers.Conv2D(4, 3, name="deep")(x))
@@ -314,7 +314,7 @@ class TestBatchNormalisation:
         assert _geometries(lowered)["deep"] is None
         assert len(lowered._plan.folded) == 1
 
-    def test_elsewhere_is_called_as_it_is(self):
+    def test_elsewhere_is_called_unchanged(self):
         def after_activation(x):
             return layers.BatchNormalization(name="a")(layers.Conv2D(3, 3, activation="relu")(x))
 
@@ -335,7 +335,7 @@ class TestBatchNormalisation:
         lowered = _assert_equal(_branches((8, 8, 2), branches), False)
         assert lowered._plan.folded == {}
 
-    def test_weights_made_once_serve_many_calls(self, model):
+    def test_precomputed_weights_can_be_reused(self, model):
         lowered = Lowered(model)
         x = _images(model)
         before = [value.numpy() for value in lowered(x)]
@@ -346,7 +346,7 @@ class TestBatchNormalisation:
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize("jit_compile", [False, True])
-    def test_frozen_weights_are_those_of_the_trace(self, jit_compile):
+    def test_frozen_weights_are_those_at_tracing(self, jit_compile):
         inputs = keras.Input((8, 8, 2))
         x = layers.Conv2D(3, 5, padding="same", name="conv")(inputs)
         x = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization(name="bn")(x)))
@@ -362,7 +362,7 @@ class TestBatchNormalisation:
         for name in ("conv", "bn"):
             model.get_layer(name).set_weights([2 * w for w in model.get_layer(name).get_weights()])
         np.testing.assert_array_equal(run(x)[0], before)
-        # Traced anew it is as the model is now.
+        # A new trace uses the current weights.
         again = tf.function(lowered, jit_compile=jit_compile)(x)[0]
         np.testing.assert_allclose(again, model(x), rtol=1e-3, atol=1e-3)
         assert np.abs(again - before).max() > 0.1
@@ -378,14 +378,14 @@ class TestBatchNormalisation:
 
 
 class TestGraph:
-    def test_a_strided_convolution_of_one_pixel(self, compiled):
+    def test_a_strided_1x1_convolution(self, compiled):
         def build(is_reference):
             def branch(number, channels, strides, norm):
                 def call(x):
                     x = layers.Conv2D(channels, 3, padding="same", name=f"before{number}")(x)
                     if is_reference:
-                        # TensorFlow 2.21's own gradient of the strided convolution writes outside
-                        # of its memory on a CPU: no reference, and no process to compare in.
+                        # The gradient of the strided convolution in TensorFlow 2.21 writes outside
+                        # of its memory on a CPU, so it cannot be the reference.
                         x = x[:, :: strides[0], :: strides[1]]
                         x = layers.Conv2D(4, 1, name=f"conv{number}")(x)
                     else:
@@ -420,7 +420,7 @@ class TestGraph:
         lowered = _assert_equal(_randomised(model), compiled)
         assert len(lowered._plan.folded) == 2
 
-    def test_two_maps_in_blocks_are_added(self, compiled):
+    def test_addition_of_two_maps_in_blocks(self, compiled):
         def branch(x):
             a = layers.Conv2D(3, 5, padding="same", activation="relu", name="a")(x)
             b = layers.Conv2D(3, 3, padding="same", name="b")(x)
@@ -429,7 +429,7 @@ class TestGraph:
 
         _assert_equal(_branches((8, 8, 2), [branch]), compiled)
 
-    def test_a_tensor_that_is_an_output_as_well(self, compiled):
+    def test_a_hidden_tensor_as_output(self, compiled):
         inputs = keras.Input((8, 8, 2))
         before = layers.Conv2D(3, 5, padding="same", name="first")(inputs)
         normed = layers.BatchNormalization(name="bn1")(before)
@@ -439,14 +439,14 @@ class TestGraph:
         pooled = layers.MaxPooling2D()(active)
         model = _randomised(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(pooled))))
         logits = model.outputs[0]
-        # What feeds the first normalisation, as a prior asks for it.
+        # The input of the first batch normalization, as used by a prior.
         lowered = _assert_equal(model, compiled, outputs=[logits, before])
         assert [norm.name for norm in lowered._plan.folded.values()] == ["bn2"]
-        # What leaves a folded one, an activation that would wait, and a map between.
+        # The output of a folded one, a postponed activation, and a map in between.
         lowered = _assert_equal(model, False, outputs=[normed, x, active, logits])
         assert len(lowered._plan.folded) == 2
 
-    def test_operations_and_layers_of_several_kinds(self):
+    def test_various_operations_and_layers(self):
         def branch(x):
             x = layers.ZeroPadding2D(2)(layers.Rescaling(2.0, -1.0)(x))
             x = layers.MaxPooling2D()(layers.Conv2D(4, 5, activation="relu", name="conv")(x))
@@ -456,7 +456,7 @@ class TestGraph:
 
         _assert_equal(_branches((8, 8, 2), [branch]), False)
 
-    def test_a_batch_of_any_size(self, compiled):
+    def test_any_batch_size(self, compiled):
         model = _randomised(lenet5(input_shape=(16, 16, 1)))
         lowered = Lowered(model, compiled=compiled)
         run = tf.function(lowered, input_signature=[tf.TensorSpec((None, 16, 16, 1))])
@@ -465,12 +465,12 @@ class TestGraph:
             (logits,) = run(x)
             assert logits.shape == (count, 10)
             if not count:
-                continue  # Keras itself fails at an empty batch.
+                continue  # Keras fails with an empty batch.
             np.testing.assert_allclose(logits, model(x), rtol=1e-4, atol=1e-4)
 
 
 def _residual(shape=(8, 12, 3), channels=5, is_reference=False, is_deep=True):
-    """One or two residual blocks of ResNet's kind, the last with a strided 1x1 shortcut."""
+    """One or two residual blocks as in ResNet, the last with a strided 1x1 shortcut."""
 
     def norm(x, name, active=True):
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
@@ -503,24 +503,24 @@ class TestNetworks:
     def test_alexnet(self, compiled):
         _assert_equal(_randomised(alexnet()), compiled)
 
-    def test_a_residual_network(self, compiled):
+    def test_residual_network(self, compiled):
         model, reference = _residual(), _residual(is_reference=True)
         lowered = _assert_equal(model, compiled, reference=_like(reference, model))
         assert len(lowered._plan.folded) == 6
 
-    def test_in_bfloat16(self):
+    def test_bfloat16(self):
         model = _randomised(lenet5_half(input_shape=(16, 16, 1)))
         half = graph.typed_copy(model, "mixed_bfloat16")
         x = _images(model)
         lowered = Lowered(half)
-        assert lowered(x)[0].dtype == tf.float32  # Logits, as Keras has them.
+        assert lowered(x)[0].dtype == tf.float32  # Logits, as in Keras.
 
         def errors(function):
             found = _measure(function, x, half.trainable_weights).values()
             pairs = zip(found, exact, strict=True)
             return np.array([np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs])
 
-        # No worse than Keras' own bfloat16, and bfloat16 indeed.
+        # As accurate as bfloat16 in Keras, but not float32.
         exact = list(_measure(model, x, model.trainable_weights).values())
         own, of_keras = errors(lowered), errors(half)
         assert own[0] > 1e-3
@@ -528,8 +528,8 @@ class TestNetworks:
 
 
 class TestTraining:
-    def test_does_what_keras_does(self, compiled):
-        # Normalises with the statistics of the batch, keeps them, and trains the same weights.
+    def test_matches_keras(self, compiled):
+        # Uses the statistics of the batch, updates the moving ones, trains the same weights.
         model = _residual(is_deep=False)
         reference = _residual(is_deep=False, is_reference=True)
         _like(reference, model)
@@ -547,13 +547,13 @@ class TestTraining:
                 np.testing.assert_allclose(variable, kept[variable.path], rtol=1e-4, atol=1e-5)
                 assert np.abs(variable.numpy() - before[variable.path]).max() > 1e-4
 
-    def test_dropout_drops(self):
+    def test_dropout_is_active(self):
         model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5)])
         x = tf.ones((50, 4))
         assert set(np.unique(Lowered(model, training=True)(x)[0])) == {0.0, 2.0}
         np.testing.assert_array_equal(Lowered(model)(x)[0], x)
 
-    def test_inference_leaves_the_statistics_alone(self, compiled):
+    def test_inference_does_not_change_the_statistics(self, compiled):
         model = _residual(is_deep=False)
         before = model.get_weights()
         Lowered(model, compiled=compiled)(_images(model))
@@ -562,7 +562,7 @@ class TestTraining:
 
 
 def relu(x):
-    """A user's function with the name of a standard one."""
+    """A custom function with the name of a standard one."""
     return tf.nn.relu(x) - 0.5 * tf.square(x)
 
 
@@ -603,7 +603,7 @@ _OWN = {
 
 
 @pytest.mark.parametrize("kind", _OWN)
-def test_a_layer_or_function_of_ones_own_is_computed_as_it_is(kind, compiled):
+def test_custom_layers_and_functions_are_called_unchanged(kind, compiled):
     activation, *behind = _OWN[kind]()
     pixels = keras.Input((16, 16, 1))
     x = layers.Conv2D(4, 5, padding="same", activation=activation)(pixels)

@@ -1,4 +1,4 @@
-"""Normalisations in few passes: TensorFlow's own operations are the reference."""
+"""Normalizations in few passes; the reference is TensorFlow."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from keras_zskd.models.lowering.norms import moments, normalise_response, scale_
 
 
 def _both(function, x, upstream):
-    """Value, and gradient by `x`."""
+    """Value, and gradient with respect to `x`."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = function(x)
@@ -36,7 +36,7 @@ def test_equals_tensorflow(settings, mode):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_types_are_computed_in_float32(dtype):
-    # 400^2 is beyond float16.
+    # 400^2 overflows float16.
     x = tf.cast(400.0 * np.random.default_rng(0).uniform(size=(1, 2, 2, 6)), dtype)
     settings = (2, 1.0, 1e-2, 0.75)
     found = _both(lambda x: normalise_response(x, *settings), x, tf.ones_like(x))

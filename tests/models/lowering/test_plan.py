@@ -22,7 +22,7 @@ def _plan(model, compiled=False):
 
 
 def _blocks(model, compiled=False):
-    """Block of each convolution, in order; None where it does not run on blocks."""
+    """Block size of each convolution, in order; None if it does not run on blocks."""
     plan = _plan(model, compiled)
     return [
         getattr(plan.convolutions.get(id(node)), "block", None)
@@ -36,9 +36,9 @@ def _conv(filters=3, kernel=5, **kwargs):
 
 
 class TestBlocks:
-    def test_are_as_large_as_what_follows_wants_them(self):
-        # A pooling wants 2, two in a row 4, and 4 is the largest; a pooling before a convolution on
-        # blocks of 2 wants 4 again.
+    def test_size_depends_on_the_next_layers(self):
+        # A pooling needs 2, two in a row 4, and 4 is the maximum. A pooling before a convolution on
+        # blocks of 2 needs 4 as well.
         pool = layers.MaxPooling2D
         assert _blocks(_model((20, 20, 1), _conv(), pool())) == [2]
         assert _blocks(_model((20, 20, 1), _conv(), layers.ReLU(), pool(), pool())) == [4]
@@ -52,8 +52,8 @@ class TestBlocks:
     def test_divide_height_and_width(self, shape, block):
         assert _blocks(_model(shape, _conv(padding="same"), layers.ReLU())) == [block]
 
-    def test_waste_little(self):
-        # A kernel of 3 on padded blocks of 2 reads 36 pixels for 9, of 5 36 for 25.
+    def test_waste_is_limited(self):
+        # On padded blocks of 2, kernel 3 reads 36 pixels for 9, and kernel 5 reads 36 for 25.
         assert _blocks(_model((8, 8, 1), _conv(kernel=3, padding="same"))) == [1]
         assert _blocks(_model((8, 8, 1), _conv(kernel=5, padding="same"))) == [2]
 
@@ -61,7 +61,7 @@ class TestBlocks:
         ("channels", "compiled", "on_blocks"),
         [(4, False, True), (5, False, False), (16, True, True), (17, True, False)],
     )
-    def test_are_for_few_channels(self, channels, compiled, on_blocks):
+    def test_only_for_few_channels(self, channels, compiled, on_blocks):
         model = _model((8, 8, channels), _conv(padding="same"))
         assert (_blocks(model, compiled) != [None]) == on_blocks
 
@@ -79,20 +79,20 @@ class TestBlocks:
         ],
         ids=lambda layer: layer.name,
     )
-    def test_are_for_plain_convolutions(self, convolution):
+    def test_only_for_plain_convolutions(self, convolution):
         assert _plan(_model((9, 9, 2), convolution)).convolutions == {}
 
-    def test_are_not_for_what_keras_adapts(self):
+    def test_not_for_lora(self):
         convolution = _conv(padding="same")
         model = _model((8, 8, 1), convolution)
         convolution.enable_lora(2)
         assert _plan(model).convolutions == {}
 
-    def test_of_an_image_of_unknown_size_there_are_none(self):
+    def test_none_for_an_unknown_image_size(self):
         model = _model((None, None, 1), _conv(), layers.MaxPooling2D())
         assert _blocks(model) == [None]
 
-    def test_a_strided_convolution_of_one_pixel_is_run_here_in_any_case(self):
+    def test_a_strided_1x1_convolution_is_always_planned(self):
         model = _model((8, 8, 32), layers.Conv2D(4, 1, strides=2))
         assert list(_plan(model).convolutions.values()) == [None]
 
@@ -105,11 +105,11 @@ class TestFolding:
         assert len(plan.folded) == len(plan.skipped)
         return [norm.name for norm in plan.folded.values()]
 
-    def test_a_normalisation_right_behind_a_convolution(self):
+    def test_batch_normalization_after_a_convolution(self):
         stack = (_conv(), layers.BatchNormalization(name="bn"), layers.ReLU())
         assert self._folded(*stack) == ["bn"]
 
-    def test_not_while_training(self):
+    def test_not_in_training(self):
         assert self._folded(_conv(), layers.BatchNormalization(), fold=False) == []
 
     @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ class TestFolding:
         ],
         ids=["activation", "layer between", "axis", "another kind", "another convolution"],
     )
-    def test_not_what_cannot_be(self, stack):
+    def test_not_other_stacks(self, stack):
         assert self._folded(*stack) == []
 
-    def test_not_where_somebody_looks_in_between(self):
+    def test_not_if_the_tensor_in_between_is_used(self):
         def with_tap(model):
             return [model.get_layer("conv").output, *model.outputs]
 
@@ -149,7 +149,7 @@ class TestCompilesWell:
         ],
         ids=["lenet5", "lenet5_half", "dense", "small"],
     )  # fmt: skip
-    def test_what_reads_few_channels(self, model):
+    def test_models_with_few_input_channels(self, model):
         assert compiles_well(model)
 
     @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ class TestCompilesWell:
             "subclass",
         ],
     )  # fmt: skip
-    def test_not_what_xla_is_slow_at(self, model):
+    def test_not_with_layers_that_xla_is_slow_at(self, model):
         assert not compiles_well(model)
 
 

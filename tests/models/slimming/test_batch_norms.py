@@ -40,7 +40,7 @@ def test_statistics_are_those_of_the_images(dtype, tolerance, batch_size):
     np.testing.assert_allclose(second.moving_variance, x.var((0, 1, 2)), rtol=tolerance)
 
 
-def test_what_cannot_be_estimated_is_refused():
+def test_invalid_arguments_raise():
     student, _ = _student()
     with pytest.raises(InputError, match="at least one image"):
         repair_batch_norms(student, np.zeros((0, 3, 3, 2)))

@@ -16,7 +16,7 @@ def _error(points, weights, labels):
 
 
 @pytest.mark.parametrize("dimensions", [2, 20])
-def test_the_best_of_all_partitions(dimensions):
+def test_finds_the_best_of_all_partitions(dimensions):
     rng = np.random.default_rng(3)
     middles = rng.normal(size=(3, dimensions))[[0, 1, 2, 0, 1, 2, 0, 1]]
     points, weights = middles + 0.5 * rng.normal(size=middles.shape), rng.uniform(0.1, 3, 8)
@@ -27,7 +27,7 @@ def test_the_best_of_all_partitions(dimensions):
     np.testing.assert_array_equal(labels, k_means(points, weights, 3))
 
 
-def test_no_cluster_is_empty_and_the_first_comes_first():
+def test_no_empty_clusters_and_labels_in_order_of_occurrence():
     same = np.ones((6, 2))
     assert sorted(set(k_means(same, np.ones(6), 4).tolist())) == [0, 1, 2, 3]
     points = np.array([[5.0], [0.0], [5.1], [0.1], [9.0]])
@@ -35,8 +35,8 @@ def test_no_cluster_is_empty_and_the_first_comes_first():
     assert k_means(points, np.ones(5), 5).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_weights_decide():
-    # The pair that is joined is the one of little weight.
+def test_weights_matter():
+    # The pair with small weights is joined.
     points = np.array([[0.0], [1.0], [2.2]])
     assert k_means(points, np.array([9.0, 9.0, 0.01]), 2).tolist() == [0, 1, 1]
     assert k_means(points, np.ones(3), 2).tolist() == [0, 0, 1]

@@ -65,7 +65,7 @@ def _groups(x, n):
 
 
 def _shuffle(x, n):
-    # As in ShuffleNet V2: halves of two layers change places.
+    # As in ShuffleNet V2: halves of two layers are exchanged.
     x = layers.Concatenate()([layers.Conv2D(4 * n, 1)(x), layers.Conv2D(4 * n, 1)(x)])
     x = ops.transpose(ops.reshape(x, (-1, 8, 8, 2, 4 * n)), (0, 1, 2, 4, 3))
     left, right = ops.split(ops.reshape(x, (-1, 8, 8, 8 * n)), 2, axis=-1)
@@ -98,7 +98,7 @@ def _nested(x, n):
     return block(layers.Conv2D(3 * n, 1, activation="relu")(x))
 
 
-# Those on the left pass a positive factor on: there, channels that are multiples are folded exactly.
+# Positively homogeneous layers: channels that are multiples of each other are folded exactly.
 _BODIES = {
     **dict.fromkeys(
         (_plain, _residual, _concatenation, _added_to_a_concatenation, _separable, _transposed,
@@ -113,7 +113,7 @@ _BODIES = {
 
 
 def _classifier(body, n):
-    """The body with all widths times `n`, and weights of no special structure."""
+    """The body with `n` times the width and random weights."""
     keras.utils.set_random_seed(0)
     pixels = keras.Input((8, 8, 3))
     x = body(pixels, n)
@@ -128,14 +128,14 @@ def _classifier(body, n):
 
 
 def _split(small, wide, lengths):
-    """Make two channels out of each, `lengths` times as long, that do together what it did."""
+    """Split each channel into two equivalent ones, `lengths` times as long."""
     for weight, twin in zip(small.weights, wide.weights, strict=True):
         *_, part, name = weight.path.split("/")
         value, layer = np.asarray(weight), weight.path.split("/")[0]
         for axis, (size, wider) in enumerate(zip(weight.shape, twin.shape, strict=True)):
             if size == wider:
                 continue
-            # Behind a depth multiplier, or a shuffle of two groups, two entries belong together.
+            # After a depth multiplier or a shuffle of two groups, two entries belong together.
             inner = 2 if name == "pointwise_kernel" or layer in ("left", "right") else 1
             inner = inner if axis == len(weight.shape) - 2 else 1
             value = np.take(
@@ -163,7 +163,7 @@ def _inputs(model, seed=2):
 
 
 @pytest.mark.parametrize("body", _BODIES, ids=lambda body: body.__name__[1:])
-def test_split_channels_are_put_together_again(body):
+def test_split_channels_are_folded_exactly(body):
     small, wide = _classifier(body, 1), _classifier(body, 2)
     _split(small, wide, _BODIES[body])
     x = _inputs(small)
@@ -172,7 +172,7 @@ def test_split_channels_are_put_together_again(body):
     student = slim(wide, 0.5, weights="teacher")
     assert student.count_params() == small.count_params()
     np.testing.assert_allclose(student(x), expected, rtol=1e-4, atol=1e-4)
-    # A student that the caller wrote.
+    # A student written by hand.
     np.testing.assert_allclose(start_from(wide, small)(x), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -184,7 +184,7 @@ def test_width_one_is_the_teacher(body):
     np.testing.assert_allclose(student(x), teacher(x), rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_as_wide_is_copied():
+def test_layers_of_equal_width_are_copied():
     teacher = lenet5()
     student = start_from(teacher, lenet5_half())
     for name in ("dense2", "logits"):
@@ -203,21 +203,22 @@ def test_a_cluster_is_the_weighted_mean_direction():
     )
     student = slim(teacher, 0.5, weights="teacher")
     kernel, bias, out, last = student.get_weights()
-    # Directions (1, 0) and (0, 1), weights (3 * 1)^2 and (1 * 2)^2, mean length (9 * 3 + 4 * 1) / 13.
+    # Directions (1, 0) and (0, 1), weights (3 * 1)^2 and (1 * 2)^2,
+    # mean length (9 * 3 + 4 * 1) / 13.
     length = 31 / 13
     np.testing.assert_allclose(kernel[:, 0], np.array([9, 4]) / 13 * length, rtol=1e-6)
     np.testing.assert_allclose(out[0, 0], (3 * 1 + 1 * 2) / length, rtol=1e-6)
     assert (bias[0], last[0]) == (0, 1)
 
 
-def test_twice_the_same():
+def test_is_deterministic():
     teacher = _classifier(_residual, 2)
     first, second = (slim(teacher, 0.5, weights="teacher").get_weights() for _ in range(2))
     for value, expected in zip(first, second, strict=True):
         np.testing.assert_array_equal(value, expected)
 
 
-def test_networks_with_batch_normalization_behind_everything():
+def test_networks_with_batch_normalization_after_every_layer():
     teacher = alexnet()
     student = start_from(teacher, alexnet_half())
     x = _inputs(teacher)
@@ -225,7 +226,7 @@ def test_networks_with_batch_normalization_behind_everything():
     np.testing.assert_array_equal(slim(teacher, 1.0, weights="teacher")(x), teacher(x))
 
 
-def test_a_network_of_keras_applications():
+def test_network_of_keras_applications():
     teacher = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)
     x = _inputs(teacher)
     np.testing.assert_allclose(slim(teacher, 1.0, weights="teacher")(x), teacher(x), atol=1e-5)
@@ -253,11 +254,11 @@ def _conv(filters, size=3, groups=1):
     [
         (_classifier(_batch_norm, 1), "the teacher's layers in the same order"),
         (_classifier(_conv(4, size=5), 1), "a weight of shape"),
-        (_classifier(_conv(12), 1), "no more channels"),
+        (_classifier(_conv(12), 1), "at most as many channels"),
         ("student.keras", "must be a built Functional or Sequential model"),
     ],
 )
-def test_a_student_of_other_layers_is_refused_and_keeps_its_weights(student, message):
+def test_a_student_with_other_layers_raises_and_keeps_its_weights(student, message):
     before = [] if isinstance(student, str) else student.get_weights()
     with pytest.raises(InputError, match=message):
         start_from(_classifier(_conv(8), 1), student)
@@ -266,18 +267,18 @@ def test_a_student_of_other_layers_is_refused_and_keeps_its_weights(student, mes
         np.testing.assert_array_equal(value, expected)
 
 
-def test_groups_that_cannot_be_kept_are_refused():
+def test_groups_that_cannot_be_kept_raise():
     teacher = _classifier(_conv(8, groups=4), 1)
     with pytest.raises(InputError, match="multiples of the same groups"):
         start_from(teacher, _classifier(_conv(6, groups=2), 1))
 
 
-def test_other_weights_are_refused():
+def test_other_values_of_weights_raise():
     with pytest.raises(InputError, match='"random" or "teacher"'):
         slim(lenet5(), 0.5, weights="cut")
 
 
-def test_flatten_takes_the_channels_last_also_if_they_come_first():
+def test_flatten_uses_channels_last_even_for_channels_first():
     def body(x, n):
         x = layers.Permute((3, 1, 2))(layers.Conv2D(3 * n, 3, activation="relu")(x))
         return layers.Flatten(data_format="channels_first")(x)

@@ -24,11 +24,11 @@ def _weights(model):
 
 
 def _train_and_reload(model, tmp_path):
-    """One step of training moves the weights, and a saved copy answers the same."""
+    """One training step changes the weights, and a saved copy has the same outputs."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(4, *model.input_shape[1:])).astype("float32")
     before = model.get_weights()
-    model.compile("sgd", "mse", run_eagerly=True)  # one step is not worth compiling
+    model.compile("sgd", "mse", run_eagerly=True)  # Faster than compiling for one step.
     model.fit(x, rng.uniform(size=(4, model.output_shape[-1])), verbose=0)
     assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     model.save(tmp_path / "slim.keras")
@@ -41,7 +41,7 @@ def test_the_published_halves():
     assert _weights(slim(alexnet(), 0.5)) == _weights(alexnet_half())
 
 
-def test_width_one_is_a_fresh_copy(tmp_path):
+def test_width_one_is_a_newly_initialized_copy(tmp_path):
     model = lenet5()
     copy = slim(model, 1)
     assert _weights(copy) == _weights(model)
@@ -50,7 +50,7 @@ def test_width_one_is_a_fresh_copy(tmp_path):
     _train_and_reload(copy, tmp_path)
 
 
-def test_the_model_that_is_given_does_not_change():
+def test_the_original_model_is_not_changed():
     model = lenet5()
     config, weights = model.get_config(), model.get_weights()
     slim(model, 0.5)
@@ -60,7 +60,7 @@ def test_the_model_that_is_given_does_not_change():
 
 
 @pytest.mark.parametrize("width", [0, -0.5, 1.01, math.nan, math.inf, True, "0.5", None])
-def test_width_outside_its_range_is_refused(width):
+def test_width_out_of_range_raises(width):
     with pytest.raises(InputError, match="above 0 and at most 1"):
         slim(lenet5(), width)
 
@@ -71,12 +71,12 @@ def test_a_frozen_teacher_gives_a_trainable_student():
     assert len(slim(model, 0.5).trainable_weights) == 10
 
 
-def test_what_cannot_get_narrower_is_refused():
-    with pytest.raises(InputError, match="none of its hidden layers"):
+def test_a_model_without_hidden_layers_raises():
+    with pytest.raises(InputError, match="must have hidden layers that can be narrowed"):
         slim(_classifier(lambda x: x), 0.5)
 
 
-def test_models_without_a_graph_are_refused():
+def test_models_without_a_graph_raise():
     class Subclassed(keras.Model):
         def call(self, x):
             return x
@@ -85,13 +85,13 @@ def test_models_without_a_graph_are_refused():
         with pytest.raises(InputError, match="graph of layers"):
             slim(model, 0.5)
     pixels = keras.Input((4,))
-    with pytest.raises(InputError, match="1 inputs and 2 outputs"):
+    with pytest.raises(InputError, match="with 1 inputs and 2 outputs"):
         slim(keras.Model(pixels, [layers.Dense(3)(pixels), layers.Dense(3)(pixels)]), 0.5)
 
 
-def test_a_layer_with_weights_that_nobody_knows_is_refused():
+def test_an_unsupported_layer_with_weights_raises():
     model = _classifier(lambda x: layers.LSTM(5)(layers.Reshape((8, 24))(x)))
-    with pytest.raises(InputError, match=r"'lstm.*' of type LSTM .*does not know how to narrow"):
+    with pytest.raises(InputError, match=r"layers that can be narrowed.*'lstm.*' of type LSTM"):
         slim(model, 0.5)
 
 
@@ -127,11 +127,11 @@ def test_every_convolution_is_narrowed(layer, rank):
         (layers.PReLU(shared_axes=(1, 2)), 5),
         (layers.GroupNormalization(groups=5), 5),
         (layers.GroupNormalization(groups=-1), 5),
-        (layers.GroupNormalization(groups=2), 4),  # 5 is no multiple of the groups
+        (layers.GroupNormalization(groups=2), 4),  # 5 is not a multiple of the groups.
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_every_normalisation_follows_its_input(norm, channels):
+def test_normalization_layers_follow_their_input(norm, channels):
     wide = 8 if channels == 4 else 10
     model = slim(_classifier(lambda x: norm(layers.Conv2D(wide, 3)(x))), 0.5)
     assert model.layers[2].output.shape[-1] == channels
@@ -147,14 +147,14 @@ def test_groups_are_kept_and_their_channels_rounded_to_multiples():
 
     model = slim(_classifier(body), 0.4)
     shapes = {layer.name: layer.output.shape[-1] for layer in model.layers}
-    assert shapes["before"] == 4  # 4.8, to the nearest multiple of 4
-    assert shapes["grouped"] == 8  # 9.6, to the nearest multiple of 4
+    assert shapes["before"] == 4  # 4.8, rounded to a multiple of 4.
+    assert shapes["grouped"] == 8  # 9.6, rounded to a multiple of 4.
     assert shapes["depthwise"] == shapes["disguised"] == 16
     assert model.get_layer("grouped").groups == 4
     assert model.get_layer("disguised").groups == 16
 
 
-def test_residual_additions_stay_compatible(tmp_path):
+def test_residual_additions_still_fit(tmp_path):
     def body(x):
         x = layers.Conv2D(10, 3, padding="same")(x)
         for _ in range(2):
@@ -170,16 +170,16 @@ def test_residual_additions_stay_compatible(tmp_path):
     _train_and_reload(model, tmp_path)
 
 
-def test_concatenation_of_odd_parts_decides_what_is_added_to_it():
+def test_addition_to_a_concatenation_of_odd_parts():
     def body(x):
         x = layers.Concatenate()([layers.Conv2D(3, 1)(x), layers.Conv2D(3, 1)(x)])
         return layers.Add()([x, layers.Conv2D(6, 1, name="sum")(x)])
 
     model = slim(_classifier(body), 0.5)
-    assert model.get_layer("sum").filters == 4  # 2 + 2, not 3
+    assert model.get_layer("sum").filters == 4  # 2 + 2, not 3.
 
 
-def test_what_is_added_to_the_input_or_the_output_keeps_its_width():
+def test_layers_added_to_the_input_or_the_output_keep_their_width():
     pixels = keras.Input((8, 8, 3))
     x = layers.Conv2D(3, 3, padding="same", name="to_input")(pixels) + pixels
     x = layers.Conv2D(8, 3, name="hidden")(x)
@@ -192,7 +192,7 @@ def test_what_is_added_to_the_input_or_the_output_keeps_its_width():
     assert isinstance(model.layers[-1], layers.Softmax)
 
 
-def test_squeeze_and_excite_is_reshaped_with_its_channels():
+def test_squeeze_and_excite():
     def body(x):
         x = layers.Conv2D(12, 3)(x)
         gate = layers.GlobalAveragePooling2D()(x)
@@ -212,7 +212,7 @@ def test_keras_operations_in_the_graph(tmp_path):
         gate = ops.reshape(ops.mean(x, axis=(1, 2)), (-1, 1, 1, 12))
         gate = ops.sigmoid(layers.Dense(12)(gate)) * 2.0
         x = ops.relu(x * gate)
-        # A channel shuffle of 3 groups.
+        # A channel shuffle with 3 groups.
         x = ops.reshape(x, (-1, 6, 6, 3, 4))
         x = ops.reshape(ops.transpose(x, (0, 1, 2, 4, 3)), (-1, 6, 6, 12))
         left, right = ops.split(x, 2, axis=-1)
@@ -226,7 +226,7 @@ def test_keras_operations_in_the_graph(tmp_path):
     _train_and_reload(model, tmp_path)
 
 
-def test_channels_that_an_operation_picks_out_keep_their_width():
+def test_sliced_channels_keep_their_width():
     def body(x):
         x = layers.Conv2D(12, 3, name="picked")(x)
         return layers.Conv2D(10, 3, name="free")(x[..., :4])
@@ -236,7 +236,7 @@ def test_channels_that_an_operation_picks_out_keep_their_width():
     assert model.get_layer("free").filters == 5
 
 
-def test_constants_keep_the_width_of_what_they_meet():
+def test_constants_keep_the_width_of_the_other_operand():
     def body(x):
         x = layers.Conv2D(4, 3, name="scaled")(x) * np.arange(4, dtype="float32")
         return layers.Conv2D(10, 3, name="free")(x)
@@ -256,7 +256,7 @@ def test_mixing_over_tokens_and_attention(tmp_path):
 
     model = slim(_classifier(body), 0.5)
     assert model.get_layer("tokens").units == 10
-    assert model.get_layer("back").units == 16  # the tokens are pixels, which stay
+    assert model.get_layer("back").units == 16  # Tokens are pixels, which are kept.
     assert model.get_layer("attention").key_dim == 3
     _train_and_reload(model, tmp_path)
 
@@ -274,13 +274,13 @@ def test_a_shared_layer_stays_shared(tmp_path):
     _train_and_reload(model, tmp_path)
 
 
-def test_a_shared_layer_that_sees_the_input_keeps_what_it_gives_to_itself():
+def test_a_shared_layer_applied_to_the_input_and_to_itself_keeps_its_width():
     conv = layers.Conv2D(3, 3, padding="same", name="shared")
     model = slim(_classifier(lambda x: layers.Conv2D(8, 3)(conv(conv(x)))), 0.5)
     assert model.get_layer("shared").kernel.shape == (3, 3, 3, 3)
 
 
-def test_nested_models_are_opened(tmp_path):
+def test_nested_models_are_inlined(tmp_path):
     block_in = keras.Input((8, 8, 6))
     y = layers.Conv2D(6, 3, padding="same", name="inner")(block_in)
     block = keras.Model(block_in, layers.Add()([block_in, y]), name="block")
@@ -298,7 +298,7 @@ def test_nested_models_are_opened(tmp_path):
     _train_and_reload(narrow, tmp_path)
 
 
-def test_values_of_the_preprocessing_are_kept():
+def test_preprocessing_constants_are_kept():
     adapted = layers.Normalization()
     adapted.adapt(np.random.default_rng(0).normal(5, 3, (32, 8, 8, 3)))
 
@@ -345,7 +345,7 @@ def test_dtype_policies_and_the_final_activation_are_kept(tmp_path):
 def test_networks_of_keras_applications(build, tmp_path):
     wide = build(input_shape=(32, 32, 3), weights=None, classes=10)
     narrow = slim(wide, 0.5)
-    # Kernels between two narrowed layers shrink fourfold, the others at least not at all.
+    # Kernels between two narrowed layers shrink to a quarter; others do not grow.
     assert 0.25 < narrow.count_params() / wide.count_params() < 0.3
     assert narrow.output_shape == (None, 10)
     assert narrow(np.zeros((2, 32, 32, 3), "float32")).shape == (2, 10)
