@@ -199,7 +199,7 @@ def test_files_that_are_no_models(refused, tmp_path):
         ("--method=magic", "'magic'"),
         ("--preset=magic", "'magic'"),
         ("--dataset=no_such_data", "no_such_data"),
-        ("--method=hinton", "--training_dataset"),
+        ("--method=hinton", "`training_dataset` must be given"),
         ("--input_range=1,0", "low < high"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a user has besides the teacher."""
+"""What a user has in addition to the teacher."""
 
 import dataclasses
 
@@ -10,18 +10,18 @@ from keras_zskd.models.teacher import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Data that a method may ask for, by a `Need`.
+    """Data that a method may require by a `Need`.
 
     Attributes:
-        training_dataset: TFDS name of labeled data; its training split.
-        data_dir: Where TFDS finds it; default: `TFDS_DATA_DIR`.
+        training_dataset: TFDS name of labeled data; its training split is used.
+        data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
     """
 
     training_dataset: str | None = None
     data_dir: str | None = None
 
     def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
-        """The whole training split: images `(N, *input_shape)` in the teacher's range, and labels."""
+        """Return the training split: images `(N, *input_shape)` in the teacher's range, and labels."""
         return datasets.load(
             self.training_dataset or "",
             "train",
@@ -31,10 +31,10 @@ class Resources:
         )
 
     def images(self, count: int, teacher: Teacher, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """`count` examples of the training split, as many of each class as can be, and labels."""
+        """Return `count` images of the training split, as balanced as possible, and their labels."""
         images, labels = self.training_data(teacher)
         order = np.random.default_rng(seed).permutation(len(labels))
-        # The number of each example within its class: first one of every class, then another.
+        # The rank of each example within its class: first one of every class, then a second one.
         ranks = np.empty(len(order), int)
         for label in np.unique(labels):
             members = np.flatnonzero(labels[order] == label)

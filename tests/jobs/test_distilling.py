@@ -358,7 +358,7 @@ def test_a_teacher_and_a_student_without_any_litert_form_still_end(
 def test_a_second_process_is_refused_and_a_dead_owner_leaves_nothing_locked(tiny_teacher, tmp_path):
     class Second(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            with pytest.raises(zskd.InputError, match="belong to one process"):
+            with pytest.raises(zskd.InputError, match="must not be in use by another process"):
                 small_run(tiny_teacher, tmp_path / "run")
             raise KeyboardInterrupt
 
