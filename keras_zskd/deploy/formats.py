@@ -45,7 +45,7 @@ class ExportResult:
         path: The file, or the directory of a SavedModel.
         format: One of "saved_model", "litert", "litert_int8", "onnx".
         bytes: Size on disk; for a directory, of all its files.
-        agreement: Share of the checked inputs for which file and Keras model predict the same class.
+        agreement: Share of the checked inputs for which file and Keras model predict one class.
         max_abs_difference: Largest absolute difference of an output from the Keras model's.
         num_checked: Number of inputs that were compared.
     """
@@ -146,7 +146,7 @@ def export(
 
 
 def _in_float32(model: keras.Model) -> keras.Model:
-    """Return the model with one plain input and output, or a float32 copy if it computes in less."""
+    """Return the model with one plain input and output, in float32 if it computes in less."""
     plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     # An InputLayer has the global policy as its own and computes nothing.
     layers = inline(plain, share_layer).layers
@@ -378,7 +378,7 @@ def _compare(
     if format != "litert_int8" and not difference <= tolerance:
         raise RuntimeError(
             f"The outputs of the {format} file for {str(target)!r} differ from those of the Keras "
-            f"model by {difference:.3g}, more than rounding ({tolerance:.3g}). The file was not kept."
+            f"model by {difference:.3g}, more than rounding ({tolerance:.3g}). It was not kept."
         )
     if agreement < 0.9:
         logging.warning(

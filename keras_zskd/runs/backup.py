@@ -32,9 +32,10 @@ def fit(
 ) -> dict[str, list[float]]:
     """Train a compiled model; the same call resumes from the state in `path`.
 
-    A training that was killed and resumed equals an uninterrupted one bit for bit: weights, optimizer,
-    random state of the layers, metrics, history. This requires that the batches of `stream` and the
-    random numbers of the model depend only on the step. The state of callbacks is not kept.
+    A training that was killed and resumed equals an uninterrupted one bit for bit: weights,
+    optimizer, random state of the layers, metrics, history. This requires that the batches of
+    `stream` and the random numbers of the model depend only on the step. The state of callbacks is
+    not kept.
 
     Args:
         model: The model to train. If it has `frozen_variables`, these are not kept; if it has
@@ -42,8 +43,8 @@ def fit(
         stream: Function from a step to an endless data set of batches that starts at this step.
         epochs: Total number of epochs, including those of earlier calls.
         steps: Steps per epoch; a multiple of the model's `steps_per_execution`.
-        path: The file that holds the state, written every 30 seconds and at the end of the training.
-            The caller removes it.
+        path: The file that holds the state, written every 30 seconds and at the end of the
+            training. The caller removes it.
         callbacks: As in Keras' `fit`.
         settings: Settings that must be equal to resume a training, as plain JSON types.
         verbose: 0 for silence, 1 for progress bars, 2 for one line per epoch; "auto" is 1 in a
@@ -115,7 +116,7 @@ class TrainingState(keras.callbacks.Callback):
         if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
             raise InputError(
                 f"The file {str(self._path)!r} must hold the variables of this model and its "
-                "optimizer. Received: a file with other variables. Remove it to train from the start."
+                "optimizer. Received: a file with other variables. Remove it to start again."
             )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
@@ -167,8 +168,8 @@ class TrainingState(keras.callbacks.Callback):
             if facts["settings"] != self._settings:
                 raise InputError(
                     f"The file {str(path)!r} must hold a training with settings {self._settings}. "
-                    f"Received: {facts['settings']}. Use these settings to resume it, or remove the "
-                    "file to train from the start."
+                    f"Received: {facts['settings']}. Use these settings to resume it, or remove "
+                    "the file to start again."
                 )
             self.step, self.history = facts["step"], facts["history"]
             self.is_finished = facts["is_finished"]

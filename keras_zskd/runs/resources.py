@@ -21,7 +21,7 @@ class Resources:
     data_dir: str | None = None
 
     def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
-        """Return the training split: images `(N, *input_shape)` in the teacher's range, and labels."""
+        """Return images `(N, *input_shape)` of the training split, in range, and their labels."""
         return datasets.load(
             self.training_dataset or "",
             "train",
@@ -31,7 +31,7 @@ class Resources:
         )
 
     def images(self, count: int, teacher: Teacher, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return `count` images of the training split, as balanced as possible, and their labels."""
+        """Return `count` images of the training split, balanced if possible, and their labels."""
         images, labels = self.training_data(teacher)
         order = np.random.default_rng(seed).permutation(len(labels))
         # The rank of each example within its class: first one of every class, then a second one.

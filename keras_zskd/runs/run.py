@@ -218,7 +218,7 @@ class Run:
         return history
 
     def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the arrays of `make`, which is called only once, for any other long computation."""
+        """Return the arrays of any other long computation, `make`, which is called only once."""
         path = self._state(name).with_suffix(".npz")
         if not path.exists():
             with self.record.timed(name, "data"):

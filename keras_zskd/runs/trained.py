@@ -43,8 +43,8 @@ class Origin:
     def pictures(cls, count: int) -> "Origin":
         """Pictures drawn by formula, and `count` impressions."""
         more = (
-            f" {count:,} more started as such pictures and were optimized until the teacher predicted "
-            "the requested targets."
+            f" {count:,} more started as such pictures and were optimized until the teacher "
+            "predicted the requested targets."
             if count
             else ""
         )
@@ -61,8 +61,8 @@ class Origin:
         return cls(
             "generated images",
             False,
-            "They are synthetic. A generator network, trained against the teacher, made them during "
-            "the training of the student. None was stored, and no original data was read.",
+            "They are synthetic. A generator network, trained against the teacher, made them "
+            "during the training of the student. None was stored, and no original data was read.",
         )
 
     @classmethod
