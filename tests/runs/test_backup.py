@@ -24,7 +24,7 @@ def write_always(monkeypatch):
 
 
 def a_student():
-    """Return a model with all kinds of state: dropout, moving statistics."""
+    """Return a student with dropout and moving statistics; `adam` has a schedule and an average."""
     layers = keras.layers
     return keras.Sequential([
         keras.Input((8, 8, 1)), layers.Conv2D(4, 3, use_bias=False), layers.BatchNormalization(),
