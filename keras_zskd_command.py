@@ -1,9 +1,8 @@
-"""The console script `keras-zskd`: the command line, without the remarks of the libraries below it.
+"""The console script `keras-zskd`: the command line without the log messages of its libraries.
 
-TensorFlow and LiteRT write about the machine that they find straight to file descriptor 2. Two
-libraries of TensorFlow 2.21 do so while they are loaded, before `TF_CPP_MIN_LOG_LEVEL` counts, and
-LiteRT never reads it. Importing `keras_zskd` imports TensorFlow, so this module is outside of the
-package.
+TensorFlow and LiteRT write messages about the machine directly to file descriptor 2. Two libraries
+of TensorFlow 2.21 do so while they are loaded, before `TF_CPP_MIN_LOG_LEVEL` takes effect, and
+LiteRT ignores it. Importing `keras_zskd` imports TensorFlow, so this module is outside the package.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ import signal
 import sys
 
 _REMARK = re.compile(
-    rb"I\d{4} [\d:.]+ "  # An information of TensorFlow. The next two lines come with some of them.
+    rb"I\d{4} [\d:.]+ "  # An info message of TensorFlow. The next two lines accompany some of them.
     rb"|WARNING: All log messages before absl::InitializeLog\(\) is called"
     rb"|To enable the following instructions: "
     rb"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU\."
@@ -25,7 +24,7 @@ _REMARK = re.compile(
 
 
 def launch() -> None:
-    """Run the command line; `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows every remark."""
+    """Run the command line; `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows all messages."""
     if _answered(sys.argv[1:]):
         return
     is_wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
@@ -37,9 +36,9 @@ def launch() -> None:
 
 
 def _answered(words: list[str]) -> bool:
-    """Print the help and the list of methods at once: importing TensorFlow takes seconds.
+    """Print help and the list of methods without importing TensorFlow, which takes seconds.
 
-    `docs/generate_help.py` writes the file, a test compares it with what the commands print.
+    `docs/generate_help.py` writes the file, and a test compares it with the output of the commands.
     """
     package = importlib.util.find_spec("keras_zskd")
     if package is None or not package.submodule_search_locations:
@@ -53,10 +52,10 @@ def _answered(words: list[str]) -> bool:
 
 
 def _drop_remarks() -> None:
-    """Let a second process pass on what is written to file descriptor 2, line by line.
+    """Filter file descriptor 2 line by line in a second process.
 
-    A process, so that the last words of a library that aborts are not lost. What Python writes to
-    `sys.stderr` does not take this way.
+    A process, so that the last messages of a library that aborts are not lost. Output of Python to
+    `sys.stderr` is not filtered.
     """
     stderr = os.dup(2)
     reading, writing = os.pipe()
@@ -73,9 +72,9 @@ def _drop_remarks() -> None:
 
 
 def _pass_on(reading: int, others: set[int]) -> None:
-    """Until nobody can write any more: every line that is no remark, to file descriptor 2."""
+    """Copy every line that is not a log message to file descriptor 2, until all writers close."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Control-C is for the command.
-    for descriptor in others:  # Nobody waits for the end of these because of this process.
+    for descriptor in others:  # So that this process keeps none of them open.
         with contextlib.suppress(OSError):
             os.close(descriptor)
     with open(reading, "rb") as lines:

@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: imports point down and stay light, files stay short."""
+"""The architecture: modules import only from lower layers, imports are light, files are short."""
 
 import ast
 import re
@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 MAX_LINES = 400
 INTERNALS = (ROOT / "core" / "keras_internals.py").read_text(encoding="utf-8")
 
-# From the ground up. A file may import from any floor below its own, and from its own part of the
-# house; never from above, and never from a neighbour on the same floor. `keras_zskd/__init__.py`
-# and `__main__.py` are the roof: they may import everything, and nothing imports them.
-FLOORS: tuple[tuple[str, ...], ...] = (
+# From the lowest layer up. Modules import only from lower layers and from their own package.
+# Packages on the same layer do not import each other. `keras_zskd/__init__.py` and `__main__.py`
+# are the top level: they may import everything, and nothing imports them.
+LAYERS: tuple[tuple[str, ...], ...] = (
     ("core",),
     ("models", "inputs"),
     ("impressions", "distillation", "evaluation", "deploy"),
@@ -26,19 +26,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("jobs",),
     ("cli",),
 )
-FLOOR_OF = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-ROOF = ("__init__", "__main__")
+LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+TOP_LEVEL = ("__init__", "__main__")
 
 
 def part_of(path: Path, root: Path = ROOT) -> str:
-    """The part of the house that a file belongs to: the first name below the package."""
+    """Return the subpackage of a file: the first name below the package."""
     return path.relative_to(root).with_suffix("").parts[0]
 
 
 def imported_names(source: str) -> Iterator[tuple[int, str]]:
-    """Line and full dotted name of everything that a file imports, at any depth.
+    """Yield line and full dotted name of everything that a file imports, at any depth.
 
-    `from a import b` counts as `a.b`: whether b is a module or a name in one, its part is the same.
+    `from a import b` counts as `a.b`: the subpackage is the same if b is a module or a name in one.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -49,26 +49,26 @@ def imported_names(source: str) -> Iterator[tuple[int, str]]:
 
 
 def upward_imports(path: Path, root: Path = ROOT) -> list[str]:
-    """One sentence for each import of a file that does not point down."""
+    """Return a message for each import of a file that is not from a lower layer."""
     own = part_of(path, root)
-    if own in ROOF:
+    if own in TOP_LEVEL:
         return []
     found = []
     for line, name in imported_names(path.read_text(encoding="utf-8")):
         where = f"{path.relative_to(root.parent)}:{line}"
         if name.startswith("."):
-            found.append(f"{where} imports {name}: write the full name, {PACKAGE}. ...")
+            found.append(f"{where} imports {name}; use the absolute name, {PACKAGE}. ...")
             continue
         first, *rest = name.split(".")
         if first != PACKAGE or rest[:1] == [own]:
             continue
         target = rest[0] if rest else ""
-        if target not in FLOOR_OF:
+        if target not in LAYER_OF:
             found.append(
-                f"{where} imports {name} by way of the roof; name the module that holds it"
+                f"{where} imports {name} from the top level; import from the module that defines it"
             )
-        elif FLOOR_OF[target] >= FLOOR_OF[own]:
-            found.append(f"{where} imports {name}, which is not on a floor below {own}")
+        elif LAYER_OF[target] >= LAYER_OF[own]:
+            found.append(f"{where} imports {name}, which is not on a layer below {own}")
     return found
 
 
@@ -80,33 +80,33 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_the_house_was_found():
+def test_the_package_was_found():
     assert ROOT / "__init__.py" in modules()
     assert ROOT / "models" / "teacher.py" in modules()
 
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
-def test_every_file_has_a_floor(path):
+def test_every_file_has_a_layer(path):
     part = part_of(path)
-    assert part in FLOOR_OF or part in ROOF, (
-        f"{relative(path)} belongs to no floor; give {part!r} one in FLOORS and in CONTRIBUTING.md"
+    assert part in LAYER_OF or part in TOP_LEVEL, (
+        f"{relative(path)} has no layer; add {part!r} to LAYERS and to CONTRIBUTING.md"
     )
 
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
-def test_imports_point_down(path):
+def test_imports_are_from_lower_layers(path):
     assert upward_imports(path) == []
 
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_no_file_is_long(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_LINES, f"{relative(path)} has {lines} lines, {MAX_LINES} at most"
+    assert lines <= MAX_LINES, f"{relative(path)} has {lines} lines; the maximum is {MAX_LINES}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
-def test_flags_are_defined_on_the_command_line_only(path):
-    """absl flags are global to the process: a library that defines them breaks its users' own."""
+def test_flags_are_defined_only_in_cli(path):
+    """absl flags are global to the process: a library's flags may clash with those of users."""
     if part_of(path) == "cli":
         return
     names = [name for _, name in imported_names(path.read_text(encoding="utf-8"))]
@@ -115,7 +115,7 @@ def test_flags_are_defined_on_the_command_line_only(path):
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_private_attributes_of_keras_are_used_in_one_file_only(path):
-    """A Keras of tomorrow may not have them: see `core/keras_internals.py`."""
+    """A future Keras may not have them: see `core/keras_internals.py`."""
     if relative(path) == "core/keras_internals.py":
         return
     source = path.read_text(encoding="utf-8")
@@ -128,7 +128,7 @@ def test_private_attributes_of_keras_are_used_in_one_file_only(path):
 
 
 def functions_of(path: Path) -> list[str]:
-    """Names of the public functions and classes at the top of a file."""
+    """Return the names of the public functions and classes of a module."""
     kinds = (ast.FunctionDef, ast.ClassDef)
     body = ast.parse(path.read_text(encoding="utf-8")).body
     return [n.name for n in body if isinstance(n, kinds) and not n.name.startswith("_")]
@@ -136,22 +136,22 @@ def functions_of(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_no_public_function_has_the_name_of_its_module(path):
-    """`from keras_zskd.x import x` could mean either."""
+    """`from keras_zskd.x import x` would be ambiguous."""
     assert path.stem not in functions_of(path)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("[a-z]*.py")), ids=relative)
-def test_a_file_of_jobs_is_the_gerund_of_its_function(path):
+def test_a_module_of_jobs_is_named_by_the_gerund_of_its_function(path):
     stem = path.stem.removesuffix("ing")
     names = functions_of(path)
     assert any(name.split("_")[0] in (stem, stem + "e", stem[:-1]) for name in names), names
 
 
 def test_importing_the_package_is_light():
-    """It costs what `import keras` costs: other packages are imported where they are used.
+    """Only `keras` and its dependencies are imported; other packages are imported where used.
 
-    Parts of Keras and of TensorFlow that these load on first use (`tf.lite`, `tf.summary` with
-    TensorBoard) count as well.
+    Parts of Keras and TensorFlow that load on first use (`tf.lite`, `tf.summary` with TensorBoard)
+    count as well.
     """
     code = (
         "import sys, keras, tensorflow\n"
@@ -184,7 +184,7 @@ def test_importing_the_package_is_light():
         ("from ..teacher import Teacher", False),
     ],
 )
-def test_the_rule_tells_up_from_down(tmp_path, line, is_fine):
+def test_imports_from_higher_layers_are_found(tmp_path, line, is_fine):
     path = tmp_path / PACKAGE / "impressions" / "generator.py"
     path.parent.mkdir(parents=True)
     path.write_text(line + "\n", encoding="utf-8")

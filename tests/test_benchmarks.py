@@ -1,4 +1,4 @@
-"""The benchmarks without their numbers: what is written, what is missing, what is light."""
+"""The benchmarks without their numbers: tables, missing peers, and light imports."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 from absl.testing import flagsaver
 
 ROOT = Path(__file__).resolve().parent.parent
-# The benchmarks are not installed with the package.
+# The benchmarks are not part of the installed package.
 sys.path.append(str(ROOT))
 
 from benchmarks import bench, distillation, harness, machine, networks, synthesis_lenet5, table
@@ -62,7 +62,7 @@ def test_the_table_of_a_tiny_result(tmp_path):
     assert json.loads((tmp_path / "new" / "bench.json").read_text())["measures"] == measures
 
 
-def test_measures_of_two_machines_are_told_apart():
+def test_measures_of_two_machines_are_distinguished():
     measures = {
         "one": {"rows": [], "machine": MACHINE},
         "two": {"rows": [], "machine": {**MACHINE, "threads": 8}},
@@ -74,7 +74,7 @@ def test_measures_of_two_machines_are_told_apart():
 
 @pytest.fixture
 def module(monkeypatch):
-    """A module of sides, one of which needs what is not there."""
+    """A module of sides, one of which needs a missing package."""
     sides = types.ModuleType("benchmarks.sides")
     sides.add = lambda a, b: {"rates": {"": [a + b]}}
 
@@ -86,20 +86,20 @@ def module(monkeypatch):
 
 
 @pytest.mark.usefixtures("module")
-def test_a_side_says_what_it_found(capsys):
+def test_a_side_prints_its_result(capsys):
     harness._child("sides:add", '{"a": 1, "b": 2}')
     assert 'RESULT: {"rates": {"": [3]}}' in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("module")
-def test_a_peer_that_is_not_installed_is_missing_and_no_error(capsys):
+def test_a_peer_that_is_not_installed_is_reported_as_missing(capsys):
     harness._child("sides:lacking", '{"package": "torch.nn"}')
     assert 'RESULT: {"missing": "not installed (torch)"}' in capsys.readouterr().out
     with pytest.raises(ModuleNotFoundError):
         harness._child("sides:lacking", '{"package": "keras_zskd"}')
 
 
-def test_sides_take_turns_and_only_peers_may_fail(monkeypatch, capsys):
+def test_sides_alternate_and_only_peers_may_fail(monkeypatch, capsys):
     ran = []
 
     def run(function, **arguments):
@@ -118,14 +118,14 @@ def test_sides_take_turns_and_only_peers_may_fail(monkeypatch, capsys):
         harness.alternate({"ours": ("m:broken", {})}, 1)
 
 
-def test_a_failing_process_leaves_its_last_word(monkeypatch, capfd):
+def test_a_failing_process_reports_its_last_line(monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
     with pytest.raises(harness.SideError, match=r"exit code 1: .*no_such_module"):
         harness.run("no_such_module:side")
     assert "ModuleNotFoundError" in capfd.readouterr().err
 
 
-def test_what_is_measured_is_not_measured_again_unless_it_failed(tmp_path, monkeypatch, capsys):
+def test_only_failed_measures_are_repeated(tmp_path, monkeypatch, capsys):
     output = tmp_path / "bench.json"
     answers = iter([ValueError("no luck"), {"rows": []}, {"rows": [], "again": True}])
     measured = []
@@ -152,13 +152,13 @@ def test_what_is_measured_is_not_measured_again_unless_it_failed(tmp_path, monke
     assert entry("--redo")["again"]
 
 
-def test_rates_leave_the_warm_up_out():
+def test_rates_exclude_the_warm_up():
     calls = []
     assert len(harness.rates(lambda: calls.append(1), work=1.0, seconds=0.0)) == 2
     assert len(calls) == 3
 
 
-def test_every_measure_is_importable_without_peers_and_stays_light():
+def test_every_measure_is_importable_without_peers_and_light():
     code = (
         "import importlib, sys\n"
         "sys.modules.update(dict.fromkeys(('torch', 'tf_keras_vis', 'tensorflow', 'keras')))\n"
@@ -175,7 +175,7 @@ def test_every_measure_is_importable_without_peers_and_stays_light():
     assert all(line.endswith(" True") for line in lines)
 
 
-def test_neighbours_take_what_is_busy_and_not_ours(monkeypatch):
+def test_the_load_of_other_processes_is_measured(monkeypatch):
     for name, values in {
         "time.perf_counter": [100.0, 103.0],
         "os.cpu_count": [2],
@@ -201,7 +201,7 @@ def test_resnet18_has_the_size_of_the_published_one():
     assert sum(np.prod(weight.shape) for weight in model.trainable_weights) == 11_173_962
 
 
-def test_one_update_is_told_from_another():
+def test_different_updates_are_distinguished():
     ours = np.random.default_rng(0).normal(size=(20, 4, 4, 1))
     assert synthesis_lenet5.compare(ours + 1e-6, ours)["same_update"]
     one_image_apart = ours.copy()
@@ -210,7 +210,7 @@ def test_one_update_is_told_from_another():
     assert not synthesis_lenet5.compare(ours + 1e-3, ours)["same_update"]
 
 
-def test_distillation_is_compared_like_for_like_first(monkeypatch):
+def test_distillation_is_first_compared_on_equal_terms(monkeypatch):
     names = ("ours augmented", "keras.distillation.Distiller", "ours cached")
     results = {
         name: {

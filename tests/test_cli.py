@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, what it refuses, and how."""
+"""The command line as seen by a user: its output and its error messages."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture
 def refused(capsys):
-    """Runs a command that must be refused; gives the sentence."""
+    """Return a function that runs a command, which must fail, and returns the error message."""
 
     def check(*arguments: str) -> str:
         code = run(*arguments)
@@ -44,7 +44,7 @@ def save(tmp_path):
     return save
 
 
-def test_help_names_every_command(capsys):
+def test_help_lists_every_command(capsys):
     assert run("help") == 0
     printed = capsys.readouterr().out
     for name in (
@@ -67,7 +67,7 @@ def test_help_of_a_command_shows_its_flags(capsys):
     assert "--num_impressions" in printed
 
 
-def test_methods_names_needs_and_sources(capsys, tmp_path):
+def test_methods_lists_needs_and_references(capsys, tmp_path):
     assert run("methods", f"--json={tmp_path / 'methods.json'}") == 0
     assert "ICML 2019" in capsys.readouterr().out
     assert json.loads((tmp_path / "methods.json").read_text())["zskd"]["needs"].startswith(
@@ -75,14 +75,14 @@ def test_methods_names_needs_and_sources(capsys, tmp_path):
     )
 
 
-def test_unknown_command_and_flag_and_stray_word(refused, saved_teacher):
+def test_unknown_commands_flags_and_words_are_rejected(refused, saved_teacher):
     assert "'destil'" in refused("destil")
     assert "nonsense" in refused("distill", "--nonsense=1")
     assert "'stray'" in refused("methods", "stray")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOSPC])
-def test_a_file_that_fails_is_named_with_what_the_system_says(refused, monkeypatch, number):
+def test_a_file_error_has_the_path_and_the_system_message(refused, monkeypatch, number):
     def fail(path, result):
         raise OSError(number, os.strerror(number), path)
 
@@ -91,7 +91,7 @@ def test_a_file_that_fails_is_named_with_what_the_system_says(refused, monkeypat
     assert sentence == f"keras-zskd: 'results/out.json': {os.strerror(number)}."
 
 
-def test_a_path_that_cannot_be_is_not_blamed_on_the_disk(refused, tmp_path):
+def test_an_impossible_path_has_the_system_message(refused, tmp_path):
     (tmp_path / "file").write_text("mine")
     sentence = refused("methods", f"--json={tmp_path / 'file' / 'out.json'}")
     assert sentence in (
@@ -100,7 +100,7 @@ def test_a_path_that_cannot_be_is_not_blamed_on_the_disk(refused, tmp_path):
     )
 
 
-def test_both_names_of_a_file_that_cannot_be_renamed_are_said(refused, monkeypatch):
+def test_a_failed_rename_has_both_paths(refused, monkeypatch):
     def fail(path, result):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), "part", None, path)
 
@@ -116,7 +116,7 @@ def test_both_names_of_a_file_that_cannot_be_renamed_are_said(refused, monkeypat
         (OSError("Can't synchronously write data"), "Can't synchronously write data"),
     ],
 )
-def test_an_error_that_names_no_file_is_said_in_its_own_words(refused, monkeypatch, error, said):
+def test_a_file_error_without_a_path_has_its_own_message(refused, monkeypatch, error, said):
     def fail(path, result):
         raise error
 
@@ -124,12 +124,12 @@ def test_an_error_that_names_no_file_is_said_in_its_own_words(refused, monkeypat
     assert refused("methods", "--json=out.json") == f"keras-zskd: {said}."
 
 
-def test_flags_without_values(refused, saved_teacher, tmp_path):
+def test_missing_flags_are_rejected(refused, saved_teacher, tmp_path):
     assert "--teacher" in refused("distill", f"--output_dir={tmp_path / 'run'}")
     assert "--output_dir" in refused(
         "synthesize", f"--teacher={saved_teacher}", "--input_range=0,1"
     )
-    assert "expected two numbers" in refused(
+    assert "must be two numbers" in refused(
         "inspect", f"--teacher={saved_teacher}", "--input_range=0"
     )
 
@@ -169,7 +169,7 @@ def _lambda_model() -> keras.Model:
         (_lambda_model, "safe_mode"),
     ],
 )
-def test_models_that_are_no_teachers(refused, save, tmp_path, build, said):
+def test_models_that_cannot_be_teachers_are_rejected(refused, save, tmp_path, build, said):
     output = tmp_path / "run"
     sentence = refused(
         "distill", f"--teacher={save(build())}", "--input_range=0,1", f"--output_dir={output}"
@@ -178,7 +178,7 @@ def test_models_that_are_no_teachers(refused, save, tmp_path, build, said):
     assert not output.exists()
 
 
-def test_files_that_are_no_models(refused, tmp_path):
+def test_files_that_are_not_models_are_rejected(refused, tmp_path):
     text = tmp_path / "text.keras"
     text.write_text("not a model")
     assert "could not be read as a Keras model" in refused(
@@ -199,11 +199,11 @@ def test_files_that_are_no_models(refused, tmp_path):
         ("--method=magic", "'magic'"),
         ("--preset=magic", "'magic'"),
         ("--dataset=no_such_data", "no_such_data"),
-        ("--method=hinton", "--training_dataset"),
+        ("--method=hinton", "`training_dataset` must be given"),
         ("--input_range=1,0", "low < high"),
     ],
 )
-def test_arguments_that_make_no_run(refused, saved_teacher, tmp_path, flag, said):
+def test_invalid_arguments_of_distill_are_rejected(refused, saved_teacher, tmp_path, flag, said):
     output = tmp_path / "run"
     flags = [
         f"--teacher={saved_teacher}",
@@ -215,7 +215,7 @@ def test_arguments_that_make_no_run(refused, saved_teacher, tmp_path, flag, said
     assert not output.exists()
 
 
-def test_a_student_that_does_not_fit(refused, saved_teacher, save, tmp_path):
+def test_a_student_that_does_not_fit_is_rejected(refused, saved_teacher, save, tmp_path):
     student = save(_model(outputs=7), "student.keras")
     sentence = refused(
         "distill",
@@ -227,7 +227,7 @@ def test_a_student_that_does_not_fit(refused, saved_teacher, save, tmp_path):
     assert "7 outputs" in sentence
 
 
-def test_an_output_directory_that_holds_something_else(refused, saved_teacher, tmp_path):
+def test_an_output_directory_with_other_files_is_rejected(refused, saved_teacher, tmp_path):
     output = tmp_path / "run"
     output.mkdir()
     (output / "thesis.tex").write_text("precious")
@@ -239,7 +239,7 @@ def test_an_output_directory_that_holds_something_else(refused, saved_teacher, t
     assert [path.name for path in output.iterdir()] == ["thesis.tex"]
 
 
-def test_inspect_says_what_can_be_done(capsys, saved_teacher, tmp_path):
+def test_inspect_reports_methods_formats_and_cost(capsys, saved_teacher, tmp_path):
     out = tmp_path / "inspect.json"
     assert run("inspect", f"--teacher={saved_teacher}", "--input_range=0,1", f"--json={out}") == 0
     found = json.loads(out.read_text())
@@ -276,7 +276,7 @@ def test_synthesize_evaluate_and_export(capsys, saved_teacher, tmp_path):
     assert "format" in capsys.readouterr().out
 
 
-def test_evaluate_wants_one_thing_to_measure_on(refused, saved_teacher):
+def test_evaluate_requires_exactly_one_data_source(refused, saved_teacher):
     flags = [f"--teacher={saved_teacher}", f"--student={saved_teacher}", "--input_range=0,1"]
     assert "neither" in refused("evaluate", *flags)
     assert "both" in refused("evaluate", *flags, "--dataset=mnist", "--impressions=x")
@@ -285,14 +285,14 @@ def test_evaluate_wants_one_thing_to_measure_on(refused, saved_teacher):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
-def test_a_stopped_command_says_what_is_kept_and_goes_on(
+def test_a_stopped_command_reports_what_is_kept_and_resumes(
     capsys, saved_teacher, tmp_path, monkeypatch, request, number, code
 ):
     arguments = [
         "distill", f"--teacher={saved_teacher}", "--input_range=0,1", "--num_impressions=20",
         "--method=zskd", "--epochs=2", f"--output_dir={tmp_path / 'run'}",
     ]  # fmt: skip
-    # Ignored in a process that was started in the background.
+    # SIGINT is ignored in a process that was started in the background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with monkeypatch.context() as patch:
@@ -304,6 +304,6 @@ def test_a_stopped_command_says_what_is_kept_and_goes_on(
         assert run(*arguments) == code
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
-    assert said[0].startswith("keras-zskd: stopped. What is finished is kept at ")
-    assert "the same command goes on" in said[0]
+    assert said[0].startswith("keras-zskd: stopped. Finished work is kept at ")
+    assert "Run the same command to resume" in said[0]
     assert run(*arguments) == 0

@@ -1,4 +1,4 @@
-"""The console script as a process: what reaches standard output and standard error, and what not."""
+"""The console script as a process: what it writes to standard output and standard error."""
 
 import configparser
 import os
@@ -16,7 +16,7 @@ ERROR = b"F0000 00:00:1795612592.822426   14688 cpu.cc:1] This processor has no 
 
 
 def start(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run code in a new process, as from a shell that says nothing about TensorFlow."""
+    """Run code in a new process, without environment variables of TensorFlow."""
     inherited = {name: value for name, value in os.environ.items() if "TF_CPP" not in name}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -25,7 +25,7 @@ def start(code: str, *arguments: str, **environment: str) -> subprocess.Complete
 
 
 def console_script() -> str:
-    """What an installer writes into `bin/keras-zskd`."""
+    """Return the code that an installer writes to `bin/keras-zskd`."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     name, entry = setup["options.entry_points"]["console_scripts"].strip().split(" = ")
@@ -36,7 +36,7 @@ def console_script() -> str:
 
 
 def command(*arguments: str, **environment: str) -> tuple[int, list[str], str]:
-    """Exit code, lines of standard output, standard error."""
+    """Return exit code, lines of standard output, and standard error."""
     done = start(console_script(), *arguments, **environment)
     return done.returncode, done.stdout.decode().split("\n"), done.stderr.decode()
 
@@ -61,13 +61,13 @@ def test_help_does_not_import_tensorflow(words, said):
     assert not done.stderr
 
 
-def test_inspect_writes_what_it_found_and_nothing_else(saved_teacher):
+def test_inspect_writes_only_its_result(saved_teacher):
     code, lines, errors = command("inspect", f"--teacher={saved_teacher}", "--input_range=0,1")
     assert (code, errors) == (0, "")
     assert any(line.startswith("num_classes") for line in lines)
 
 
-def test_a_distillation_in_a_file_is_a_line_per_epoch(saved_teacher, tmp_path):
+def test_a_distillation_writes_one_line_per_epoch_to_a_file(saved_teacher, tmp_path):
     code, lines, errors = command(
         "distill", f"--teacher={saved_teacher}", "--input_range=0,1",
         "--method=zskd", "--num_impressions=40", "--epochs=3", f"--output_dir={tmp_path / 'run'}",
@@ -81,20 +81,20 @@ def test_a_distillation_in_a_file_is_a_line_per_epoch(saved_teacher, tmp_path):
     assert not any("loss" in line for line in lines[5:])
 
 
-def test_a_refusal_is_all_there_is(tmp_path):
+def test_an_error_is_the_only_output(tmp_path):
     code, lines, errors = command("inspect", f"--teacher={tmp_path / 'none.keras'}")
     assert (code, lines) == (2, [""])
     assert re.fullmatch(r"keras-zskd: .*none\.keras.*\n", errors)
 
 
-def test_who_asks_for_the_remarks_gets_them(saved_teacher):
+def test_log_messages_are_shown_on_request(saved_teacher):
     code, _, errors = command("methods", TF_CPP_MIN_LOG_LEVEL="0")
     assert code == 0
     assert "oneDNN" in errors
 
 
-def test_last_words_are_not_lost():
-    """As of a library that aborts in the middle of an import."""
+def test_the_last_messages_are_not_lost():
+    """A library may abort in the middle of an import."""
     done = start(
         "import os, signal, keras_zskd_command\n"
         "keras_zskd_command._drop_remarks()\n"
@@ -106,7 +106,7 @@ def test_last_words_are_not_lost():
     assert done.stderr == ERROR + b"no end of line"
 
 
-def test_what_python_writes_comes_as_it_is():
+def test_output_of_python_is_not_filtered():
     done = start(
         "import sys, keras_zskd_command\n"
         "keras_zskd_command._drop_remarks()\n"
@@ -119,7 +119,7 @@ def test_what_python_writes_comes_as_it_is():
 
 
 @pytest.mark.parametrize("closed", [(0, 1), (2,)])
-def test_closed_descriptors_are_no_reason_to_fail(closed, tmp_path):
+def test_closed_descriptors_do_not_fail(closed, tmp_path):
     written = tmp_path / "written"
     done = start(
         "import os, subprocess, sys\n"
@@ -134,7 +134,7 @@ def test_closed_descriptors_are_no_reason_to_fail(closed, tmp_path):
     assert done.stderr == b""
 
 
-def test_a_failed_import_is_told(tmp_path):
+def test_a_failed_import_is_reported(tmp_path):
     (tmp_path / "keras.py").write_text(
         f"import os\nos.write(2, {REMARK + ERROR!r})\nraise ImportError('no such library')"
     )

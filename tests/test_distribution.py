@@ -1,4 +1,4 @@
-"""Two replicas do what one does: `MirroredStrategy` on two logical CPUs."""
+"""Two replicas give the same results as one: `MirroredStrategy` on two logical CPUs."""
 
 import contextlib
 
@@ -21,7 +21,7 @@ from keras_zskd.models.teacher import Teacher
 
 @pytest.fixture
 def scopes(two_replicas):
-    """Where one replica and where two replicas are built."""
+    """Scopes for one replica and for two replicas."""
     assert two_replicas.num_replicas_in_sync == 2
     return contextlib.nullcontext, two_replicas.scope
 
@@ -52,7 +52,7 @@ class TestSynthesis:
         [
             (None, {}),
             (3, {}),
-            # Some are done early, and others take their slots on either replica.
+            # Some finish early, and others take their slots on either replica.
             (None, {"steps": 8, "learning_rate": 0.3, "tolerance": 0.8}),
             (3, {"steps": 8, "learning_rate": 0.3, "tolerance": 1.2}),
         ],
@@ -73,13 +73,13 @@ class TestSynthesis:
         assert one.keys() == two.keys()
         for name, value in one.items():
             np.testing.assert_allclose(value, two[name], rtol=1e-3, atol=1e-4, err_msg=name)
-        # Each replica worked on impressions of its own.
+        # Each replica worked on its own impressions.
         assert len(np.unique(two["image"].reshape(18, -1), axis=0)) == 18
         assert made[0].metadata == made[1].metadata
         assert steps[0] == pytest.approx(steps[1])
         assert (steps[0] < generator.engine.steps) == bool(changes)
 
-    def test_begun_on_one_and_continued_on_two(self, make_teacher, scopes, tmp_path):
+    def test_started_on_one_and_continued_on_two(self, make_teacher, scopes, tmp_path):
         whole = self._generator(make_teacher("logits"), []).generate(12, tmp_path / "w", verbose=0)
         for count, scope in zip((5, 12), scopes, strict=True):
             with scope():
@@ -99,7 +99,7 @@ class TestSynthesis:
             generator.generate(8, tmp_path / "a", batch_size=8, callbacks=[watch], verbose=0)
         assert set(shapes) == {(8, 8, 8, 1)}
 
-    def test_batch_size_that_replicas_cannot_share_is_refused(
+    def test_batch_size_that_replicas_cannot_share_is_rejected(
         self, make_teacher, two_replicas, tmp_path
     ):
         with two_replicas.scope():
@@ -131,7 +131,7 @@ def _dense_student():
 
 
 def _normalized_student():
-    """Batch normalizations of maps and, in a nested model, of rows."""
+    """Return a model with batch normalization of maps and, in a nested model, of rows."""
     keras.utils.set_random_seed(5)
     layers = keras.layers
     head = keras.Sequential(
@@ -150,9 +150,9 @@ def _normalized_student():
 
 
 def _trainer(scope, make_teacher, student=_student, **case):
-    """A function that trains from the same weights at every call, compiled once.
+    """Return a function that trains from the same weights in every call, compiled once.
 
-    It gives the weights after one epoch of gradient descent, and what was logged.
+    It returns the weights after one epoch of gradient descent, and the logs.
     """
     case = {**case, "distillation_losses": _losses(case.get("distillation_losses", ()))}
     with scope():
@@ -193,16 +193,16 @@ class TestDistillation:
     @pytest.mark.parametrize("case", CASES)
     def test_update_and_logs_are_the_same(self, make_teacher, make_images, scopes, case):
         trainers = [_trainer(scope, make_teacher, **CASES[case]) for scope in scopes]
-        # 8 = 4 + 4; 14 = 8 + 6; the last batch of 11 = 8 + 3 is shared unevenly.
+        # 8 = 4 + 4; 14 = 8 + 6; the last batch of 11 = 8 + 3 is split unevenly.
         for count in (8, 14, 11):
             images, labels = make_images(count), np.arange(count) % 4
             one, two = (train(images, labels, 8) for train in trainers)
             _assert_equal(one, two)
             assert "accuracy" in one[1]
 
-    def test_a_replica_that_gets_no_example(self, make_teacher, make_images, scopes):
-        # The last batch of 9 = 8 + 1. Without a convolution in the student: TensorFlow 2.21 on a
-        # CPU fails on the gradient of an empty batch through a fused convolution and ReLU.
+    def test_a_replica_without_examples(self, make_teacher, make_images, scopes):
+        # The last batch of 9 = 8 + 1. The student has no convolution: on a CPU, TensorFlow 2.21
+        # fails at the gradient of an empty batch through a fused convolution and ReLU.
         images, labels = make_images(9), np.arange(9) % 4
         one, two = (
             _train(scope, make_teacher, images, labels, 8, student=_dense_student)
@@ -212,13 +212,13 @@ class TestDistillation:
 
     def test_batch_statistics_are_of_all_replicas(self, make_teacher, make_images, scopes):
         trainers = [_trainer(scope, make_teacher, _normalized_student) for scope in scopes]
-        # The last batch of 11 = 8 + 3 is shared unevenly; that of 9 = 8 + 1 leaves a replica empty.
+        # The last batch of 11 = 8 + 3 is split unevenly; that of 9 = 8 + 1 leaves a replica empty.
         for count in (8, 11, 9):
             images, labels = make_images(count), np.arange(count) % 4
             one, two = (train(images, labels, 8) for train in trainers)
             _assert_equal(one, two)
 
-    def test_subclasses_normalize_as_they_are_written(self, make_teacher, make_images, scopes):
+    def test_subclasses_keep_their_own_normalization(self, make_teacher, make_images, scopes):
         seen = []
 
         class Own(keras.layers.BatchNormalization):
@@ -234,7 +234,7 @@ class TestDistillation:
         assert (True, False) in seen
         assert (True, True) not in seen
 
-    def test_students_are_saved_as_they_came(self, make_teacher, make_images, two_replicas):
+    def test_students_are_saved_unchanged(self, make_teacher, make_images, two_replicas):
         seen = []
 
         class Watch(keras.callbacks.Callback):

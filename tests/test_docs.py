@@ -1,4 +1,4 @@
-"""What is public is documented, and what the documentation shows is what happens."""
+"""Public names are documented, and the examples in the documentation run."""
 
 import doctest
 import importlib
@@ -34,7 +34,7 @@ generate_help = _load("generate_help")
 
 
 def public_names(module: types.ModuleType = keras_zskd) -> list[str]:
-    """Every public name, dotted, those of public modules (`metrics`, `callbacks`, ...) too."""
+    """Return all public names, dotted, including those of public modules such as `metrics`."""
     names = []
     for name, value in generate_api.public(module).items():
         dotted = f"{module.__name__}.{name}"
@@ -61,7 +61,7 @@ def pages() -> list[Path]:
 
 
 def examples(page: Path) -> str:
-    """The interactive examples of a Markdown page, as one session."""
+    """Return the interactive examples of a Markdown page as one session."""
     blocks = re.findall(r"^```(?:pycon|python)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     return "\n".join(block for block in blocks if block.lstrip().startswith(">>>"))
 
@@ -78,15 +78,15 @@ def test_the_reference_is_up_to_date():
     assert generate_api.main(["--check"]) == 0, "run `python docs/generate_api.py`"
 
 
-def test_the_figures_are_those_of_the_results():
+def test_the_figures_match_the_results():
     assert generate_figures.main(["--check"]) == 0, "run `python docs/generate_figures.py`"
 
 
-def test_the_stored_help_is_what_the_commands_print():
+def test_the_stored_help_matches_the_commands():
     assert generate_help.write(["--check"]) == 0, "run `python docs/generate_help.py`"
 
 
-def test_a_figure_that_was_changed_by_hand_is_found(tmp_path, monkeypatch, capsys):
+def test_a_manually_changed_figure_is_found(tmp_path, monkeypatch, capsys):
     page = tmp_path / "README.md"
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "98.82 ± 0.22" in text
@@ -103,7 +103,7 @@ def test_a_figure_that_was_changed_by_hand_is_found(tmp_path, monkeypatch, capsy
     assert "98.82 ± 0.22" in page.read_text(encoding="utf-8")
 
 
-def test_an_unknown_figure_is_refused():
+def test_an_unknown_figure_is_rejected():
     with pytest.raises(ValueError, match=r"must be one of .*Received: weather"):
         generate_figures.filled("<!-- figures: weather -->\n<!-- end of figures -->")
 
@@ -112,8 +112,8 @@ def test_an_unknown_figure_is_refused():
 def test_every_public_name_has_a_docstring_of_its_own(name):
     value = look_up(name)
     if not (inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)):
-        return  # A constant: its class' docstring says nothing of it.
-    # Not inspect.getdoc: what a class inherits from Keras describes Keras' class.
+        return  # A constant: the docstring of its class does not describe it.
+    # Not inspect.getdoc: an inherited docstring describes the class of Keras.
     assert (value.__doc__ or "").strip(), f"{name} has no docstring"
 
 
@@ -121,7 +121,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
-    # What every example may use without saying so.
+    # Names that every example may use without importing them.
     given = {"keras": keras, "np": np, "tf": tf, "directory": str(tmp_path / "new")}
     assert doctest.testmod(module, extraglobs=given, optionflags=FLAGS).failed == 0
 
@@ -135,7 +135,7 @@ def test_the_examples_on_the_pages_run(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
-def test_the_links_between_the_pages_lead_somewhere(page):
+def test_the_links_between_the_pages_resolve(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in target and not target.startswith("mailto:"):

@@ -1,10 +1,11 @@
 """A small fixed run gives the recorded numbers: `tests/pinned/run.py`.
 
-On the kind of processor that the record was made on, the arrays must be equal bit for bit (their hashes
-are compared). On another kind, compiled arithmetic rounds differently, and thirty Adam steps amplify
-that: targets must still agree to float32 rounding, and the rest to the tolerances below.
+On the type of processor that the record was made on, the arrays must be equal bit for bit (their
+hashes are compared). On other processors, compiled arithmetic rounds differently, and thirty Adam
+steps amplify the differences: targets must still agree to float32 rounding, and the rest to the
+tolerances below.
 
-The record changes only in a commit whose subject says that numbers change and why:
+The record may only be changed in a commit whose subject says that numbers change and why:
 `python tests/pinned/run.py --record`.
 """
 
@@ -20,16 +21,16 @@ import pytest
 _HERE = pathlib.Path(__file__).parent
 _ROOT = _HERE.parent
 _RECORD = _HERE / "pinned" / "record.npz"
-# Mean absolute difference over mean absolute value, on another kind of processor.
+# Mean absolute difference over mean absolute value, on another type of processor.
 _TOLERANCES = {"impressions": 0.1, "student": 0.1, "int8": 0.2}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     path = tmp_path_factory.mktemp("pinned") / "made.npz"
-    # A process of its own: TensorFlow's number of threads is fixed when it first computes.
+    # A separate process: TensorFlow's number of threads is fixed at the first computation.
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-    # Of `conftest.py`, for short compilations; here the code is compiled as for users.
+    # Set in `conftest.py` for short compilations; here the code is compiled as for users.
     environment.pop("XLA_FLAGS", None)
     command = [sys.executable, str(_HERE / "pinned" / "run.py"), str(path)]
     subprocess.run(command, cwd=_ROOT, env=environment, check=True, timeout=600)
@@ -69,7 +70,7 @@ def test_result(made, recorded, teacher, part):
         assert np.abs(new - old).mean() <= limit, name
 
 
-def test_the_digest_sees_one_bit(recorded):
+def test_the_digest_detects_one_bit(recorded):
     changed = dict(recorded)
     name = next(name for name in recorded if "plain/student/" in name)
     changed[name] = np.nextafter(changed[name], np.inf)

@@ -1,4 +1,4 @@
-"""`keras-zskd <command>`: one command, one function of `jobs`, whose signature is its flags."""
+"""`keras-zskd <command>`: each command is a function of `jobs`, whose parameters are its flags."""
 
 from keras_zskd.cli.command_line import launch, main
 

@@ -1,7 +1,7 @@
-"""From the words of a command line to an exit code.
+"""Run a command line and return an exit code.
 
-Exit codes: 0 done; 2 unusable arguments or input, one sentence on standard error; 130 and 143 stopped
-by Ctrl-C or SIGTERM, one line that says what is kept; anything else is a bug.
+Exit codes: 0 success; 2 invalid arguments or input, with one line on standard error; 130 and 143
+stopped by Ctrl-C or SIGTERM, with one line that says what is kept; anything else is a bug.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from keras_zskd.core.tables import estimate_table, write_json
 
 
 def launch() -> None:
-    """The console script."""
+    """Run the console script."""
     warnings.showwarning = _warn
-    logging.set_verbosity(logging.ERROR)  # TFDS' remarks would tear the progress bars.
+    logging.set_verbosity(logging.ERROR)  # Messages of TFDS would break the progress bars.
     sys.exit(main(sys.argv))
 
 
@@ -41,9 +41,9 @@ def main(argv: list[str]) -> int:
         print(_usage())
         return 0
     if name not in COMMANDS:
-        return _refuse(f"Command {name!r} was received; expected one of {', '.join(COMMANDS)}.")
+        return _refuse(f"The command must be one of {', '.join(COMMANDS)}. Received: {name!r}.")
     command = COMMANDS[name]
-    # Flags of its own for each command, so importing this module claims no name in the process.
+    # Each command has its own flags, so that importing this module defines no global flags.
     values = flags.FlagValues()
     define(command.job, values)
     if command.rehearsal is not None:
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
             print(f"{command.summary}\n\n{values.main_module_help() or values.get_help()}")
             return 0
         if len(rest) > 1:
-            raise InputError(f"{rest[1]!r} was received; expected flags only, like --name=value.")
+            raise InputError(f"Arguments must be flags, as --name=value. Received: {rest[1]!r}.")
         if command.note:
             print(command.note)
         job, show, as_json = command.job, command.show, command.as_json
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM, as an exception: what is open is closed on the way out."""
+    """SIGTERM as an exception, so that open files and locks are released."""
 
 
 @contextlib.contextmanager
@@ -101,19 +101,17 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _stopped(values: Any, code: int) -> int:
-    """Say what is kept and how to go on."""
+    """Report what is kept and how to resume."""
     kept = getattr(values, "output_dir", None) or getattr(values, "output", None)
     said = "stopped."
     if kept:
-        said = (
-            f"stopped. What is finished is kept at {kept!r}; the same command goes on from there."
-        )
+        said = f"stopped. Finished work is kept at {kept!r}. Run the same command to resume."
     print(f"keras-zskd: {said}", file=sys.stderr)
     return code
 
 
 def _warn(message: Any, *args: Any, **kwargs: Any) -> None:
-    """A warning as a sentence, like a refusal; where in the code it came from helps no user."""
+    """Show a warning as one line, like an error; its location in the code does not help users."""
     del args, kwargs
     print(f"keras-zskd: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
@@ -126,4 +124,4 @@ def _refuse(sentence: str) -> int:
 def _usage() -> str:
     lines = ["keras-zskd <command> [--flag=value ...]", ""]
     lines += [f"  {name:<11} {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join([*lines, "", "keras-zskd <command> --help shows a command's flags."])
+    return "\n".join([*lines, "", "keras-zskd <command> --help shows the flags of a command."])

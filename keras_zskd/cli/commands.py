@@ -1,4 +1,4 @@
-"""The commands: for each a job, a line of help, and how its result is shown."""
+"""The commands, each with its job, a line of help, and the display of its result."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,10 +22,10 @@ class Command:
     Attributes:
         job: The function that does the work.
         summary: A line for `keras-zskd help`.
-        show: From the job's result to what is printed last.
-        as_json: From the job's result to what `--json` writes.
-        note: Printed first.
-        rehearsal: What `--dry_run` does instead, with the arguments that it takes.
+        show: Function from the job's result to the text that is printed at the end.
+        as_json: Function from the job's result to the data that `--json` writes.
+        note: Text that is printed first.
+        rehearsal: The function that `--dry_run` calls instead, with the same arguments.
     """
 
     job: Callable[..., Any]
@@ -55,20 +55,26 @@ def _show_methods(found: dict[str, dict[str, str]]) -> str:
 COMMANDS = {
     "demo": Command(
         demonstrate,
-        "the main job on the teacher that ships with the package",
+        "distill the teacher that ships with the package",
         _show_run,
         _record,
-        "The teacher: LeNet-5, trained on MNIST, shipped with this package. Its training data is not "
-        "here; the student learns from impressions of the teacher alone.\n"
-        "5,000 real digits that neither has seen are used afterwards, to measure.",
+        "The teacher is LeNet-5, trained on MNIST and included in this package. Its training data "
+        "is not included; the student learns from the teacher alone.\n"
+        "Afterwards both are evaluated on 5,000 real digits that neither has seen.",
     ),
     "distill": Command(
-        distill, "teacher in, deployable student out", _show_run, _record, rehearsal=estimate
+        distill,
+        "distill a teacher into a deployable student",
+        _show_run,
+        _record,
+        rehearsal=estimate,
     ),
     "synthesize": Command(synthesize, "make impressions"),
     "evaluate": Command(measure, "measure a student against its teacher"),
-    "export": Command(export_file, "write a model as a file that deploys"),
-    "inspect": Command(inspect, "what a teacher is, and what can be done with it"),
-    "methods": Command(methods, "every method: needs, gives, where it comes from", _show_methods),
+    "export": Command(export_file, "export a model to a deployment format"),
+    "inspect": Command(inspect, "describe a teacher and what can be done with it"),
+    "methods": Command(
+        methods, "list all methods with needs, results and references", _show_methods
+    ),
     "train": Command(train, "train a teacher, or a student from scratch"),
 }

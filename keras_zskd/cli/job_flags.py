@@ -1,7 +1,7 @@
-"""Flags from the signature of a job, and the job's arguments from the flags.
+"""Define flags from the signature of a job, and make the job's arguments from the flags.
 
-A parameter of a plain type is a flag of its name, with its default and the text of the docstring. A few
-parameters are objects, which take flags of their own: `teacher`, `student`, `method`.
+A parameter of a plain type becomes a flag of the same name, with its default and the text of the
+docstring. A few parameters are objects with flags of their own: `teacher`, `student`, `method`.
 """
 
 import ast
@@ -20,7 +20,7 @@ from keras_zskd.models.teacher import Teacher
 
 # Settings of methods with a flag of their own.
 _SHORT: dict[str, type] = {"minutes": float, "num_impressions": int, "epochs": int}
-# What a command line cannot say.
+# Parameters that have no flag.
 _PYTHON_ONLY = ("callbacks", "verbose")
 _DEFINE: dict[type, Any] = {
     bool: flags.DEFINE_bool,
@@ -68,42 +68,42 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
 
 
 def arguments(job: Callable[..., Any], values: Any) -> dict[str, Any]:
-    """The arguments of a job, of parsed flags.
+    """Return the arguments of a job from parsed flags.
 
     Raises:
-        InputError: If a flag is missing or has no sense.
+        InputError: If a flag is missing or invalid.
     """
     found: dict[str, Any] = {}
     for name, default, _ in _parameters(job):
         value = getattr(values, name)
         if default is inspect.Parameter.empty and value in (None, ""):
-            raise InputError(f"No --{name} was received; expected --{name}=VALUE.")
+            raise InputError(f"`--{name}` must be given. Received: none. Pass --{name}=VALUE.")
         if name == "teacher":
             value = Teacher(value, _range(values.input_range), values.safe_mode)
         elif name == "method":
             value = _method(values)
         elif name == "student" and default is not inspect.Parameter.empty:
-            with contextlib.suppress(ValueError):  # A path, then.
+            with contextlib.suppress(ValueError):  # Then it is a path.
                 value = float(value)
         found[name] = value
     return found
 
 
 def _parameters(job: Callable[..., Any]) -> Iterator[tuple[str, Any, type]]:
-    """Name, default and plain type of each parameter that is a flag."""
+    """Yield name, default and plain type of each parameter that is a flag."""
     hints = typing.get_type_hints(job)
     for name, parameter in inspect.signature(job).parameters.items():
         if name in _PYTHON_ONLY:
             continue
         hint = hints[name]
         kinds = [kind for kind in (bool, int, float, str) if kind in (hint, *typing.get_args(hint))]
-        # A width or the path of a model is text at first.
+        # A width or the path of a model is parsed as text first.
         kind = str if str in kinds else kinds[0] if kinds else str
         yield name, parameter.default, kind
 
 
 def _texts(job: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring says of each parameter."""
+    """Return the description of each parameter from the docstring."""
     text = (inspect.getdoc(job) or "").partition("\nArgs:\n")[2]
     found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", text, re.MULTILINE)
     return {name: " ".join(said.split()) for name, said in found}
@@ -111,7 +111,7 @@ def _texts(job: Callable[..., Any]) -> dict[str, str]:
 
 def _define_safe_mode(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
-        "safe_mode", True, "refuse Lambda layers, that is code inside model files",
+        "safe_mode", True, "reject Lambda layers, that is, code in model files",
         flag_values=values,
     )  # fmt: skip
 
@@ -123,13 +123,14 @@ def _range(given: list[str] | None) -> tuple[float, float] | None:
         low, high = (float(value) for value in given)
     except ValueError as error:
         raise InputError(
-            f"--input_range={','.join(given)} was received; expected two numbers, such as 0,1."
+            "`--input_range` must be two numbers, such as 0,1. Received: "
+            f"--input_range={','.join(given)}."
         ) from error
     return low, high
 
 
 def _method(values: Any) -> Any:
-    """The method that the flags describe."""
+    """Return the method that the flags describe."""
     short = {name: getattr(values, name) for name in _SHORT}
     settings: dict[str, Any] = {name: value for name, value in short.items() if value is not None}
     for setting in values.set:

@@ -1,1 +1,1 @@
-"""Files that deploy, written, executed and compared."""
+"""Export to deployment formats; every file is executed and compared with the Keras model."""

@@ -1,4 +1,4 @@
-"""Which files a teacher and its students can have, found by trying."""
+"""Find out by trial which export formats a teacher and its students support."""
 
 import contextlib
 import os
@@ -12,24 +12,24 @@ from keras_zskd.deploy.formats import FORMATS, export
 from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher
 
-_WIDTH = 0.5  # Of the usual student. With a channel or two, layers answer nothing but zero.
+_WIDTH = 0.5  # That of the usual student. With one or two channels, layers output only zeros.
 _NUM_IMAGES = 8
 _SUFFIXES = {"saved_model": "", "litert": ".tflite", "litert_int8": "_int8.tflite", "onnx": ".onnx"}
 
 
 def possible_formats(teacher: Teacher) -> dict[str, str]:
-    """Whether teacher and student can have each format of `export`, before anything is trained.
+    """Return whether teacher and student support each format of `export`, before any training.
 
-    What a format can hold depends on the kinds of the layers, not on their weights or widths. So an
-    untrained copy of half the width, as `slim` makes it, is exported with a few images of noise. A
-    teacher that `slim` cannot narrow is exported as it is. What is written to standard error
-    meanwhile is discarded.
+    What a format supports depends on the types of the layers, not on their weights or widths. So
+    `slim` makes an untrained copy of half the width, which is exported with a few images of noise.
+    A teacher that `slim` cannot narrow is exported as it is. Output to standard error is discarded
+    in the meantime.
 
     Args:
-        teacher: The teacher; a student of `slim` has layers of the same kinds.
+        teacher: The teacher. A student made by `slim` has layers of the same types.
 
     Returns:
-        By format "yes", or "no" and the sentence that `export` refuses with.
+        For each format "yes", or "no: " and the error message of `export`.
     """
     try:
         model = slim(teacher.original, _WIDTH)
@@ -52,7 +52,7 @@ def possible_formats(teacher: Teacher) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Discards what is written to standard error: the converters print from C++ whatever is set."""
+    """Discard standard error: the converters print from C++, whatever the log level."""
     kept = os.dup(2)
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:

@@ -1,7 +1,7 @@
-"""Files that deploy: SavedModel, LiteRT float32, LiteRT full-integer int8, ONNX.
+"""Export to SavedModel, LiteRT float32, LiteRT full-integer int8, and ONNX.
 
-A file is written beside its destination, executed there, compared with the Keras model, and only
-then moved into place: what stands under the name that was asked for has answered at least once.
+A file is written next to its destination, executed there, compared with the Keras model, and only
+then moved into place. Every file at its final path has been executed at least once.
 """
 
 import contextlib
@@ -27,27 +27,27 @@ from keras_zskd.models.graph import inline, share_layer, typed_copy
 from keras_zskd.models.teacher import check_classifier
 
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
-# More images move the quantisation ranges of a small classifier no further.
+# More images do not change the quantization ranges of a small classifier.
 NUM_CALIBRATION_IMAGES = 500
 _MAX_LOADED = 2_000
 _BATCH_SIZE = 256
 
 
 class FormatError(InputError):
-    """The model has no form in the format that was asked for."""
+    """Raised if the model cannot be converted to the requested format."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportResult:
-    """What was written, and what came of executing it.
+    """Describes an exported file and its comparison with the Keras model.
 
     Attributes:
         path: The file, or the directory of a SavedModel.
         format: One of "saved_model", "litert", "litert_int8", "onnx".
-        bytes: Size on disk, all files of a directory together.
-        agreement: Share of the checked inputs on which file and Keras model name one class.
-        max_abs_difference: Largest difference of any output from the Keras model's.
-        num_checked: How many inputs the two were compared on.
+        bytes: Size on disk; for a directory, of all its files.
+        agreement: Share of the checked inputs for which file and Keras model predict one class.
+        max_abs_difference: Largest absolute difference of an output from the Keras model's.
+        num_checked: Number of inputs that were compared.
     """
 
     path: str
@@ -66,32 +66,33 @@ def export(
     input_range: tuple[float, float] | None = None,
     num_checks: int = 1_000,
 ) -> ExportResult:
-    """Write a Keras classifier as a file that deploys, and execute the file before handing it over.
+    """Export a Keras classifier to a deployment format, and execute the file to verify it.
 
     LiteRT files take one image at a time, `(1, H, W, C)`: a fixed batch keeps every shape known,
-    which microcontrollers and GPU delegates want, and costs a phone nothing. They hold builtin
-    operators only, no Flex; an int8 file holds integers only, its input and output included.
-    SavedModel and ONNX take any batch. A mixed-precision model is exported and compared in float32.
+    as microcontrollers and GPU delegates require, and costs nothing on a phone. They contain
+    built-in operators only, no Flex; an int8 file contains only integers, including its input and
+    output. SavedModel and ONNX take any batch size. A mixed-precision model is exported and
+    compared in float32.
 
     Args:
-        model: Functional or Sequential classifier; it is not changed.
-        path: Where to write. An earlier file, or an earlier SavedModel, is replaced.
-        format: One of "saved_model", "litert", "litert_int8", "onnx". By default read from the
+        model: Functional or Sequential classifier. It is not changed.
+        path: Output path. An earlier file or SavedModel is replaced.
+        format: One of "saved_model", "litert", "litert_int8", "onnx". By default inferred from the
             path: `_int8.tflite`, `.tflite`, `.onnx`, and no suffix for a SavedModel.
-        calibration: Images to quantise and to compare with: a transfer set, or an array
-            `(N, H, W, C)`. "litert_int8" needs it: the ranges of its activations are measured on
-            500 of them, in equal numbers of each class where the labels are known.
-        input_range: `(low, high)` of the uniform noise that fills up where `calibration` has fewer
+        calibration: Images for quantization and comparison: a transfer set, or an array
+            `(N, H, W, C)`. Required by "litert_int8": the ranges of the activations are measured
+            on 500 of them, with equally many of each class if the labels are known.
+        input_range: `(low, high)` of the uniform noise that is added if `calibration` has fewer
             than `num_checks` images. Defaults to the range of `calibration`, else (0, 1).
-        num_checks: Least number of inputs to compare on, positive. Defaults to 1,000.
+        num_checks: Minimum number of inputs to compare, positive. Defaults to 1,000.
 
     Returns:
         An `ExportResult`.
 
     Raises:
         InputError: If model, path, format or calibration cannot be used, or a package is missing.
-        FormatError: If the model has no form in this format; an `InputError` too.
-        RuntimeError: If a float32 file answers differently from the Keras model; it is not kept.
+        FormatError: If the model cannot be converted to this format; a subclass of `InputError`.
+        RuntimeError: If a float32 file and the Keras model differ in outputs; it is not kept.
 
     Example:
         >>> import tempfile
@@ -102,28 +103,28 @@ def export(
         >>> result.format, result.agreement
         ('litert', 1.0)
 
-    See `keras.Model.export` for the same formats unexecuted, and with Flex operators allowed.
+    `keras.Model.export` writes the same formats without executing them, and allows Flex operators.
     """
     check_classifier(model, role="model")
     target = pathlib.Path(os.fspath(path))
     format = _find_format(target, format)
     _check_target(target, format)
     if num_checks < 1:
-        raise InputError(f"num_checks={num_checks} was received; expected a positive number.")
+        raise InputError(f"`num_checks` must be positive. Received: num_checks={num_checks}.")
     shape = tuple(model.inputs[0].shape[1:])
     images, labels, input_range = _load_calibration(calibration, shape, input_range)
     if format == "litert_int8" and not len(images):
         raise InputError(
-            "No calibration images were received; expected some for int8, whose ranges are "
-            "measured on them, so pass calibration=impressions (on the command line --calibration)."
+            "`calibration` must contain images if `format` is 'litert_int8', to measure the ranges "
+            "of activations. Received: no images. Pass a transfer set or an array of images."
         )
     reference = _for_inference(_in_float32(model))
     checks = _fill_up(images, num_checks, shape, input_range)
     expected = _in_batches(lambda x: reference(x, training=False), checks)
     if not np.isfinite(expected).all():
         raise InputError(
-            f"Model {model.name!r} answers with NaN or infinite values; expected a trained model, "
-            "so load a checkpoint from before its training diverged."
+            f"`model` must have finite outputs. Received: model {model.name!r}, which outputs NaN "
+            "or infinity. Load a checkpoint from before its training diverged."
         )
     with _written_beside(target) as temporary:
         if format == "saved_model":
@@ -145,9 +146,9 @@ def export(
 
 
 def _in_float32(model: keras.Model) -> keras.Model:
-    """The model with one plain input and output, or a float32 copy where it computes in less."""
+    """Return the model with one plain input and output, in float32 if it computes in less."""
     plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    # An InputLayer names the global policy as its own and computes nothing.
+    # An InputLayer has the global policy as its own and computes nothing.
     layers = inline(plain, share_layer).layers
     dtypes = {x.compute_dtype for x in layers if not isinstance(x, keras.layers.InputLayer)}
     is_float32 = dtypes <= {"float32"} and plain.inputs[0].dtype == "float32"
@@ -155,7 +156,7 @@ def _in_float32(model: keras.Model) -> keras.Model:
 
 
 def _for_inference(model: keras.Model) -> keras.Model:
-    """The model, which must be told: random layers of images are in training by default."""
+    """Return the model in inference mode: random image layers default to training mode."""
     pixels = keras.Input(model.inputs[0].shape[1:])
     return keras.Model(pixels, model(pixels, training=False), name=model.name)
 
@@ -166,23 +167,25 @@ def _find_format(target: pathlib.Path, format: str | None) -> str:
     if format is None:
         if found is None:
             raise InputError(
-                f"Path {str(target)!r} was received; expected the suffix .tflite, .onnx, or none "
-                "for a SavedModel, or else format= (on the command line --format)."
+                "`path` must end in .tflite or .onnx, or have no suffix for a SavedModel. "
+                f"Received: path={str(target)!r}. Rename it, or pass `format`."
             )
         return "litert_int8" if target.name.lower().endswith("_int8.tflite") else found
     if format not in FORMATS:
-        raise InputError(f"format={format!r} was received; expected one of {', '.join(FORMATS)}.")
+        raise InputError(
+            f"`format` must be one of {', '.join(FORMATS)}. Received: format={format!r}."
+        )
     if format != "saved_model" and found != format.removesuffix("_int8"):
         wanted = ".onnx" if format == "onnx" else ".tflite"
         raise InputError(
-            f"Path {str(target)!r} was received for format {format!r}; expected a name that "
-            f"ends in {wanted}."
+            f"`path` must end in {wanted} if `format` is {format!r}. Received: "
+            f"path={str(target)!r}."
         )
     return format
 
 
 def _check_target(target: pathlib.Path, format: str) -> None:
-    """Refuse to replace what is not an earlier export."""
+    """Raise an error if the target would replace anything but an earlier export."""
     if format != "saved_model":
         is_other = target.is_dir()
     else:
@@ -191,14 +194,14 @@ def _check_target(target: pathlib.Path, format: str) -> None:
         )
     if is_other:
         raise InputError(
-            f"Path {str(target)!r} holds something else than an earlier export; expected a free "
-            "path, so choose another one or remove what is there."
+            "`path` must not exist, or hold an earlier export. Received: "
+            f"path={str(target)!r}, which holds something else. Choose another path, or remove it."
         )
 
 
 @contextlib.contextmanager
 def _written_beside(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path beside `target` that takes its place if all goes well and leaves nothing otherwise."""
+    """Yield a temporary path next to `target`; it replaces `target` on success, else is removed."""
     made = [parent for parent in target.absolute().parents if not parent.exists()]
     workshop = None
     try:
@@ -213,8 +216,8 @@ def _written_beside(target: pathlib.Path) -> Iterator[pathlib.Path]:
     except (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
         reason = getattr(error, "strerror", None) or _first_line(error)
         raise InputError(
-            f"{str(target)!r} could not be written ({reason}); expected a directory that can be "
-            "written to and has room, so free some space or choose another path."
+            f"`path` must be writable. Received: path={str(target)!r} ({reason}). Free some space, "
+            "or choose another path."
         ) from error
     finally:
         if workshop is not None:
@@ -235,8 +238,8 @@ def _write_onnx(model: keras.Model, path: pathlib.Path) -> Callable[[np.ndarray]
     missing = [name for name in ("onnx", "tf2onnx") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"ONNX was asked for, which needs the missing package {' and '.join(missing)}; install "
-            "it with `pip install keras-zskd[onnx]`."
+            f"Format 'onnx' requires {' and '.join(missing)}, which could not be found. Install "
+            "with `pip install keras-zskd[onnx]`."
         )
     spec = keras.InputSpec(shape=(None, *model.inputs[0].shape[1:]), dtype="float32", name="image")
     with warnings.catch_warnings():
@@ -254,15 +257,15 @@ def _write_onnx(model: keras.Model, path: pathlib.Path) -> Callable[[np.ndarray]
 
 
 def _converted(model: keras.Model, calibration: np.ndarray | None) -> bytes:
-    """The bytes of a LiteRT file; int8 if there are calibration images."""
+    """Return the bytes of a LiteRT file; int8 if there are calibration images."""
     if calibration is not None and _has_loop(model):
-        # Its calibration reads memory that is not there, and the process ends.
+        # LiteRT's calibration would read invalid memory and crash the process.
         raise FormatError(
-            f"Model {model.name!r} has no full-integer form: LiteRT cannot measure ranges inside of a "
-            "loop, as recurrent layers have; export it as litert, or use a student without that layer."
+            f"Model {model.name!r} has no full-integer form: LiteRT cannot measure ranges inside a "
+            "loop, as in recurrent layers. Export it as litert, or use a student without them."
         )
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The converter warns of what it does by itself for int8.
+        warnings.simplefilter("ignore")  # The converter warns about its own int8 defaults.
         _write_saved_model(model, pathlib.Path(directory) / "model", batch=1)
         converter = tf.lite.TFLiteConverter.from_saved_model(f"{directory}/model")
         # Keras' own export allows Flex operators, which the usual runtimes cannot execute.
@@ -276,31 +279,31 @@ def _converted(model: keras.Model, calibration: np.ndarray | None) -> bytes:
             converter.inference_input_type = converter.inference_output_type = tf.int8
         try:
             content = converter.convert()
-        except Exception as error:  # The converter raises many kinds for one thing: it cannot.
+        except Exception as error:  # The converter raises many types for unsupported models.
             flex = re.search(r"(?:TF Select|Custom|Flex) ops: ([\w, ]+)", str(error))
-            found = f"needs {flex[1].strip()}" if flex else f"stopped it: {_first_line(error)}"
+            found = f"needs {flex[1].strip()}" if flex else f"error: {_first_line(error)}"
             raise FormatError(
-                f"Model {model.name!r} has no LiteRT form of builtin operators only ({found}); "
-                "replace that layer, or export as saved_model."
+                f"Model {model.name!r} has no LiteRT form with built-in operators only ({found}). "
+                "Replace that layer, or export as saved_model."
             ) from error
         if calibration is None:
             return content
         floating = float_tensors(content)
         if floating:
-            # The converter slips a dequantised operator between two quantised ones without a word,
-            # as it does for tf.nn.local_response_normalization, which has no integer kernel. Such a
-            # file is not even prepared for execution, which ends the process where a scale is NaN.
+            # The converter silently inserts a dequantized operator between two quantized ones, e.g.
+            # for tf.nn.local_response_normalization, which has no integer kernel. Such a file is
+            # not even prepared for execution: if a scale is NaN, that would crash the process.
             named = sorted(name for name in floating if name and not name.startswith("tfl."))
             raise FormatError(
                 f"Model {model.name!r} has no full-integer form: LiteRT would compute "
-                f"{', '.join(named) or 'a part'} in float32; export it as litert, or use a student "
+                f"{', '.join(named) or 'a part'} in float32. Export it as litert, or use a student "
                 "without that layer."
             )
         return content
 
 
 def _has_loop(model: keras.Model) -> bool:
-    """Whether the graph of the model has a `while`, of a recurrent layer or of any other."""
+    """Whether the graph of the model has a `while` loop, of a recurrent or any other layer."""
     call = tf.function(lambda x: model(x, training=False))
     spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32)
     graph = call.get_concrete_function(spec).graph.as_graph_def()
@@ -311,7 +314,7 @@ def _has_loop(model: keras.Model) -> bool:
 def _load_calibration(
     calibration: Any, shape: tuple[int, ...], input_range: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float]]:
-    """Images, their labels if known, and the range that noise may be drawn from."""
+    """Return images, their labels if known, and the range to draw noise from."""
     labels = None
     if calibration is None:
         images = np.zeros((0, *shape), np.float32)
@@ -325,23 +328,25 @@ def _load_calibration(
         found = (float(images.min()), float(images.max())) if images.size else (0.0, 1.0)
     if images.shape[1:] != shape or not np.isfinite(images).all():
         raise InputError(
-            f"Calibration images of shape {images.shape} were received; expected finite numbers of "
-            f"shape (N, {', '.join(map(str, shape))}), made for this model."
+            f"`calibration` must contain finite images of shape (N, {', '.join(map(str, shape))}). "
+            f"Received: images of shape {images.shape}. Pass images that were made for this model."
         )
     low, high = found if input_range is None else input_range
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-        raise InputError(f"input_range=({low}, {high}) was received; expected finite low < high.")
+        raise InputError(
+            f"`input_range` must be finite, with low < high. Received: input_range=({low}, {high})."
+        )
     return images, labels, (float(low), float(high))
 
 
 def _balanced(labels: np.ndarray | None, available: int, wanted: int) -> np.ndarray:
-    """Indices of `wanted` images, equally many of each class; spread evenly if unlabelled."""
+    """Return indices of `wanted` images, equally many per class; evenly spread if unlabeled."""
     if available <= wanted:
         return np.arange(available)
     if labels is None:
         return np.linspace(0, available - 1, wanted).round().astype(int)
     labels = np.asarray(labels)
-    turn = np.zeros(available, int)  # How many of its class come before an image.
+    turn = np.zeros(available, int)  # For each image, the number of its class before it.
     for label in np.unique(labels):
         mine = labels == label
         turn[mine] = np.arange(mine.sum())
@@ -351,7 +356,7 @@ def _balanced(labels: np.ndarray | None, available: int, wanted: int) -> np.ndar
 def _fill_up(
     images: np.ndarray, wanted: int, shape: tuple[int, ...], input_range: tuple[float, float]
 ) -> np.ndarray:
-    """The images, with uniform noise after them where there are fewer than `wanted`."""
+    """Return the images, followed by uniform noise if there are fewer than `wanted`."""
     num_noise = max(0, wanted - len(images))
     noise = np.random.default_rng(0).uniform(*input_range, (num_noise, *shape))
     return np.concatenate([images, noise.astype(np.float32)])
@@ -365,19 +370,19 @@ def _in_batches(answer: Callable[[Any], Any], images: np.ndarray) -> np.ndarray:
 def _compare(
     expected: np.ndarray, actual: np.ndarray, format: str, target: pathlib.Path
 ) -> tuple[float, float]:
-    """Agreement and largest difference; a float32 file must differ by rounding only."""
+    """Return agreement and largest difference; a float32 file may differ only by rounding."""
     difference = float(np.abs(expected - actual).max())
     agreement = float((expected.argmax(axis=1) == actual.argmax(axis=1)).mean())
     tolerance = 1e-3 * max(1.0, float(np.abs(expected).max()))
-    # Written so that NaN is refused.
+    # Written so that NaN raises as well.
     if format != "litert_int8" and not difference <= tolerance:
         raise RuntimeError(
-            f"The {format} file for {str(target)!r} answers differently from the Keras model: by "
-            f"{difference:.3g}, where {tolerance:.3g} is rounding; it was not kept."
+            f"The outputs of the {format} file for {str(target)!r} differ from those of the Keras "
+            f"model by {difference:.3g}, more than rounding ({tolerance:.3g}). It was not kept."
         )
     if agreement < 0.9:
         logging.warning(
-            "%s and the Keras model name the same class on %.1f%% of %d inputs only.",
+            "%s and the Keras model predict the same class for only %.1f%% of %d inputs.",
             target, 100 * agreement, len(expected),
         )  # fmt: skip
     return agreement, difference

@@ -1,4 +1,4 @@
-"""LiteRT files executed: quantised in, dequantised out, and timed."""
+"""Run LiteRT files: quantize inputs, dequantize outputs, and measure latency."""
 
 import os
 import time
@@ -12,23 +12,23 @@ _BATCH_SIZE = 256
 
 
 class LiteRTModel:
-    """A LiteRT file as a function of images; quantisation in and out is taken care of.
+    """A LiteRT file as a callable on images; it quantizes inputs and dequantizes outputs.
 
-    Called, it gives logits, so it stands wherever a student does: `evaluate(teacher,
-    LiteRTModel(path), images, labels)`. A final softmax is turned back by the logarithm.
+    A call returns logits, so it can take the place of a student: `evaluate(teacher,
+    LiteRTModel(path), images, labels)`. A final softmax is inverted by the logarithm.
 
     Args:
         path: A `.tflite` file with one input and one output.
-        num_threads: Threads of the interpreter. Defaults to 1, which is what a microcontroller has.
+        num_threads: Threads of the interpreter. Defaults to 1, as on a microcontroller.
 
     Attributes:
         path: The file.
-        input_shape: Shape of one image, without the batch.
-        num_classes: K.
-        is_integer: Whether no number in the file is floating-point, input and output included.
+        input_shape: Shape of one image, without the batch dimension.
+        num_classes: Number of classes K.
+        is_integer: Whether all tensors in the file are integers, including input and output.
 
     Raises:
-        InputError: If the file is missing, is no LiteRT model, or holds Flex operators.
+        InputError: If the file is missing, is not a LiteRT model, or contains Flex operators.
     """
 
     def __init__(self, path: str | os.PathLike[str], num_threads: int = 1):
@@ -41,23 +41,23 @@ class LiteRTModel:
             try:
                 self._interpreter.allocate_tensors()
             except RuntimeError:
-                # XNNPACK, the default, refuses the scales of an int8 layer that answers nothing but
-                # zero, such as dead ReLUs. LiteRT's own kernels compute it.
+                # XNNPACK, the default, rejects the scales of an int8 layer that outputs only zeros,
+                # such as dead ReLUs. LiteRT's own kernels compute it.
                 self._interpreter = litert.Interpreter(
                     **arguments, experimental_op_resolver_type=plain
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputError(
-                f"{self.path!r} could not be executed as a LiteRT model; expected a .tflite file "
-                f"of builtin operators. The interpreter says: {str(error).splitlines()[0][:200]}"
+                "`path` must be a LiteRT file with built-in operators only. Received: "
+                f"path={self.path!r}. Error of the interpreter: {str(error).splitlines()[0][:200]}"
             ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise InputError(
-                f"{self.path!r} has {len(inputs)} inputs and {len(outputs)} outputs; expected one "
-                "of each."
+                "`path` must be a LiteRT file with one input and one output. Received: "
+                f"path={self.path!r}, with {len(inputs)} inputs and {len(outputs)} outputs."
             )
         self._input, self._output = inputs[0], outputs[0]
         self._takes_batches = int(self._input["shape_signature"][0]) == -1
@@ -66,26 +66,28 @@ class LiteRTModel:
         self.is_integer = not _float_tensors(self._interpreter)
 
     def predict(self, images: Any) -> np.ndarray:
-        """Outputs `(N, K)` float32, dequantised, of images `(N, H, W, C)` in the model's range.
+        """Return dequantized outputs `(N, K)`, float32.
 
-        Pixels outside the range that an int8 file was calibrated on are clipped to it.
+        Args:
+            images: `(N, H, W, C)` in the model's range. Pixels outside the range that an int8 file
+                was calibrated on are clipped to it.
         """
         images = np.asarray(images)
         if images.shape[1:] != self.input_shape:
             raise InputError(
-                f"Images of shape {images.shape} were received; expected (N, *{self.input_shape}), "
-                f"which is what {self.path!r} takes."
+                f"`images` must have shape (N, *{self.input_shape}) for {self.path!r}. Received: "
+                f"images of shape {images.shape}."
             )
         step = _BATCH_SIZE if self._takes_batches else 1
         outputs = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate([np.zeros((0, self.num_classes), np.float32), *outputs])
 
     def __call__(self, images: Any) -> np.ndarray:
-        """Logits `(N, K)` float32; of a softmax they are its logarithms."""
+        """Return logits `(N, K)`, float32; for a softmax, the logarithms of its outputs."""
         outputs = self.predict(images)
         scale, zero_point = self._output["quantization"]
         if scale:
-            # LiteRT fixes these two numbers for an 8-bit softmax. Half a step stands for zero.
+            # LiteRT fixes these two numbers for an 8-bit softmax. Half a step represents zero.
             is_softmax = scale == 1.0 / 256.0 and zero_point in (-128, 0)
             smallest = scale / 2.0
         else:
@@ -95,14 +97,14 @@ class LiteRTModel:
         return np.log(np.maximum(outputs, smallest)) if is_softmax else outputs
 
     def milliseconds_per_image(self, image: Any = None, repeats: int = 200) -> float:
-        """Median wall time of one image, from setting the input to reading the output.
+        """Return the median wall time for one image, from setting the input to reading the output.
 
         Args:
-            image: `(H, W, C)`; zeros by default.
-            repeats: Timed runs, positive; some more go before them to warm up.
+            image: `(H, W, C)`. Defaults to zeros.
+            repeats: Number of timed runs, positive; a few warm-up runs precede them.
         """
         if repeats < 1:
-            raise InputError(f"repeats={repeats} was received; expected a positive number.")
+            raise InputError(f"`repeats` must be positive. Received: repeats={repeats}.")
         image = np.zeros(self.input_shape, np.float32) if image is None else np.asarray(image)
         batch = self._quantized(image[np.newaxis])
         times = []
@@ -135,7 +137,7 @@ class LiteRTModel:
 
 
 def float_tensors(content: bytes) -> list[str]:
-    """Names of what is floating-point in a LiteRT file; the file is read and not executed."""
+    """Return the names of the floating-point tensors in a LiteRT file, without executing it."""
     return _float_tensors(_litert().Interpreter(model_content=content))
 
 
@@ -148,12 +150,12 @@ def _float_tensors(interpreter: Any) -> list[str]:
 
 
 def _litert() -> Any:
-    """LiteRT's module of interpreters, slow to import."""
+    """Return LiteRT's interpreter module, which is slow to import."""
     try:
         from ai_edge_litert import interpreter
     except ImportError as error:
         raise InputError(
-            "LiteRT files are executed with the package ai-edge-litert, which could not be "
-            f"imported ({error}); install it with `pip install ai-edge-litert`."
+            f"LiteRT files require the package ai-edge-litert, which could not be imported "
+            f"({error}). Install it with `pip install ai-edge-litert`."
         ) from error
     return interpreter

@@ -1,4 +1,4 @@
-"""`demonstrate`: the main job on the teacher that ships with the package."""
+"""`demonstrate`: distill the teacher that ships with the package."""
 
 import importlib.resources
 import os
@@ -16,12 +16,12 @@ def demonstrate(
     minutes: float = 1.0,
     seed: int = 0,
 ) -> Distilled:
-    """Distill LeNet-5, trained on MNIST, and measure on 5,000 digits that it has not seen.
+    """Distill LeNet-5, trained on MNIST, and evaluate on 5,000 digits that it has not seen.
 
     Args:
         output_dir: The run directory.
-        minutes: What it may take, see `Best`.
-        seed: Of everything random.
+        minutes: Time for the run, in minutes; see `Best`.
+        seed: Seed of all random numbers.
     """
     asset = importlib.resources.files("keras_zskd") / "assets" / _TEACHER
     with importlib.resources.as_file(asset) as path:

@@ -1,4 +1,4 @@
-"""`distill`: teacher in, deployable student out."""
+"""`distill`: turn a teacher into a deployable student."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Trained
 
 _NUM_CALIBRATION = 2_000
-# Seconds of a run.
+# Runs that take longer, in seconds, are preceded by an estimate.
 _WORTH_SAYING = 60.0
 _FILES = (
     ("SavedModel", "student", "saved_model"),
@@ -38,12 +38,12 @@ _FILES = (
 
 @dataclasses.dataclass(frozen=True)
 class Distilled:
-    """What `distill` returns.
+    """The result of `distill`.
 
     Attributes:
         student: The trained student.
         directory: The run directory.
-        record: What RUN/run.json holds.
+        record: The contents of RUN/run.json.
     """
 
     student: keras.Model
@@ -52,7 +52,7 @@ class Distilled:
 
     @property
     def results(self) -> dict[str, Any]:
-        """Teacher, student and int8 student side by side: "rows", and what they "measured_on"."""
+        """Results of teacher, student and int8 student: "rows", and the data "measured_on"."""
         results: dict[str, Any] = self.record["results"]
         return results
 
@@ -70,41 +70,43 @@ def distill(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> Distilled:
-    """Turn a trained classifier into a smaller one that deploys.
+    """Distill a trained classifier into a smaller, deployable one.
 
-    The method trains the student; then it is exported, measured, and a report is written. The same
-    call on the same directory goes on where an interrupted one stopped.
+    The method trains the student. Then the student is exported and evaluated, and a report is
+    written. The same call on the same directory resumes an interrupted run.
 
     Args:
         teacher: A `Teacher`, a Keras classifier, or the path of one. Input range and safe mode are
             arguments of `Teacher`.
-        student: A width in (0, 1] for `slim`, a Keras classifier (a copy of it is trained), or a path.
-        method: A name of `METHODS` or "package.module:Class", at its default settings, or a `Method`.
-        output_dir: The run directory; new, empty, or of the same call. Its files: run.json,
-            student.keras, student/ (SavedModel), student.tflite, student_int8.tflite, logs/
-            (TensorBoard), report.html, README.md (model card), and impressions/ where the method
-            keeps any.
-        seed: Of everything random.
+        student: A width in (0, 1] for `slim`, a Keras classifier (a copy of it is trained), or the
+            path of one.
+        method: A name of `METHODS` or "package.module:Class", used with its default settings, or a
+            `Method`.
+        output_dir: The run directory, which must be new, empty, or of the same call. Its files:
+            run.json, student.keras, student/ (SavedModel), student.tflite, student_int8.tflite,
+            logs/ (TensorBoard), report.html, README.md (model card), and impressions/ if the
+            method stores any.
+        seed: Seed of all random numbers.
         training_dataset: Real, labeled training data, for methods that need it: a TFDS name, a folder
             with one subfolder of images per class, an .npz file, a pair of arrays, or a
             `tf.data.Dataset`; see `datasets.load`.
-        dataset: Data to measure on, in the same forms; its test split. Never used for anything else.
-        data_dir: Where TFDS finds its data; default: `TFDS_DATA_DIR`.
-        callbacks: For the training, as in Keras' `fit`.
-        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch and per tenth of the
+        dataset: Data in the same forms whose test split is used for evaluation, and for nothing else.
+        data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
+        callbacks: Callbacks for the training, as in Keras' `fit`.
+        verbose: 0 for silence, 1 for progress bars, 2 for one line per epoch and per tenth of the
             impressions; "auto" is 1 in a terminal or a notebook, else 2.
 
     Returns:
         The student, its results, and the directory.
 
     Raises:
-        InputError: For whatever the caller can put right; finished stages stay on disk.
+        InputError: If an argument cannot be used. Finished stages are kept.
     """
     method = as_method(method)
     teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
     resources = Resources(training_dataset, data_dir)
     check_needs(method, teacher, resources)
-    # Read first: a wrong name should not wait for the training.
+    # Loaded first, so that a wrong name raises before the training.
     real = None if dataset is None else _test_data(dataset, teacher, data_dir)
     student = as_student(student, teacher)
     config = {"name": method.name, "config": method.get_config()}
@@ -123,7 +125,7 @@ def distill(
 
 def _say_estimate(run: Run, found: dict[str, Any]) -> None:
     if found["seconds"] > _WORTH_SAYING:
-        run.say(f"what it takes, from a first piece of each stage:\n{estimate_table(found)}")
+        run.say(f"estimate from a measured part of each stage:\n{estimate_table(found)}")
 
 
 def _test_data(
@@ -133,7 +135,7 @@ def _test_data(
 
 
 def _save(student: keras.Model, path: pathlib.Path) -> None:
-    """Save under a passing name first: a file that is there is a finished file."""
+    """Save to a temporary file and rename it once complete."""
     if path.exists():
         return
     beside = path.with_name(f".{path.name}")
@@ -158,11 +160,11 @@ def _export_all(trained: Trained, run: Run) -> dict[str, dict[str, Any]]:
 def _exported(
     model: keras.Model, path: pathlib.Path, format: str, calibration: Any, teacher: Teacher
 ) -> dict[str, Any]:
-    """What became of a file: facts, or the "error" where the model has no such form."""
+    """Export and return facts about the file, or the "error" if the format is not supported."""
     try:
         result = export(model, path, format, calibration, teacher.input_range)
     except FormatError as error:
-        path.unlink(missing_ok=True)  # Of an earlier call, before the student changed.
+        path.unlink(missing_ok=True)  # From an earlier call with another student.
         return {"file": path.name, "error": str(error)}
     facts = dataclasses.asdict(result)
     return {"file": path.name, **{k: v for k, v in facts.items() if k not in ("path", "format")}}
@@ -175,11 +177,11 @@ def _measure(
     real: tuple[np.ndarray, np.ndarray] | None,
     run: Run,
 ) -> None:
-    """Put teacher, student and int8 student side by side."""
+    """Evaluate teacher, student and int8 student, and record the results."""
     images, labels = (trained.held_out, None) if real is None else real
     teacher, student, directory = run.teacher, trained.student, run.directory
     with run.record.timed("evaluation", "evaluation"), tempfile.TemporaryDirectory() as scratch:
-        # The teacher as a LiteRT file, so that sizes and times are of one kind.
+        # The teacher is exported to LiteRT too, so that sizes and times are comparable.
         teacher_file = pathlib.Path(scratch) / "teacher.tflite"
         of_teacher = _exported(teacher.model, teacher_file, "litert", None, teacher)
         int8_file = directory / "student_int8.tflite"
@@ -198,7 +200,7 @@ def _measure(
             parameters = teacher.num_parameters if name == "teacher" else student.count_params()
             rows.append(_row(name, measured, parameters, file, facts))
     measured_on = (
-        f"{len(images)} held-out {trained.origin.inputs}; accuracy is not known without data"
+        f"{len(images)} held-out {trained.origin.inputs}; accuracy is unknown without data"
     )
     if labels is not None:
         measured_on = f"{name_of(dataset)} (test, {len(images)} images)"

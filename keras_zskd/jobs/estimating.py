@@ -1,4 +1,4 @@
-"""`estimate`: what `distill` would take, before it is begun."""
+"""`estimate`: estimate time, disk and memory of `distill` before it runs."""
 
 import os
 from typing import Any
@@ -22,21 +22,22 @@ def estimate(
     training_dataset: Data | None = None,
     data_dir: str | None = None,
 ) -> dict[str, Any]:
-    """Time, disk and memory of `distill` with the same arguments, from a piece of each stage.
+    """Estimate time, disk and memory of `distill` with the same arguments.
 
-    Nothing is kept. Export and measuring, usually less than a minute, are not in it.
+    A part of each stage is run and measured; nothing is kept. Export and evaluation, which usually
+    take less than a minute, are not included.
 
     Args:
         teacher: The teacher.
         student: As for `distill`.
         method: As for `distill`.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
         training_dataset: Real, labeled training data, for methods that need it; see `distill`.
-        data_dir: Where TFDS finds its data; default: `TFDS_DATA_DIR`.
+        data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
 
     Returns:
-        "stages" as a list of name, seconds, disk and memory, and "seconds", "disk" and "memory" of
-        the whole, in seconds and bytes.
+        "stages" as a list of name, seconds, disk and memory, and the totals "seconds", "disk" and
+        "memory", in seconds and bytes.
     """
     method, resources = as_method(method), Resources(training_dataset, data_dir)
     check_needs(method, teacher, resources)
@@ -51,7 +52,7 @@ def estimate(
 
 
 def check_needs(method: Method, teacher: Teacher, resources: Resources) -> None:
-    """Refuse a method that lacks something."""
+    """Raise an error if a requirement of the method is missing."""
     if (missing := method.missing(teacher, resources)) is not None:
         raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
 
@@ -59,7 +60,7 @@ def check_needs(method: Method, teacher: Teacher, resources: Resources) -> None:
 def as_student(
     student: float | keras.Model | str | os.PathLike[str], teacher: Teacher
 ) -> float | keras.Model:
-    """A width as it is; a model, of a path if need be, that fits the teacher."""
+    """Return a width unchanged, or a model, loaded from a path if needed, that fits the teacher."""
     if isinstance(student, str | os.PathLike):
         student = load_model(student, teacher.safe_mode)
     if isinstance(student, keras.Model):

@@ -1,4 +1,4 @@
-"""`export_file`: a model's file in another format."""
+"""`export_file`: export a model file to another format."""
 
 import dataclasses
 from typing import Any
@@ -15,14 +15,14 @@ def export_file(
     calibration: str | None = None,
     safe_mode: bool = True,
 ) -> dict[str, Any]:
-    """Write a model as a file that deploys.
+    """Export a model to a deployment format.
 
     Args:
-        model: The student, .keras or .h5.
-        output: Where to write.
-        format: saved_model, litert, litert_int8 or onnx; default: what the name of the output says.
-        calibration: Impressions, for litert_int8.
-        safe_mode: Refuse Lambda layers.
+        model: File of the student, .keras or .h5.
+        output: Output path.
+        format: saved_model, litert, litert_int8 or onnx. By default inferred from the output path.
+        calibration: Directory of impressions, for litert_int8.
+        safe_mode: Whether to reject Lambda layers.
 
     Returns:
         See `ExportResult`.

@@ -1,4 +1,4 @@
-"""`inspect`: what a teacher is, and what can be done with it; and what every method is."""
+"""`inspect`: describe a teacher and what can be done with it. `methods`: describe all methods."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from keras_zskd.runs.resources import Resources
 
 
 def inspect(teacher: Teacher) -> dict[str, Any]:
-    """What the teacher is; each method and format "yes", or "no" and why not; and what it takes."""
+    """Describe the teacher, the methods and formats that support it, and the cost of `distill`."""
     found = teacher.describe()
     for name, method in METHODS.items():
         missing = method().missing(teacher, Resources())
@@ -32,7 +32,7 @@ def _time_of_distill(teacher: Teacher) -> str:
 
 
 def methods() -> dict[str, dict[str, str]]:
-    """For each method what it gives and needs, its presets and settings, and where it comes from."""
+    """Return, for each method, its result, needs, presets, settings, and references."""
     return {
         name: {
             "gives": method.title,
@@ -41,7 +41,7 @@ def methods() -> dict[str, dict[str, str]]:
             "settings": ", ".join(f"{k}={v}" for k, v in method().get_config().items()),
             "reference": method.reference,
             "published": "; ".join(f"{k}: {v}" for k, v in method.published.items())
-            or "no figure on these pairs",
+            or "no results for these pairs",
         }
         for name, method in METHODS.items()
     }

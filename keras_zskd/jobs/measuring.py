@@ -1,4 +1,4 @@
-"""`measure`: a student next to its teacher, on real data or on impressions."""
+"""`measure`: compare a student with its teacher, on real data or on impressions."""
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.deploy.litert_model import LiteRTModel
@@ -20,21 +20,21 @@ def measure(
 
     Args:
         teacher: The teacher.
-        student: A file: .keras, .h5 or .tflite.
+        student: File of the student, .keras, .h5 or .tflite.
         dataset: A TFDS name, a folder with one subfolder of images per class, an .npz file, a pair of
-            arrays, or a `tf.data.Dataset`; its test split is used to measure, and for nothing else.
-        impressions: A transfer set to measure on instead.
-        data_dir: Where TFDS finds its data; default: TFDS_DATA_DIR.
+            arrays, or a `tf.data.Dataset`; its test split is used.
+        impressions: Directory of a transfer set to use instead.
+        data_dir: TFDS data directory. Defaults to TFDS_DATA_DIR.
 
     Returns:
         See `evaluate`.
 
     Raises:
-        InputError: If not one of `dataset` and `impressions` is given.
+        InputError: If not exactly one of `dataset` and `impressions` is given.
     """
     if (dataset is None) == (impressions is None):
         raise InputError(
-            "One of `dataset` and `impressions` must be given, to measure on. Received: "
+            "Exactly one of `dataset` and `impressions` must be given. Received: "
             + ("both." if impressions else "neither.")
         )
     is_file = student.endswith(".tflite")

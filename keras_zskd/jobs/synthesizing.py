@@ -1,4 +1,4 @@
-"""`synthesize`: impressions without a student."""
+"""`synthesize`: make impressions without a student."""
 
 from typing import Any
 
@@ -20,14 +20,14 @@ def synthesize(
 
     Args:
         teacher: The teacher.
-        output_dir: Where the impressions go; new, empty, or of the same call.
-        method: One that stores impressions.
-        seed: Of everything random.
-        batch_size: Impressions at a time; default: what suits the teacher.
+        output_dir: Directory of the impressions, which must be new, empty, or of the same call.
+        method: A method that stores impressions.
+        seed: Seed of all random numbers.
+        batch_size: Impressions per batch. Defaults to a size that suits the teacher.
         verbose: As in `ImpressionGenerator.generate`.
 
     Returns:
-        What was made.
+        Number and directory of the impressions, method and seed.
 
     Raises:
         InputError: If the method stores no impressions.
@@ -35,7 +35,7 @@ def synthesize(
     method = as_method(method)
     if not isinstance(method, SynthesisMethod):
         raise InputError(
-            f"`method` must be one that stores impressions. Received: {method.name!r}."
+            f"`method` must be one that stores impressions. Received: method={method.name!r}."
         )
     made = method.generator(teacher).generate(
         method.num_impressions, output_dir, seed=seed, batch_size=batch_size, verbose=verbose

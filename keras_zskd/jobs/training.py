@@ -1,4 +1,4 @@
-"""Train a classifier on a data set by name: the teachers of our own tables come from here."""
+"""`train`: train a classifier on a named data set, such as the teachers of the results tables."""
 
 import os
 from typing import Any
@@ -31,41 +31,40 @@ def train(
     exclude_demo_digits: bool = False,
     horizontal_flip: bool = False,
 ) -> dict[str, Any]:
-    """Train on the training split, measure the last epoch on the test split, save.
+    """Train on the training split, evaluate the last epoch on the test split, and save.
 
-    AdamW with a cosine to 0 (Loshchilov and Hutter, 2017 and 2019), cross-entropy, and small random
-    affine maps: a teacher that has seen its classes shifted and turned answers better for impressions
-    that are. A training that was stopped goes on by the same call, from `OUTPUT.training`, which is
-    removed at the end.
+    The training uses AdamW with a cosine decay to 0 (Loshchilov and Hutter, 2017 and 2019),
+    cross-entropy, and small random affine maps: a teacher trained on shifted and rotated images is
+    more reliable on such impressions. An interrupted training is resumed by the same call, from
+    `OUTPUT.training`, which is removed at the end.
 
     Args:
-        architecture: The model to train, a name of `keras_zskd.models.ARCHITECTURES`.
+        architecture: The model to train, a name in `keras_zskd.models.ARCHITECTURES`.
         dataset: A TFDS name, a folder with subfolders train and test, or an .npz file with x_train,
-            y_train, x_test and y_test. The test split measures the trained model only.
+            y_train, x_test and y_test. The test split is used for evaluation only.
         output: The `.keras` file to write.
-        epochs: Of the training, 1 or more.
-        seed: Of initialisation, order and augmentation.
-        data_dir: Where TFDS finds its data.
-        exclude_demo_digits: Leave MNIST digits out that the demo measures on.
-        horizontal_flip: Mirror half of the images, left and right; for photographs, not for digits.
+        epochs: Number of epochs, 1 or more.
+        seed: Seed of initialization, order and augmentation.
+        data_dir: TFDS data directory.
+        exclude_demo_digits: Whether to exclude the MNIST digits that the demo is evaluated on.
+        horizontal_flip: Whether to flip half of the images horizontally; for photographs, not for
+            digits.
 
     Returns:
-        What was trained and how good it is, as plain JSON types.
+        Settings and accuracy, as plain JSON types.
 
     Raises:
         InputError: If a name is unknown, the data set does not fit, or the file cannot be written.
     """
     if architecture not in models.ARCHITECTURES:
         raise InputError(
-            f"Architecture {architecture!r} was received; expected one of "
-            f"{', '.join(models.ARCHITECTURES)}."
+            f"`architecture` must be one of {', '.join(models.ARCHITECTURES)}. Received: "
+            f"architecture={architecture!r}."
         )
     if not str(output).endswith(".keras"):
-        raise InputError(
-            f"--output={str(output)!r} was received; expected a name ending in .keras."
-        )
+        raise InputError(f"`output` must end in .keras. Received: output={str(output)!r}.")
     if epochs < 1:
-        raise InputError(f"epochs={epochs} was received; expected 1 or more.")
+        raise InputError(f"`epochs` must be 1 or more. Received: epochs={epochs}.")
     if not has_splits(dataset):
         raise InputError(
             "`dataset` must have a training split and a test split, as subfolders train and test or as "

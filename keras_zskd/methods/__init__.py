@@ -1,4 +1,4 @@
-"""Systems of the literature, by name; each file reads like its paper."""
+"""Methods of the literature by name; each file follows its paper."""
 
 import importlib
 import os
@@ -26,7 +26,7 @@ METHODS: dict[str, type[Method]] = {
 
 
 def get_method(name: str) -> type[Method]:
-    """The class of a method: a name of `METHODS`, or "package.module:Class" of one's own.
+    """Return the class of a method: a name of `METHODS`, or a custom "package.module:Class".
 
     Raises:
         InputError: If there is no such method.
@@ -37,24 +37,26 @@ def get_method(name: str) -> type[Method]:
     if not kind:
         raise InputError(
             f"`method` must be one of {', '.join(METHODS)}, or package.module:Class. Received: "
-            f"{name!r}."
+            f"method={name!r}."
         )
-    # As `python -m` does: what lies in the working directory can be named.
+    # As in `python -m`, modules in the working directory can be imported.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError) as error:
         raise InputError(
-            f"`method` must name a class that can be imported. Received: {name!r} ({error})."
+            f"`method` must name a class that can be imported. Received: method={name!r} ({error})."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise InputError(f"`method` must name a subclass of keras_zskd.Method. Received: {name!r}.")
+        raise InputError(
+            f"`method` must name a subclass of keras_zskd.Method. Received: method={name!r}."
+        )
     return found
 
 
 def as_method(method: str | Method) -> Method:
-    """A method as it is, or the one of this name at its default settings."""
+    """Return a method object unchanged, or the method of this name with its default settings."""
     return get_method(method)() if isinstance(method, str) else method
 
 

@@ -17,22 +17,23 @@ _MAXIMIZED = ("probability", "logit")
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassImpressions(SynthesisMethod):
-    """Inputs of which the teacher is certain, one class each.
+    """Class impressions: inputs that the teacher assigns to one class with high confidence.
 
     Preset "paper" maximizes the logit of a class from uniform noise, with Adam, under small random
-    rotations, scales and crops, and stops each impression at a confidence of its own. The angles and
-    scales are left over in the released ZSKD code. The paper's text could not be read; our reading is
-    the rest: confidences from U(0.55, 0.99), shifts of 2 pixels as the crop, no color jitter, and the
-    canvas, steps, learning rate and training of ZSKD.
+    rotations, scales and crops, and stops each impression at its own confidence. The angles and
+    scales are found in the released ZSKD code, which does not use them. The text of the paper could
+    not be accessed. The rest is our reading: confidences from U(0.55, 0.99), shifts of 2 pixels as
+    the crop, no color jitter, and the canvas, steps, learning rate and training of ZSKD.
+
+    For the other arguments see `SynthesisMethod`.
 
     Args:
-        maximizes: "probability", the cross-entropy with one-hot targets at `synthesis_temperature`, or
-            "logit", as the authors do, see `ClassLogit` and `AffineJitter`.
-        And those of `SynthesisMethod`.
+        maximizes: "probability" for the cross-entropy with one-hot targets at
+            `synthesis_temperature`, or "logit" as in the paper; see `ClassLogit` and `AffineJitter`.
     """
 
     name = "class_impressions"
-    title = "a student trained on inputs of which the teacher is certain, one class each"
+    title = "a student trained on inputs that the teacher assigns to one class with confidence"
     reference = (
         "Mopuri, Krishna Uppala, Babu: Ask, Acquire, and Attack: Data-free UAP Generation using "
         "Class Impressions, ECCV 2018"

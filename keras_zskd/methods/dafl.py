@@ -15,12 +15,14 @@ from keras_zskd.methods.generator_method import GeneratorMethod
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DAFL(GeneratorMethod):
-    """A generator whose images the teacher is sure of, moved by, and sees in all classes.
+    """A generator of images with confident predictions, strong features and balanced classes.
 
     `L_G = oh * CE(T, argmax T) - a * mean |f_T| + ie * sum_k p_k log10 p_k` (section 3.2), with `p`
-    the mean of the teacher's answers over the batch. The paper writes the natural logarithm, the
-    released code has log10, which we follow. The student learns from the same images, from before
+    the mean of the teacher's predictions over the batch. The paper has the natural logarithm, the
+    released code log10; we follow the code. The student is trained on the same images, made before
     the generator's update, at temperature 1.
+
+    For the other arguments see `GeneratorMethod`.
 
     Args:
         oh: Weight of the one-hot loss.
@@ -29,12 +31,12 @@ class DAFL(GeneratorMethod):
     """
 
     name = "dafl"
-    title = "a student trained on what a generator network makes while it learns; nothing is stored"
+    title = "a student trained on images from a generator trained with it; nothing is stored"
     reference = "Chen et al.: Data-Free Learning of Student Networks, ICCV 2019"
     published = {"MNIST, LeNet-5 to a half of all layers": 98.20}
     presets = {
         "default": {},
-        # The released code on MNIST.
+        # The released code for MNIST.
         "paper": {
             "filters": 128, "output": "standardized", "epsilon": 0.8, "epochs": 200,
             "rounds": 120, "batch_size": 512, "rate_generator": 0.2, "decay": False,
@@ -47,7 +49,7 @@ class DAFL(GeneratorMethod):
     ie: float = 5.0
 
     def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
-        """`L_G` of each image, and of the batch."""
+        """Return `L_G` of each image, and of the batch."""
         del student
         surest = tf.argmax(teacher.logits, axis=-1)
         one_hot = tf.nn.sparse_softmax_cross_entropy_with_logits(surest, teacher.logits)

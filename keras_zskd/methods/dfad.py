@@ -15,22 +15,24 @@ from keras_zskd.methods.method import check_choice
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DFAD(GeneratorMethod):
-    """A generator that looks for images on which the student's logits differ from the teacher's.
+    """A generator of images for which the student's logits differ from the teacher's.
 
     The student minimizes `mean |f_T(x) - f_S(x)|` over the logits, on new images for each of its
-    updates; the generator maximizes it (section 3.2). It needs no batch normalization.
+    updates; the generator maximizes it (section 3.2). Batch normalization is not required.
+
+    For the other arguments see `GeneratorMethod`.
 
     Args:
         student_optimizer: "adam", or "sgd" with momentum 0.9 and weight decay 5e-4.
     """
 
     name = "dfad"
-    title = "a student trained on generated images where it differs most from its teacher"
+    title = "a student trained on generated images for which it differs most from its teacher"
     reference = "Fang et al.: Data-Free Adversarial Distillation, 2019"
     published = {"MNIST, LeNet-5 to a half of all layers": 98.3}
     presets = {
         "default": {},
-        # The released code on MNIST.
+        # The released code for MNIST.
         "paper": {
             "filters": 128, "output": "normalized_tanh", "epochs": 40, "rounds": 50,
             "batch_size": 512, "rate_student": 0.01, "student_optimizer": "sgd", "decay": False,
@@ -46,11 +48,11 @@ class DFAD(GeneratorMethod):
         check_choice("student_optimizer", self.student_optimizer, ("adam", "sgd"))
 
     def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
-        """The student's loss with its sign changed."""
+        """Return the negated loss of the student."""
         return -self.student_loss(teacher.logits, student()), 0.0
 
     def student_loss(self, teacher: Any, student: Any) -> Any:
-        """Mean absolute difference of the logits, `(N,)`."""
+        """Return the mean absolute difference of the logits, `(N,)`."""
         return tf.reduce_mean(tf.abs(teacher - student), axis=-1)
 
     def optimizers(self, num_steps: int) -> tuple[Any, Any]:

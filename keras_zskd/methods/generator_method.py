@@ -1,4 +1,4 @@
-"""What the methods with a generator network have in common."""
+"""`GeneratorMethod`: base class of methods with a generator network."""
 
 import abc
 import dataclasses
@@ -25,23 +25,23 @@ from keras_zskd.runs.trained import Origin, Trained
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratorMethod(Method):
-    """Trains a generator and a student in turn; no image is stored.
+    """Base class of methods that train a generator and a student in turn; no image is stored.
 
-    A subclass defines `generator_loss`, and may redefine `student_loss` and the optimizers.
+    A subclass defines `generator_loss`, and may override `student_loss` and the optimizers.
 
     Args:
-        latent: Size of the noise.
-        filters: Filters of the generator's first convolution.
+        latent: Size of the noise vector.
+        filters: Number of filters of the generator's first convolution.
         output: Last layers of the generator; see `image_generator`.
-        epsilon: Epsilon of the generator's batch normalization.
-        student_steps: Student updates in one step, after one update of the generator.
-        fresh_noise: Whether each student update gets new images.
-        epochs: Epochs of the training.
-        rounds: Steps of an epoch.
-        batch_size: Images of an update.
+        epsilon: Epsilon of the generator's batch normalization layers.
+        student_steps: Student updates per step, after one update of the generator.
+        fresh_noise: Whether each student update uses new images.
+        epochs: Number of epochs.
+        rounds: Steps per epoch.
+        batch_size: Images per update.
         rate_student: Learning rate of the student.
         rate_generator: Adam's learning rate for the generator.
-        decay: Whether both rates fall to 0 along a cosine.
+        decay: Whether both rates decay to 0 along a cosine.
     """
 
     latent: int = 100
@@ -67,19 +67,19 @@ class GeneratorMethod(Method):
 
     @abc.abstractmethod
     def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
-        """Loss of each image `(N,)`, and of the batch, a scalar; see `AdversarialDistiller`."""
+        """Return the loss of each image `(N,)`, and of the batch; see `AdversarialDistiller`."""
 
     def student_loss(self, teacher: Any, student: Any) -> Any:
-        """Loss of each image `(N,)` from logits `(N, K)`: the KL divergence at temperature 1."""
+        """Return the KL divergence `(N,)` at temperature 1 from logits `(N, K)`."""
         return distillation_loss(teacher, student, 1.0)
 
     def optimizers(self, num_steps: int) -> tuple[Any, Any]:
-        """Optimizers of the student and of the generator, for `num_steps` steps in all."""
+        """Return the optimizers of student and generator, for `num_steps` steps in total."""
         student, generator = self.learning_rates(num_steps)
         return keras.optimizers.Adam(student), keras.optimizers.Adam(generator)
 
     def learning_rates(self, num_steps: int) -> tuple[Any, Any]:
-        """Learning rates of the student and of the generator, numbers or schedules."""
+        """Return the learning rates of student and generator, numbers or schedules."""
         if not self.decay:
             return self.rate_student, self.rate_generator
         return (

@@ -1,4 +1,4 @@
-"""Distilling the Knowledge in a Neural Network (Hinton et al., 2015): the bound with all the data."""
+"""Distilling the Knowledge in a Neural Network (Hinton et al., 2015): the bound with full data."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from keras_zskd.runs.trained import Origin, Trained
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hinton(Method):
-    """The teacher's answers and the labels, on all of the training data.
+    """Distillation with the teacher's predictions and the labels, on the full training data.
 
     Args:
         temperature: `T`, the paper's temperature.
-        hard_label_weight: `lambda` of the cross-entropy with the labels.
-        batch_size: Of the training.
-        epochs: Of the training.
-        learning_rate: Adam's, at the first step.
-        decay: Whether it falls to 0 along a cosine.
+        hard_label_weight: `lambda`, the weight of the cross-entropy with the labels.
+        batch_size: Batch size of the training.
+        epochs: Epochs of the training.
+        learning_rate: Adam's learning rate at the first step.
+        decay: Whether the learning rate decays to 0 along a cosine.
     """
 
     name = "hinton"
-    title = "a student trained on real data; what a zero-shot student is measured against"
+    title = "a student trained on real data; the reference for zero-shot students"
     reference = "Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015"
     published = {
         "MNIST, LeNet-5 to LeNet-5-Half, in Nayak et al.": 99.25,
@@ -38,7 +38,7 @@ class Hinton(Method):
     }
     presets = {
         "default": {},
-        # The settings that the ZSKD code uses for its own baseline.
+        # The settings of the baseline in the ZSKD code.
         "paper": {"batch_size": 64, "epochs": 500, "learning_rate": 1e-3, "decay": False},
     }
 

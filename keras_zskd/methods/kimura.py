@@ -1,4 +1,4 @@
-"""Few-shot learning of neural networks from scratch by pseudo example optimization (Kimura, 2018)."""
+"""Few-shot Learning of Neural Networks by Pseudo Example Optimization (Kimura et al., 2018)."""
 
 import dataclasses
 import functools
@@ -31,30 +31,32 @@ class Kimura(Method):
 
     `L = (1 / N_L) sum CE(y, f(x_L)) + (1 / N_P) sum lambda_2(x_P) KL(g(x_P), f(x_P))` with the
     fidelity weight `lambda_2 = fidelity exp(-log(fidelity / fidelity_mean) sigma(x) / mean sigma)`.
-    Pseudo-examples begin between pairs of labeled images. Between two trainings a copy of the newest
-    ones moves uphill, `x <- x + eps grad_x KL(g(x), f(x))`, and joins them.
+    Pseudo-examples start as interpolations between pairs of labeled images. Between two trainings,
+    a copy of the newest ones ascends the gradient, `x <- x + eps grad_x KL(g(x), f(x))`, and is
+    added.
 
-    The paper's reference `g` is an ensemble of Gaussian processes; here it is the teacher. Where the
-    paper is silent this is our reading: the entropy of the teacher's answer stands for the deviation
-    `sigma` of the Gaussian process, a move is `moves` steps of Adam, and as many pseudo-examples join
-    after each training as there were at first (1,250 become 10,000 in 8 trainings, as in the paper).
+    The paper's reference `g` is an ensemble of Gaussian processes; here it is the teacher. Where
+    the paper gives no details, this is our reading: the entropy of the teacher's prediction
+    replaces the deviation `sigma` of the Gaussian process, a move is `moves` steps of Adam, and
+    each training adds as many pseudo-examples as there were initially (1,250 become 10,000 in 8
+    trainings, as in the paper).
 
     Args:
-        num_images: Labeled training images, as many of each class as can be.
-        num_pseudo: Pseudo-examples of the first training.
-        trainings: How many; the pseudo-examples are fixed within each.
-        epochs: Of each training.
-        batch_size: Of the training.
-        share: Of labeled images in a batch.
-        fidelity: `lambda_2` where the teacher is surest.
-        fidelity_mean: `lambda_2` where its entropy is the mean.
+        num_images: Number of labeled training images, as balanced as possible.
+        num_pseudo: Number of pseudo-examples in the first training.
+        trainings: Number of trainings; the pseudo-examples are fixed within each.
+        epochs: Epochs of each training.
+        batch_size: Batch size of each training.
+        share: Share of labeled images in a batch.
+        fidelity: `lambda_2` at the teacher's most certain prediction.
+        fidelity_mean: `lambda_2` at the mean entropy of its predictions.
         moves: Steps of Adam on the pixels between two trainings.
         rate_images: Adam's learning rate on pixels scaled to [0, 1].
-        learning_rate: Of Nadam, on the student.
+        learning_rate: Nadam's learning rate for the student.
     """
 
     name = "kimura"
-    title = "a student trained on a few real images and on pseudo-examples made of them"
+    title = "a student trained on a few real images and on pseudo-examples made from them"
     reference = (
         "Kimura, Ghahramani, Takeuchi, Iwata, Ueda: Few-shot Learning of Neural Networks from Scratch "
         "by Pseudo Example Optimization, BMVC 2018"

@@ -1,4 +1,4 @@
-"""`Method`: a system of the literature, as an object that trains."""
+"""`Method`: base class of distillation methods."""
 
 import abc
 import inspect
@@ -17,17 +17,18 @@ from keras_zskd.runs.trained import Trained
 class Method(Configurable, abc.ABC):
     """Base class of methods.
 
-    The constructor's arguments are the symbols of the paper, all with defaults, kept as attributes of
-    the same names, as a dataclass does. A subclass that is registered with Keras and passed to
-    `distill` needs nothing else to be a method.
+    The constructor arguments are the symbols of the paper, all with defaults, stored as attributes
+    of the same names, as in a dataclass. A subclass can be passed to `distill`; it only needs to
+    be registered with Keras.
 
     Attributes:
-        name: As on the command line.
-        title: What comes out, in a phrase.
+        name: Name on the command line.
+        title: The result, as a noun phrase.
         reference: Authors, title, venue.
-        published: Accuracies in percent that the authors print, by data set and pair.
-        presets: Constructor arguments by name: "default" has none, "paper" are the authors'.
-        sizes_itself: Whether it chooses its sizes by time, and says so; others are estimated first.
+        published: Accuracies in percent published by the authors, by data set and pair.
+        presets: Constructor arguments by name: "default" has none, "paper" has the authors'.
+        sizes_itself: Whether the method chooses its sizes by time and reports it. For other methods
+            `distill` prints an estimate first.
     """
 
     name: ClassVar[str]
@@ -39,16 +40,16 @@ class Method(Configurable, abc.ABC):
 
     @property
     def needs(self) -> Sequence[Need]:
-        """What it cannot do without, besides the teacher's logits."""
+        """Requirements in addition to the teacher's logits."""
         return ()
 
     @abc.abstractmethod
     def train(self, run: Run) -> Trained:
-        """Train a student; called again from its first line after every interruption, see `Run`."""
+        """Train a student; called again from its first line after an interruption, see `Run`."""
 
     @classmethod
     def preset(cls, name: str = "default", **settings: Any) -> Self:
-        """The method with the settings of a preset, and some of one's own.
+        """Return the method with the settings of a preset, updated by `settings`.
 
         Raises:
             InputError: If there is no such preset or argument.
@@ -56,63 +57,63 @@ class Method(Configurable, abc.ABC):
         if name not in cls.presets:
             raise InputError(
                 f"`preset` must be one of {', '.join(cls.presets)} for method {cls.name!r}. "
-                f"Received: {name!r}."
+                f"Received: preset={name!r}."
             )
         unknown = sorted(set(settings) - set(cls.arguments()))
         if unknown:
             raise InputError(
-                f"The settings of method {cls.name!r} are {', '.join(cls.arguments()) or 'none'}. "
-                f"Received: {', '.join(unknown)}."
+                f"The settings of method {cls.name!r} must be among "
+                f"{', '.join(cls.arguments()) or 'none'}. Received: {', '.join(unknown)}."
             )
         return cls(**{**cls.presets[name], **settings})
 
     @classmethod
     def arguments(cls) -> dict[str, Any]:
-        """Name and default of each constructor argument."""
+        """Return the name and default of each constructor argument."""
         return {
             name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()
         }
 
     def missing(self, teacher: Teacher, resources: Resources) -> str | None:
-        """The first thing that is missing, in a sentence; None if it can be trained."""
+        """Return a sentence about the first missing requirement; None if nothing is missing."""
         found = (need.missing(teacher, resources) for need in self.needs)
         return next((sentence for sentence in found if sentence is not None), None)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments, as plain JSON types."""
+        """Return the constructor arguments as plain JSON types."""
         values = {name: getattr(self, name) for name in self.arguments()}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
 
 def check_counts(method: Method, *names: str) -> None:
-    """Refuse arguments that are not whole numbers of 1 or more."""
+    """Raise an error if an argument is not an integer of 1 or more."""
     for name in names:
         count = getattr(method, name)
         if not isinstance(count, int) or count < 1:
             raise InputError(
-                f"`{name}` must be a whole number of 1 or more. Received: {name}={count!r}."
+                f"`{name}` must be an integer of 1 or more. Received: {name}={count!r}."
             )
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    """Refuse an argument that is none of the names."""
+    """Raise an error if an argument is not one of the choices."""
     names = tuple(choices)
     if value not in names:
         raise InputError(f"`{name}` must be one of {', '.join(names)}. Received: {name}={value!r}.")
 
 
 def check_optional_sizes(method: Method, *names: str) -> None:
-    """Refuse arguments that are neither None nor whole numbers of 0 or more."""
+    """Raise an error if an argument is neither None nor an integer of 0 or more."""
     for name in names:
         size = getattr(method, name)
         if size is not None and not (isinstance(size, int) and size >= 0):
             raise InputError(
-                f"`{name}` must be a whole number of 0 or more, or None. Received: {name}={size!r}."
+                f"`{name}` must be an integer of 0 or more, or None. Received: {name}={size!r}."
             )
 
 
 def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
-    """Refuse a number that is not from `low` to `high`; None for no upper bound."""
+    """Raise an error if a number is not between `low` and `high`; None for no upper bound."""
     if not (value >= low and (high is None or value <= high)):
-        expected = f"from {low} to {high}" if high is not None else f"of {low} or more"
+        expected = f"between {low} and {high}" if high is not None else f"of {low} or more"
         raise InputError(f"`{name}` must be a number {expected}. Received: {name}={value!r}.")

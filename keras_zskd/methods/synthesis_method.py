@@ -1,4 +1,4 @@
-"""`SynthesisMethod`: impressions of the teacher, stored; then a student trained on them."""
+"""`SynthesisMethod`: base class of methods that store impressions and train on them."""
 
 import abc
 import dataclasses
@@ -27,11 +27,11 @@ AUGMENTATIONS: dict[str, tuple[Any, ...]] = {
 }
 _REPORTED = 1_000
 CANVASES = {"blobs": BlobCanvas(), "uniform": UniformCanvas("rescale")}
-# Settings of the released CIFAR-10 code. Where the paper and its code disagree: the code's second
-# normalization cancels the smaller beta (we follow the paper, both scales in effect); the code starts
-# every batch after the first from the last one's result (we start every impression from noise of its
-# own, as the paper says); the code rescales each batch by its common minimum and maximum (we rescale
-# each impression by its own).
+# Settings of the released CIFAR-10 code. Where the paper and its code disagree: the second
+# normalization in the code cancels the smaller beta (we follow the paper, with both scales in
+# effect); the code starts every batch after the first from the result of the previous one (we start
+# every impression from its own noise, as in the paper); the code rescales each batch by its common
+# minimum and maximum (we rescale each impression by its own).
 PAPER = {
     "synthesis_temperature": 20.0,
     "synthesis_steps": 1500,
@@ -53,26 +53,27 @@ PAPER = {
 class SynthesisMethod(Method):
     """Base class of methods that optimize impressions first.
 
-    More impressions of fewer steps make the better transfer set: many short walks from different
-    starts rather than few long ones.
+    More impressions with fewer steps give a better transfer set: many short optimizations from
+    different starting points rather than few long ones.
 
     Args:
-        num_impressions: How many.
+        num_impressions: Number of impressions.
         synthesis_temperature: `tau` of the synthesis.
         synthesis_steps: Adam steps per impression.
-        synthesis_rate: Adam's learning rate, on the variables of the canvas.
-        canvas: Where impressions start and how they keep the pixel range: "blobs" or "uniform".
-        jitter: Shift between steps, in pixels.
+        synthesis_rate: Adam's learning rate for the variables of the canvas.
+        canvas: Starting points of impressions, and how the pixel range is kept: "blobs" or
+            "uniform".
+        jitter: Random shift in each step, in pixels.
         total_variation: Weight of the prior; images only.
         batch_norm_weight: Weight of the prior; teachers with batch normalization only.
-        precision: "auto", "float32" or "bfloat16", of the teacher while impressions form.
+        precision: Precision of the teacher in the synthesis: "auto", "float32" or "bfloat16".
         temperature: `tau` of the distillation.
-        augmentation: Of what the student sees: "default" (affine maps and mixup), "paper" (the 106
-            versions of the released code) or "none".
-        batch_size: Of the training.
-        epochs: Of the training.
-        learning_rate: Adam's, at the first step of the training.
-        decay: Whether it falls to 0 along a cosine.
+        augmentation: Augmentation of the student's inputs: "default" (affine maps and mixup),
+            "paper" (the 106 versions of the released code) or "none".
+        batch_size: Batch size of the training.
+        epochs: Epochs of the training.
+        learning_rate: Adam's learning rate at the first step of the training.
+        decay: Whether the learning rate decays to 0 along a cosine.
     """
 
     num_impressions: int = 40_000
@@ -98,14 +99,14 @@ class SynthesisMethod(Method):
 
     @abc.abstractmethod
     def objective(self) -> Objective:
-        """What the teacher should do on an impression."""
+        """Return the objective of the synthesis."""
 
     def transforms(self) -> Sequence[Transform]:
-        """What happens to an impression before the teacher looks."""
+        """Return the transforms of impressions before they are input to the teacher."""
         return [Jitter(self.jitter)] if self.jitter else []
 
     def generator(self, teacher: Teacher) -> ImpressionGenerator:
-        """The synthesis."""
+        """Return the generator of impressions."""
         return ImpressionGenerator(
             teacher,
             objective=self.objective(),

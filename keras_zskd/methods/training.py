@@ -1,4 +1,4 @@
-"""What all methods that train with Adam have in common."""
+"""Shared functions of the methods that train with Adam."""
 
 import math
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from keras_zskd.runs.run import Run
 
 
 def adam(learning_rate: float, num_steps: int | None = None) -> Any:
-    """Adam with the learning rate of `cosine`."""
+    """Return Adam with the learning rate of `cosine`."""
     return keras.optimizers.Adam(cosine(learning_rate, num_steps))
 
 
 def cosine(learning_rate: float, num_steps: int | None) -> Any:
-    """A learning rate that falls to 0 along a cosine (Loshchilov and Hutter, 2017).
+    """Return a learning rate that decays to 0 along a cosine (Loshchilov and Hutter, 2017).
 
     Args:
-        learning_rate: At the first step.
-        num_steps: All steps of the training; None for a constant rate.
+        learning_rate: Learning rate at the first step.
+        num_steps: Total steps of the training; None for a constant rate.
     """
     if num_steps is None:
         return learning_rate
@@ -32,13 +32,13 @@ def cosine(learning_rate: float, num_steps: int | None) -> Any:
 
 
 class CosineDecay(keras.callbacks.Callback):
-    """Adam's rate falls to 0 along a cosine over all epochs (Loshchilov and Hutter, 2017).
+    """Decays Adam's learning rate to 0 along a cosine (Loshchilov and Hutter, 2017).
 
-    As a callback and not as a schedule: the length of the training is not a part of what is compiled.
+    A callback instead of a schedule, so that the length of the training is not compiled.
 
     Args:
-        learning_rate: At the first step.
-        num_steps: All steps of the training.
+        learning_rate: Learning rate at the first step.
+        num_steps: Total steps of the training.
     """
 
     def __init__(self, learning_rate: float, num_steps: int):
@@ -46,8 +46,8 @@ class CosineDecay(keras.callbacks.Callback):
         self._learning_rate, self._num_steps = learning_rate, num_steps
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Set the rate of the coming steps; a resumed training may begin amid an epoch."""
-        # By way of NumPy: `int` fails on the variable of several replicas (Keras 3.15).
+        """Set the rate of the next steps; training may resume in the middle of an epoch."""
+        # Converted by NumPy: `int` fails on a variable of several replicas (Keras 3.15).
         done = int(self.model.optimizer.iterations.numpy()) / self._num_steps
         self.model.optimizer.learning_rate = (
             self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
@@ -55,7 +55,7 @@ class CosineDecay(keras.callbacks.Callback):
 
 
 def agreements(run: Run, held_out: Mapping[str, np.ndarray]) -> list[HeldOutAgreement]:
-    """Measures of the student after each epoch, on inputs by the name of the measure."""
+    """Return callbacks that measure agreement after each epoch, one per named set of inputs."""
     return [
         HeldOutAgreement(images, run.teacher, name=name)
         for name, images in held_out.items()
@@ -66,7 +66,7 @@ def agreements(run: Run, held_out: Mapping[str, np.ndarray]) -> list[HeldOutAgre
 def fit_distiller(
     run: Run, distiller: Distiller, seen: Arrays, held_out: np.ndarray, method: Any
 ) -> None:
-    """Train once, with the `epochs`, `batch_size`, `learning_rate` and `decay` of a method."""
+    """Train with the `epochs`, `batch_size`, `learning_rate` and `decay` of a method."""
     num_steps = method.epochs * seen.steps(method.batch_size) if method.decay else None
     distiller.compile(adam(method.learning_rate, num_steps), metrics=[TeacherAgreement()])
     watching = agreements(run, {"held_out_agreement": held_out})

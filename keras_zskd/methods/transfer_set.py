@@ -1,4 +1,4 @@
-"""An arbitrary transfer set (Nayak, Mopuri, Chakraborty, WACV 2021), and noise: honest baselines."""
+"""Arbitrary transfer sets (Nayak, Mopuri, Chakraborty, WACV 2021) and noise, as baselines."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,29 +17,29 @@ from keras_zskd.runs.needs import Need, UnlabeledImages
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
 
-# Candidates for each input that is kept: where a class is rare, more would change little.
+# Candidates for each input that is kept. If a class is rare, more would make little difference.
 _CANDIDATES = 4
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArbitraryTransferSet(Method):
-    """Noise, or images of any other data set, with as many of each predicted class as there are.
+    """Noise, or images of any other data set, balanced by predicted class.
 
     The teacher's predictions are the only targets; labels of the data set are not used.
 
     Args:
         inputs: "noise", uniform in the teacher's range, or "dataset": the training split of
             `training_dataset`, which should not be the teacher's own.
-        num_inputs: Size of the transfer set at most.
-        balanced: Whether classes that the teacher predicts too often are cut down to the mean size.
+        num_inputs: Maximum size of the transfer set.
+        balanced: Whether to reduce classes that the teacher predicts too often to the mean size.
         temperature: `tau` of the distillation.
         augmentation: Augmentation of the student's inputs: "default" (affine maps and mixup),
             "paper" or "none"; see `zskd`.
         batch_size: Batch size of the training.
         epochs: Epochs of the training.
-        learning_rate: Adam's learning rate, at the first step.
-        decay: Whether it falls to 0 along a cosine.
+        learning_rate: Adam's learning rate at the first step.
+        decay: Whether the learning rate decays to 0 along a cosine.
     """
 
     name = "transfer_set"
@@ -111,19 +111,20 @@ class ArbitraryTransferSet(Method):
 
 
 def predicted(teacher: Teacher, images: np.ndarray) -> np.ndarray:
-    """Predicted classes `(N,)`."""
+    """Return the predicted classes `(N,)`."""
     logits = teacher.model.predict(images, batch_size=1_000, verbose=0)
     return np.asarray(logits).reshape(len(images), -1).argmax(axis=-1)
 
 
 def balanced(classes: np.ndarray, count: int) -> np.ndarray:
-    """Indices of at most `count` examples: as many of each class, or all of a rarer class.
+    """Return indices of at most `count` examples: equally many per class, or all of a rare class.
 
-    What rare classes leave is shared by the others, so a set is as large as it can be.
+    The unused share of rare classes is divided among the others, to make the set as large as
+    possible.
 
     Args:
-        classes: `(N,)`, integers.
-        count: 1 or more.
+        classes: Class of each example `(N,)`, integers.
+        count: Maximum number of examples, 1 or more.
 
     Returns:
         Increasing indices.

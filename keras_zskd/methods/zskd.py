@@ -1,4 +1,4 @@
-"""Zero-Shot Knowledge Distillation in Deep Networks (Nayak et al., ICML 2019): data impressions."""
+"""Zero-Shot Knowledge Distillation in Deep Networks (Nayak et al., ICML 2019)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ from keras_zskd.runs.needs import ClassTemplates, Need
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZSKD(SynthesisMethod):
-    """Dirichlet targets whose concentration is the similarity of the classes (section 3).
+    """Data impressions: Dirichlet targets with the class similarity as concentration (section 3).
+
+    For the other arguments see `SynthesisMethod`.
 
     Args:
         scales: `beta`, the scales of the concentration; the impressions are divided among them.
-        And those of `SynthesisMethod`.
     """
 
     name = "zskd"
@@ -32,7 +33,7 @@ class ZSKD(SynthesisMethod):
         "Fashion-MNIST, LeNet-5 to LeNet-5-Half": 79.62,
         "CIFAR-10, AlexNet to AlexNet-Half": 69.56,
     }
-    # "demo" is the default in less time, for a first look.
+    # "demo" is the default with fewer impressions, for a first try.
     presets = {"default": {}, "demo": {"num_impressions": 20_000}, "paper": PAPER}
 
     scales: Sequence[float] = (1.0, 0.1)

@@ -13,22 +13,24 @@ from keras_zskd.methods.generator_method import GeneratorMethod
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZSKT(GeneratorMethod):
-    """A generator that looks for images on which the student's beliefs differ from the teacher's.
+    """A generator of images for which the student's predictions differ from the teacher's.
 
-    The student minimizes `KL(T(x) || S(x))` at temperature 1, in ten updates on the same images; the
-    generator maximizes it in one (algorithm 1). The attention term of the paper is left out: it is
-    defined for wide residual networks, and its authors measured about two points for it and say that
-    it can be deleted.
+    The student minimizes `KL(T(x) || S(x))` at temperature 1, in ten updates on the same images;
+    the generator maximizes it in one update (algorithm 1). The attention term of the paper is
+    omitted: it is defined for wide residual networks, and according to the authors it contributes
+    about two points and can be omitted.
 
-    With `fresh_noise`, each update of the student sees new images, as in the reproduction of
+    With `fresh_noise`, each update of the student uses new images, as in the reproduction of
     Ferles et al. (ReScience, 2020).
 
+    For the other arguments see `GeneratorMethod`.
+
     Args:
-        clip: Largest global norm of a gradient, of both networks.
+        clip: Maximum global norm of the gradients of each network.
     """
 
     name = "zskt"
-    title = "a student trained on generated images where its beliefs differ from its teacher's"
+    title = "a student trained on generated images for which its predictions differ most"
     reference = (
         "Micaelli and Storkey: Zero-shot Knowledge Transfer via Adversarial Belief Matching, "
         "NeurIPS 2019"
@@ -36,8 +38,8 @@ class ZSKT(GeneratorMethod):
     published = {"CIFAR-10, WRN-16-2 to WRN-16-1": 82.44, "CIFAR-10, WRN-40-2 to WRN-16-1": 83.69}
     presets = {
         "default": {},
-        # The released code on CIFAR-10, without attention: 80,000 batches of images,
-        # eleven in a step.
+        # The released code for CIFAR-10, without attention: 80,000 batches of images,
+        # eleven per step.
         "paper": {
             "filters": 128, "output": "normalized", "student_steps": 10, "fresh_noise": False,
             "epochs": 80, "rounds": 91, "batch_size": 128,
@@ -49,7 +51,7 @@ class ZSKT(GeneratorMethod):
     clip: float = 5.0
 
     def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
-        """`-KL(T(x) || S(x))` of each image."""
+        """Return `-KL(T(x) || S(x))` of each image."""
         return -self.student_loss(teacher.logits, student()), 0.0
 
     def optimizers(self, num_steps: int) -> tuple[Any, Any]:

@@ -1,1 +1,1 @@
-"""One run of a method: its directory, its record, and how it goes on after an interruption."""
+"""Runs of methods: the run directory, its record, and resuming after an interruption."""

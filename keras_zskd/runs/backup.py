@@ -1,4 +1,4 @@
-"""`fit` that goes on where it was stopped, bit for bit."""
+"""A `fit` that resumes an interrupted training bit for bit."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import build_metrics
 
-# Least time between two files.
+# Minimum time between two files.
 _SECONDS = 30.0
 
 
@@ -30,27 +30,28 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     verbose: int | str = "auto",
 ) -> dict[str, list[float]]:
-    """Train a compiled model; the same call again goes on from what `path` holds.
+    """Train a compiled model; the same call resumes from the state in `path`.
 
-    A training that was killed and goes on equals one that was not, bit for bit: weights, optimizer,
-    random state of the layers, metrics, history. That is so as long as what `stream` yields and what
-    the model draws depend on the number of the step only. State of callbacks is not kept.
+    A training that was killed and resumed equals an uninterrupted one bit for bit: weights,
+    optimizer, random state of the layers, metrics, history. This requires that the batches of
+    `stream` and the random numbers of the model depend only on the step. The state of callbacks is
+    not kept.
 
     Args:
-        model: What is trained. Of a model that has them, variables in `frozen_variables` are not kept,
-            and those of all `optimizers` are.
-        stream: From the number of a step to endless batches that begin there.
-        epochs: All of them, also those of earlier calls.
-        steps: Of an epoch; a multiple of the model's `steps_per_execution`.
-        path: The file that holds the state: written every 30 seconds, and when the training has
-            ended. The caller removes it.
+        model: The model to train. If it has `frozen_variables`, these are not kept; if it has
+            `optimizers`, the variables of all of them are.
+        stream: Function from a step to an endless data set of batches that starts at this step.
+        epochs: Total number of epochs, including those of earlier calls.
+        steps: Steps per epoch; a multiple of the model's `steps_per_execution`.
+        path: The file that holds the state, written every 30 seconds and at the end of the
+            training. The caller removes it.
         callbacks: As in Keras' `fit`.
-        settings: What must be the same for a training to go on, as plain JSON types.
-        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch; "auto" is 1 in a terminal
-            or a notebook, else 2.
+        settings: Settings that must be equal to resume a training, as plain JSON types.
+        verbose: 0 for silence, 1 for progress bars, 2 for one line per epoch; "auto" is 1 in a
+            terminal or a notebook, else 2.
 
     Returns:
-        The history of all epochs, as Keras' `History` has it.
+        The history of all epochs, as in Keras' `History`.
 
     Raises:
         InputError: If `path` holds a training with other settings.
@@ -65,10 +66,10 @@ def fit(
         epoch, done = divmod(state.step, steps)
         data = stream(state.step)
         if done:
-            # Keras makes the metrics in the first step, too late to give them their values.
+            # Keras creates the metrics in the first step, too late to restore their values.
             with model.distribute_strategy.scope():
                 build_metrics(model, next(iter(data)))
-        # Keras cannot begin inside an epoch, so what is left of one is a `fit` of its own.
+        # Keras cannot start in the middle of an epoch, so the rest of one is a separate `fit`.
         model.fit(
             data,
             initial_epoch=epoch,
@@ -85,13 +86,13 @@ def fit(
 
 
 class TrainingState(keras.callbacks.Callback):
-    """Keeps the whole state of a training in one file, replaced as a whole.
+    """Saves the whole state of a training to one file, which is replaced atomically.
 
-    The file before it is kept as well, for a disk that loses the last seconds.
+    The previous file is kept as well, in case the disk loses the last seconds.
 
     Args:
         path: See `fit`.
-        steps: Of an epoch.
+        steps: Steps per epoch.
         settings: See `fit`.
     """
 
@@ -107,7 +108,7 @@ class TrainingState(keras.callbacks.Callback):
         self._read()
 
     def restore(self, model: keras.Model, metrics: bool = True) -> None:
-        """Give a model whose optimizer is built the state that was read or taken last."""
+        """Restore the last state in a model whose optimizer is built."""
         if not self._arrays:
             return
         variables = _variables(model, metrics)
@@ -115,37 +116,37 @@ class TrainingState(keras.callbacks.Callback):
         if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
             raise InputError(
                 f"The file {str(self._path)!r} must hold the variables of this model and its "
-                "optimizer. Received: a file with other variables. Remove it to train from the start."
+                "optimizer. Received: a file with other variables. Remove it to start again."
             )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
 
     def finish(self) -> None:
-        """Keep what the model is now: at the end of `fit`, Keras may change weights once more."""
+        """Save the current state: Keras may change weights again at the end of `fit`."""
         self.is_finished = True
         self._take()
         self._write()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Go on from the state that was read or taken last."""
+        """Restore the last state."""
         self._first = self.step
         self.restore(self.model, metrics=False)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Metrics, which Keras sets to zero, go on in the middle of an epoch."""
+        """Restore the metrics, which Keras resets, if training resumes within an epoch."""
         self._before = max(epoch * self._steps, self._first)
         if self._before % self._steps:
             self.restore(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Write if it is time."""
+        """Write the state if it is time."""
         self.step = self._before + batch + 1
         if self.step % self._steps and time.monotonic() - self._written >= _SECONDS:
             self._take()
             self._write()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Add to the history, write if it is time."""
+        """Extend the history, and write the state if it is time."""
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         is_rest = self._first % self._steps > 0
@@ -166,9 +167,9 @@ class TrainingState(keras.callbacks.Callback):
                 continue
             if facts["settings"] != self._settings:
                 raise InputError(
-                    f"The file {str(path)!r} holds an unfinished training with other settings: "
-                    f"expected {self._settings}. Received: {facts['settings']}. Ask for those "
-                    "settings to go on with it, or remove the file to train from the start."
+                    f"The file {str(path)!r} must hold a training with settings {self._settings}. "
+                    f"Received: {facts['settings']}. Use these settings to resume it, or remove "
+                    "the file to start again."
                 )
             self.step, self.history = facts["step"], facts["history"]
             self.is_finished = facts["is_finished"]
@@ -201,14 +202,14 @@ class TrainingState(keras.callbacks.Callback):
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-    """Remove what `fit` has kept at `path`."""
+    """Remove the state of `fit` at `path`."""
     path = pathlib.Path(path)
     for name in (path.name, f"{path.name}.previous", f"{path.name}.new"):
         path.with_name(name).unlink(missing_ok=True)
 
 
 def _variables(model: keras.Model, metrics: bool = True) -> list[Any]:
-    """All variables that training changes, as TensorFlow's, one for each replica."""
+    """Return all variables that training changes as TensorFlow variables, one per replica."""
     frozen = {id(variable) for variable in getattr(model, "frozen_variables", ())}
     found: dict[int, Any] = {}
     of_metrics = model.metrics_variables if metrics else ()

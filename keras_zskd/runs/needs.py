@@ -1,4 +1,4 @@
-"""What a method needs of a teacher and of its user, and what is missing."""
+"""What a method needs from the teacher and from the user, and what is missing."""
 
 import abc
 
@@ -8,17 +8,17 @@ from keras_zskd.runs.resources import Resources
 
 
 class Need(abc.ABC):
-    """One thing that a method cannot do without.
+    """Base class of the requirements of a method.
 
     Attributes:
-        text: It, in a phrase.
+        text: The requirement as a noun phrase.
     """
 
     text: str
 
     @abc.abstractmethod
     def missing(self, teacher: Teacher, resources: Resources) -> str | None:
-        """What is missing, in a sentence; None if nothing is."""
+        """Return a sentence that says what is missing, or None."""
 
 
 class ClassTemplates(Need):
@@ -37,7 +37,7 @@ class ClassTemplates(Need):
 
 
 class TrainingData(Need):
-    """The data that the teacher was trained on, or such data, with labels."""
+    """Labeled data that the teacher was trained on, or similar data."""
 
     text = "labeled training data"
 
@@ -47,8 +47,8 @@ class TrainingData(Need):
         if resources.training_dataset:
             return None
         return (
-            f"A method that needs {self.text} must be given a data set. Received: none. Name one with "
-            "--training_dataset=NAME (in Python: training_dataset=)."
+            f"`training_dataset` must be given for a method that needs {self.text}. Received: "
+            "training_dataset=None. Pass the name of a TFDS data set."
         )
 
 
@@ -56,7 +56,7 @@ class Images(TrainingData):
     """A few real images with labels.
 
     Args:
-        count: How many.
+        count: Number of images.
     """
 
     def __init__(self, count: int):

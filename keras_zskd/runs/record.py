@@ -1,4 +1,4 @@
-"""RUN/run.json: what a run was asked for, what it did, how long it took, and what came out."""
+"""RUN/run.json: the arguments of a run, its stages, their times, and the results."""
 
 import contextlib
 import importlib.metadata
@@ -13,23 +13,23 @@ from typing import Any
 from keras_zskd.core.errors import InputError
 
 _FILE = "run.json"
-# Of the file; a directory with another one is refused.
+# Version of the file; a directory with a different one is rejected.
 _FORMAT = 2
 
 
 class RunRecord:
-    """The record of a run directory, on disk at every moment.
+    """The record of a run directory; the file is always up to date.
 
     Args:
-        directory: New, empty, or of a run with the same `request`.
-        request: What identifies the run, as plain JSON types.
+        directory: A directory that is new, empty, or of a run with the same `request`.
+        request: Data that identifies the run, as plain JSON types.
 
     Attributes:
         directory: The run directory.
-        run: What the file holds.
+        run: The contents of the file.
 
     Raises:
-        InputError: If the directory holds something else, or a run that was asked for differently.
+        InputError: If the directory holds something else, or a run with another `request`.
     """
 
     def __init__(self, directory: str | os.PathLike[str], request: dict[str, Any]):
@@ -40,23 +40,25 @@ class RunRecord:
             if self.run.get("format") != _FORMAT:
                 raise InputError(
                     f"The run in `output_dir` must be of format {_FORMAT}. Received: "
-                    f"{os.fspath(directory)!r}, of format {self.run.get('format')}. Choose another "
-                    "output directory."
+                    f"output_dir={os.fspath(directory)!r}, of format {self.run.get('format')}. "
+                    "Choose another output directory."
                 )
             asked = self.run.get("request", {})
             changed = sorted(k for k in {*asked, *request} if asked.get(k) != request.get(k))
             if changed:
                 raise InputError(
-                    f"{os.fspath(directory)!r} holds a run that was asked for differently "
-                    f"({', '.join(changed)} differ); choose another output directory."
+                    "`output_dir` must be new, or of a run with the same arguments. Received: "
+                    f"output_dir={os.fspath(directory)!r}, where {', '.join(changed)} differ. "
+                    "Choose another output directory."
                 )
             return
         if self.directory.exists() and (
             not self.directory.is_dir() or any(self.directory.iterdir())
         ):
             raise InputError(
-                f"The output directory {os.fspath(directory)!r} holds something else; choose an "
-                "empty or a new one."
+                "`output_dir` must be new or empty. Received: "
+                f"output_dir={os.fspath(directory)!r}, which holds something else. Choose another "
+                "output directory."
             )
         self.run = {
             "format": _FORMAT,
@@ -70,15 +72,15 @@ class RunRecord:
 
     @contextlib.contextmanager
     def timed(self, stage: str, kind: str, **facts: Any) -> Iterator[dict[str, Any]]:
-        """Time a stage; time spent by earlier, interrupted runs of the stage is added up.
+        """Time a stage; the times of earlier, interrupted attempts are added.
 
         Args:
-            stage: Its name, one for each in a run.
+            stage: Name of the stage, unique within a run.
             kind: "synthesis", "training", "data", "export" or "evaluation".
-            **facts: About it.
+            **facts: Further entries about the stage.
 
         Yields:
-            A dict for facts that are known when it is done.
+            A dict for entries that are known only at the end of the stage.
         """
         begun = time.perf_counter()
         found: dict[str, Any] = {}
@@ -93,7 +95,7 @@ class RunRecord:
             self._write()
 
     def update(self, **facts: Any) -> None:
-        """Add facts about the run, on disk at once."""
+        """Add entries about the run, and write the file."""
         self.run.update(facts)
         self._write()
 
@@ -102,8 +104,8 @@ class RunRecord:
             return dict(json.loads((self.directory / _FILE).read_text(encoding="utf-8")))
         except (OSError, json.JSONDecodeError) as error:
             raise InputError(
-                f"{self.directory / _FILE} could not be read ({error}); choose another output "
-                "directory, or remove this one."
+                f"{str(self.directory / _FILE)!r} must be a JSON file. Received: a file that could "
+                f"not be read ({error}). Choose another output directory, or remove this one."
             ) from error
 
     def _write(self) -> None:

@@ -1,4 +1,4 @@
-"""`Rehearsal`: what a run would take, from a measured piece of each of its stages."""
+"""`Rehearsal`: estimate the cost of a run from a measured part of each stage."""
 
 import dataclasses
 import math
@@ -25,13 +25,13 @@ from keras_zskd.runs.timing import training_seconds
 
 @dataclasses.dataclass(frozen=True)
 class StageEstimate:
-    """What one stage would take.
+    """Estimated cost of one stage.
 
     Attributes:
-        name: Of the stage.
-        seconds: On this machine, as it is now.
-        disk: Bytes that stay in the run directory.
-        memory: Bytes of the examples that are held in memory.
+        name: Name of the stage.
+        seconds: Time on this machine under its current load.
+        disk: Bytes that remain in the run directory.
+        memory: Bytes of the examples held in memory.
     """
 
     name: str
@@ -41,16 +41,16 @@ class StageEstimate:
 
 
 class Rehearsal(Run):
-    """Runs a method's `train` with a piece of each verb, and keeps nothing.
+    """Runs the `train` of a method with a part of each stage, and keeps nothing.
 
     Args:
         teacher: The teacher.
         student: As for `Run`.
-        seed: Of everything random.
-        resources: What the user has besides the teacher.
+        seed: Seed of all random numbers.
+        resources: What the user has in addition to the teacher.
 
     Attributes:
-        stages: An estimate for each verb that `train` called.
+        stages: An estimate for each stage of `train`.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class Rehearsal(Run):
 
     @property
     def memory(self) -> int:
-        """Bytes that the run would need, at most: what this process took, and its examples."""
+        """Upper bound of the memory in bytes: the peak of this process, plus the examples."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         in_bytes = peak if sys.platform == "darwin" else 1024 * peak
-        # Held as arrays, and once more as tensors.
+        # Held as arrays, and again as tensors.
         return in_bytes + 2 * max((stage.memory for stage in self.stages), default=0)
 
     def synthesize(
         self, generator: ImpressionGenerator, count: int, name: str = "impressions"
     ) -> TransferSet:
-        """A batch of impressions of few steps, which says that it holds `count`."""
+        """Make one batch of impressions with few steps, which reports `count` impressions."""
         seconds = generator.measure(count, self.directory / name)
         values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
         size = 4 * count * values
@@ -100,7 +100,7 @@ class Rehearsal(Run):
         name: str = "training",
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> dict[str, list[float]]:
-        """A few calls of the compiled step; the first, which compiles, counts as it is."""
+        """Run a few calls of the compiled step; the first, which compiles, counts in full."""
         del callbacks
         steps = steps or source.steps(batch_size) or 1
         at_once = set_steps_at_once(model, steps)
@@ -109,7 +109,7 @@ class Rehearsal(Run):
         return dict(model.history.history)
 
     def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """All of it: what is kept is small."""
+        """Make the arrays in full, since they are small."""
         begun = time.perf_counter()
         arrays = make()
         size = sum(array.nbytes for array in arrays.values())
@@ -119,7 +119,7 @@ class Rehearsal(Run):
 
 
 class _Sample(TransferSet):
-    """A few impressions in place of many."""
+    """A few impressions that represent many."""
 
     def __init__(self, directory: pathlib.Path, count: int):
         super().__init__(directory)
@@ -131,7 +131,7 @@ class _Sample(TransferSet):
 
 
 class _Repeated(Arrays):
-    """Arrays that count as more examples than they are."""
+    """Arrays that report more examples than they hold."""
 
     def __init__(self, arrays: Any, count: int):
         super().__init__(arrays)

@@ -1,4 +1,4 @@
-"""What a user has besides the teacher."""
+"""What a user has in addition to the teacher."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ from keras_zskd.models.teacher import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Data that a method may ask for, by a `Need`.
+    """Data that a method may require by a `Need`.
 
     Attributes:
-        training_dataset: Labeled data, see `datasets.load`; its training split.
-        data_dir: Where TFDS finds it; default: `TFDS_DATA_DIR`.
+        training_dataset: Labeled data, see `datasets.load`; its training split is used.
+        data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
     """
 
     training_dataset: Data | None = None
@@ -27,7 +27,7 @@ class Resources:
         return name_of(self.training_dataset)
 
     def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
-        """The whole training split: images `(N, *input_shape)` in the teacher's range, and labels."""
+        """Return images `(N, *input_shape)` of the training split, in range, and their labels."""
         return datasets.load(
             self.training_dataset,
             "train",
@@ -37,10 +37,10 @@ class Resources:
         )
 
     def images(self, count: int, teacher: Teacher, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """`count` examples of the training split, as many of each class as can be, and labels."""
+        """Return `count` images of the training split, balanced if possible, and their labels."""
         images, labels = self.training_data(teacher)
         order = np.random.default_rng(seed).permutation(len(labels))
-        # The number of each example within its class: first one of every class, then another.
+        # The rank of each example within its class: first one of every class, then a second one.
         ranks = np.empty(len(order), int)
         for label in np.unique(labels):
             members = np.flatnonzero(labels[order] == label)

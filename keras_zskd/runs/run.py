@@ -1,4 +1,4 @@
-"""`Run`: what a method can do that takes time, and that goes on after an interruption."""
+"""`Run`: the long operations of a method, which resume after an interruption."""
 
 import fcntl
 import os
@@ -30,25 +30,26 @@ from keras_zskd.runs.resources import Resources
 class Run:
     """One training of one student by one method, in a directory.
 
-    A method's `train` is called again from its first line after every interruption. Only
-    `synthesize`, `fit` and `keep` take time. Each is recorded under its name; a finished one returns
-    at once what it returned before. Everything else in `train` must depend on its arguments alone.
+    After every interruption, the `train` of a method is called again from its first line. Only
+    `synthesize`, `fit` and `keep` take time. Each call is recorded under its name; a finished one
+    immediately returns its earlier result. Everything else in `train` must depend only on its
+    arguments.
 
-    A context manager: while it is open, the directory belongs to this process.
+    A `Run` is a context manager: while it is open, the directory is locked by this process.
 
     Args:
         teacher: The teacher.
         student: A width in (0, 1] for `slim`, or a Keras classifier, of which a copy is trained.
         method: Name and arguments of the method, as plain JSON types.
-        directory: New, empty, or of the same run.
-        seed: Of everything random.
-        resources: What the user has besides the teacher.
-        callbacks: For every training.
-        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch and per tenth of the
+        directory: A directory that is new, empty, or of the same run.
+        seed: Seed of all random numbers.
+        resources: What the user has in addition to the teacher.
+        callbacks: Callbacks for every training.
+        verbose: 0 for silence, 1 for progress bars, 2 for one line per epoch and per tenth of the
             impressions; "auto" is 1 in a terminal or a notebook, else 2.
 
     Raises:
-        InputError: If the directory is of another run, or another process works in it.
+        InputError: If the directory is of another run, or in use by another process.
     """
 
     def __init__(
@@ -85,13 +86,13 @@ class Run:
     def __enter__(self) -> Self:
         self._lock = open(self.directory / ".lock", "w", encoding="utf-8")
         try:
-            # Released by the operating system when its owner dies, however it dies.
+            # The operating system releases it when the process ends, for whatever reason.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
             raise InputError(
-                f"The directory of a run must belong to one process. Received: "
-                f"{os.fspath(self.directory)!r}, in which another one works. Wait for it, or choose "
+                "`output_dir` must not be in use by another process. Received: "
+                f"output_dir={os.fspath(self.directory)!r}. Wait for the other process, or choose "
                 "another output directory."
             ) from error
         return self
@@ -106,11 +107,11 @@ class Run:
             self._lock.close()
 
     def new_student(self, weights: str = "random") -> keras.Model:
-        """An untrained student, the same at every call; the caller's model is not changed.
+        """Return an untrained student, the same in every call; the caller's model is not changed.
 
         Args:
-            weights: "random": those that the layers draw, or those of the caller's model. "teacher":
-                the teacher's, folded to the student's widths, see `start_from`.
+            weights: "random" for random weights, or those of the caller's model. "teacher" for the
+                teacher's weights, folded to the student's widths; see `start_from`.
 
         Raises:
             InputError: If `weights` is neither, or the teacher's do not fit the caller's model.
@@ -120,8 +121,8 @@ class Run:
             return models.slim(self.teacher.original, float(self._student), weights)
         if weights not in ("random", "teacher"):
             raise InputError(
-                f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Leave it '
-                "out for the weights of the student as it was given."
+                f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Omit it '
+                "to use the weights of the given student."
             )
         copy = keras.models.clone_model(self._student, clone_function=clone_layer)
         copy.set_weights(self._student.get_weights())
@@ -129,18 +130,18 @@ class Run:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run was begun, or continued."""
+        """Seconds since the run was started or resumed."""
         return time.monotonic() - self._begun
 
     def say(self, text: str) -> None:
-        """Show a line, unless silence was asked for."""
+        """Show a line, unless `verbose` is 0."""
         if progress.resolved(self._verbose):
             progress.show(text, self.elapsed, {})
 
     def synthesize(
         self, generator: ImpressionGenerator, count: int, name: str = "impressions"
     ) -> TransferSet:
-        """Make `count` impressions, in a directory below the run's that is called `name`."""
+        """Make `count` impressions in the subdirectory `name` of the run directory."""
         watching = for_synthesis(str(self.directory / "logs"))
         config = generator.get_config()
         with self.record.timed(name, "synthesis", num_impressions=count, config=config):
@@ -162,16 +163,16 @@ class Run:
         name: str = "training",
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> dict[str, list[float]]:
-        """Train a compiled model; it goes on bit for bit where an earlier call was killed.
+        """Train a compiled model; an interrupted training resumes bit for bit.
 
         Args:
-            model: Compiled.
-            source: What it is trained on.
-            epochs: 1 or more.
-            batch_size: 1 or more.
-            steps: Of an epoch; default: once through the source, which must have an end then.
-            name: Of the stage.
-            callbacks: As in Keras' `fit`; called after those that the user gave.
+            model: A compiled model.
+            source: The training inputs.
+            epochs: Number of epochs, 1 or more.
+            batch_size: Batch size, 1 or more.
+            steps: Steps per epoch. Defaults to one pass over the source, which must be finite.
+            name: Name of the stage.
+            callbacks: As in Keras' `fit`; called after the user's callbacks.
 
         Returns:
             The history of all epochs.
@@ -181,7 +182,7 @@ class Run:
         """
         steps = steps or source.steps(batch_size)
         if steps is None:
-            raise InputError("`steps` must be given for a source without an end. Received: None.")
+            raise InputError("`steps` must be given for an infinite source. Received: steps=None.")
         set_steps_at_once(model, steps)
         logs = self.directory / "logs" / ("distillation" if name == "training" else name)
         config = {
@@ -209,15 +210,15 @@ class Run:
             if not np.isfinite(history["loss"][-1:]).all():
                 backup.remove(state)
                 raise InputError(
-                    f"The loss of the student became NaN in epoch {len(history['loss'])}. What was "
-                    "made before is kept. Lower the learning rate, or check how the student is "
-                    "initialized."
+                    f"The loss of the student became NaN in epoch {len(history['loss'])}. Earlier "
+                    "stages are kept. Lower the learning rate, or check the initialization of the "
+                    "student."
                 )
             found["history"] = history
         return history
 
     def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """What `make` returns, made once: arrays of everything else that takes time."""
+        """Return the arrays of any other long computation, `make`, which is called only once."""
         path = self._state(name).with_suffix(".npz")
         if not path.exists():
             with self.record.timed(name, "data"):
@@ -235,8 +236,8 @@ class Run:
 
 
 def set_steps_at_once(model: keras.Model, steps: int) -> int:
-    """Let a compiled model make several steps in one call, and say how many; they divide `steps`."""
-    # Keras makes whole calls only, and under several replicas none of several steps (3.15).
+    """Set and return how many steps a compiled model makes per call, a divisor of `steps`."""
+    # Keras makes only whole calls, and with several replicas only single steps (3.15).
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     at_once = max(n for n in range(1, STEPS_AT_ONCE + 1) if steps % n == 0) if is_alone else 1
     model.steps_per_execution = at_once

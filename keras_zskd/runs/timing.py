@@ -1,4 +1,4 @@
-"""How long a training step takes, measured without leaving a trace in what is trained."""
+"""Measure the time of a training step without changing the model."""
 
 import time
 from typing import Any
@@ -14,16 +14,16 @@ _MEASURED_CALLS = 3
 def training_seconds(
     model: keras.Model, source: Source, batch_size: int, seed: int, steps: int
 ) -> tuple[float, float]:
-    """Seconds of the first call of a compiled model's train function, and of each later step.
+    """Return the seconds of the first call of the train function, and of each later step.
 
-    What is compiled stays compiled; variables get back the values that they had.
+    Compiled functions remain compiled; the variables are restored to their earlier values.
 
     Args:
-        model: Compiled.
-        source: What it is to be trained on.
+        model: A compiled model.
+        source: The training inputs.
         batch_size: Examples in a batch.
-        seed: Of the source.
-        steps: Of one call.
+        seed: Seed of the source.
+        steps: Steps per call.
     """
     clock = _Clock()
     if not model.optimizer.built:
@@ -41,12 +41,12 @@ def training_seconds(
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
     first, *others = clock.seconds
-    # The median: other work on the machine comes and goes.
+    # The median, since the load of the machine varies.
     return first, float(np.median(others)) / steps
 
 
 class _Clock(keras.callbacks.Callback):
-    """Seconds of each epoch."""
+    """Measures the seconds of each epoch."""
 
     def __init__(self) -> None:
         super().__init__()

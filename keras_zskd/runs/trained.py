@@ -1,4 +1,4 @@
-"""What a method hands over: a trained student, and what it was trained on."""
+"""The result of a method: a trained student, and the data it was trained on."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from keras_zskd.inputs.source import Source
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where the training inputs came from: decides what report and model card say.
+    """The origin of the training inputs, for the report and the model card.
 
     Attributes:
-        inputs: What they are, in a plural noun.
+        inputs: What the inputs are, as a plural noun.
         uses_data: Whether real data was read.
-        text: How they were made, in sentences.
+        text: How the inputs were made, in sentences.
     """
 
     inputs: str
@@ -26,43 +26,43 @@ class Origin:
     text: str
 
     def as_json(self) -> dict[str, Any]:
-        """For `run.json`."""
+        """Return the attributes as a dict for `run.json`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def impressions(cls, count: int) -> "Origin":
-        """Inputs that were optimized, and are kept."""
+        """Optimized inputs, which are stored."""
         return cls(
             "impressions",
             False,
             f"They are synthetic. {count:,} impressions were optimized, pixel by pixel from noise, "
-            "until the teacher said of them what it was asked to say; no original data was read.",
+            "until the teacher predicted the requested targets. No original data was read.",
         )
 
     @classmethod
     def pictures(cls, count: int) -> "Origin":
         """Pictures drawn by formula, and `count` impressions."""
         more = (
-            f" {count:,} more started as such pictures and were optimized until the teacher predicted "
-            "what it was asked for."
+            f" {count:,} more started as such pictures and were optimized until the teacher "
+            "predicted the requested targets."
             if count
             else ""
         )
         return cls(
             "impressions and pictures" if count else "pictures",
             False,
-            "They are synthetic. Pictures were drawn by formula, fresh in every batch, in a mixture "
+            "They are synthetic. New pictures were drawn by formula for every batch, in a mixture "
             f"that the teacher chose.{more} No original data was read.",
         )
 
     @classmethod
     def generated(cls) -> "Origin":
-        """Inputs that a generator network made, and that are not kept."""
+        """Inputs from a generator network, which are not stored."""
         return cls(
             "generated images",
             False,
-            "They are synthetic. A generator network that was trained against the teacher made them "
-            "while the student learned; none was kept, and no original data was read.",
+            "They are synthetic. A generator network, trained against the teacher, made them "
+            "during the training of the student. None was stored, and no original data was read.",
         )
 
     @classmethod
@@ -77,7 +77,7 @@ class Origin:
 
     @classmethod
     def other_images(cls, name: str) -> "Origin":
-        """Images of a data set that is not the teacher's own; labels are not used."""
+        """Images of a data set other than the teacher's; labels are not used."""
         return cls(
             "images of another data set",
             True,
@@ -87,16 +87,16 @@ class Origin:
     @classmethod
     def training_data(cls, name: str) -> "Origin":
         """The whole training split of a data set."""
-        return cls("training images", True, f"They are real: the training split of {name}.")
+        return cls("training images", True, f"They are real images: the training split of {name}.")
 
     @classmethod
     def few_images(cls, count: int, name: str) -> "Origin":
-        """A few real images, and inputs that were made of them."""
+        """A few real images, and inputs made from them."""
         return cls(
-            "images made of real ones",
+            "images made from real ones",
             True,
-            f"{count:,} of them are real, of the training split of {name}; the others were made of "
-            "those.",
+            f"{count:,} of them are real images from the training split of {name}; the others were "
+            "made from these.",
         )
 
 
@@ -110,10 +110,10 @@ class Trained:
 
     Attributes:
         student: The trained student.
-        inputs: What it was trained on: int8 is calibrated on it.
-        held_out: `(N, *input_shape)`, not trained on and not of a test split.
-        origin: Where the inputs came from.
-        sections: Sections of the report; called only when a report is written.
+        inputs: The training inputs, also used to calibrate int8.
+        held_out: Inputs `(N, *input_shape)` that were not trained on and are not from a test split.
+        origin: The origin of the inputs.
+        sections: Function that returns sections of the report, called only if one is written.
     """
 
     student: keras.Model

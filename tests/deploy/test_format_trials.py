@@ -1,4 +1,4 @@
-"""What `inspect` says of files before anything is trained."""
+"""The formats that `inspect` reports before any training."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ def teacher(body=lambda x: x):
     return Teacher(keras.Model(pixels, layers.Dense(4)(x)), (0.0, 1.0))
 
 
-def test_a_plain_network_has_every_format(capfd):
+def test_a_plain_network_supports_every_format(capfd):
     os.write(2, b"before ")
     found = possible_formats(teacher())
     os.write(2, b"after")
@@ -35,7 +35,7 @@ def test_a_plain_network_has_every_format(capfd):
     assert set(found.values()) == {"yes"}
 
 
-def test_a_layer_without_integer_kernels_costs_int8_only():
+def test_a_layer_without_integer_kernels_excludes_only_int8():
     found = possible_formats(teacher(layers.LayerNormalization(name="norm")))
     assert found["saved_model"] == found["litert"] == "yes"
     assert found["litert_int8"].startswith("no: Model")
@@ -44,7 +44,7 @@ def test_a_layer_without_integer_kernels_costs_int8_only():
 
 
 @pytest.mark.parametrize("is_narrow", [True, False])
-def test_a_layer_without_builtin_operators_costs_both(monkeypatch, is_narrow):
+def test_a_layer_without_builtin_operators_excludes_both(monkeypatch, is_narrow):
     tried = []
     if not is_narrow:
 
@@ -64,7 +64,7 @@ def test_a_layer_without_builtin_operators_costs_both(monkeypatch, is_narrow):
     for name in ("litert", "litert_int8"):
         assert found[name].startswith("no: Model")
         assert "(needs ResizeBicubic)" in found[name]
-    # 9 weights and a bias for each of 4 or 8 channels, 16 pixels of them to 4 classes.
+    # 9 weights and a bias for each of 4 or 8 channels; 16 pixels of each to 4 classes.
     assert set(tried) == {4 * 10 + 4 * 16 * 4 + 4 if is_narrow else 8 * 10 + 8 * 16 * 4 + 4}
 
 
@@ -81,7 +81,7 @@ NO_BUILTIN = {"litert": "needs MaxPool3D", "litert_int8": "needs MaxPool3D"}
 LOOP = {"litert_int8": "inside of a loop"}
 KINDS = {
     "layer": (lambda x: layers.LayerNormalization(name="this")(x), FLOAT),
-    # Of one channel all is zero, the scales are NaN, and preparing the file ends the process.
+    # One channel gives only zeros, so the scales are NaN and preparing the file would crash.
     "one channel": (lambda x: layers.LayerNormalization(name="this")(x[..., :1]), FLOAT),
     "group": (lambda x: layers.GroupNormalization(2, name="this")(x), FLOAT),
     "rms": (lambda x: layers.RMSNormalization(name="this")(x), FLOAT),
@@ -95,8 +95,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_costs_the_formats_that_it_has_no_form_in(tmp_path, make_images, kind):
-    """Through the function that `distill` exports with; refusals are facts to it, not exceptions."""
+def test_a_layer_excludes_only_the_formats_that_do_not_support_it(tmp_path, make_images, kind):
+    """Use the export function of `distill`, which records errors instead of raising them."""
     body, refusals = KINDS[kind]
     model = teacher(body).original
     files = {"saved_model": "s", "litert": "s.tflite", "litert_int8": "s_int8.tflite"}

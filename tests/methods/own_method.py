@@ -10,8 +10,8 @@ class Uniform(zskd.Method):
     """Uniform noise.
 
     Args:
-        num_images: How many.
-        epochs: Of the training.
+        num_images: Number of images.
+        epochs: Epochs of the training.
     """
 
     name = "uniform"

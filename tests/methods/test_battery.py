@@ -1,6 +1,6 @@
-"""What every method does: learn a small real problem, go on after any interruption, read no test data.
+"""Every method learns a small real problem, resumes after any interruption, reads no test data.
 
-KERAS_ZSKD_MOMENTS says at how many random moments each training is killed; 1 by default.
+KERAS_ZSKD_MOMENTS sets the number of random moments at which each training is killed; 1 by default.
 """
 
 import os
@@ -17,7 +17,7 @@ from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 
 MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "1"))
-# A row for each method: settings of a few steps, and settings that learn the small problem.
+# For each method, settings with a few steps, and settings that learn the small problem.
 SHORT = {
     "best": {"num_impressions": 40, "steps": 16, "batch_size": 4, "synthesis_steps": 2},
     "zskd": {"num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2},
@@ -54,7 +54,7 @@ LEARNING = {
 
 
 def stripes(count, seed):
-    """Noisy stripes in four directions: images `(count, 8, 8, 1)` in [0, 1], and labels."""
+    """Return noisy stripes in four directions: images `(count, 8, 8, 1)` in [0, 1], and labels."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 4, count)
     y, x = np.mgrid[:8, :8]
@@ -82,13 +82,13 @@ def stripes_teacher():
 
 @pytest.fixture(scope="module", params=zskd.METHODS)
 def name(request):
-    """Of a method: all tests of one follow each other, since they share what is below."""
+    """The name of a method; the tests of a method run consecutively, since they share fixtures."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def read(name):
-    """The splits that a method's runs read of the data set of stripes."""
+    """The splits of the stripes data set that the runs of a method read."""
     found = []
 
     def load(name, split, *arguments, **settings):
@@ -102,7 +102,7 @@ def read(name):
 
 @pytest.fixture
 def one_step_a_call(monkeypatch):
-    """So that a training can be killed at any step, and goes on from there."""
+    """Make single steps, so that a training can be killed and resumed at any step."""
     monkeypatch.setattr(backup, "_SECONDS", 0.0)
     monkeypatch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
 
@@ -114,7 +114,7 @@ def small_student():
         keras.Input((8, 8, 1)), layers.Conv2D(6, 3, activation="relu"), layers.MaxPooling2D(),
         layers.Flatten(), layers.Dropout(0.1), layers.Dense(12, "relu"), layers.Dense(4),
     ])  # fmt: skip
-    # The names are in exported files.
+    # Exported files contain these names.
     for number, layer in enumerate(model.layers):
         layer.name = f"layer_{number}"
     model.name = "student"
@@ -145,7 +145,7 @@ def assert_equal(found, expected):
 
 
 def int8_file(result, directory):
-    """What `distill` writes for this result."""
+    """Return the int8 file that `distill` would write for this result."""
     path = directory / "student_int8.tflite"
     zskd.export(result.student, path, calibration=result.inputs.images(50), num_checks=8)
     return path.read_bytes()
@@ -153,7 +153,7 @@ def int8_file(result, directory):
 
 @pytest.fixture(scope="module")
 def whole(name, stripes_teacher, read, tmp_path_factory):
-    """An uninterrupted run of a method, of one step a call."""
+    """An uninterrupted run of a method, with one step per call."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("keras_zskd.runs.run.STEPS_AT_ONCE", 1)
         return trained(stripes_teacher, name, tmp_path_factory.mktemp("whole"))
@@ -161,7 +161,7 @@ def whole(name, stripes_teacher, read, tmp_path_factory):
 
 class TestEveryMethod:
     @pytest.mark.usefixtures("one_step_a_call")
-    def test_killed_after_each_verb_it_equals_the_uninterrupted_run_and_reads_no_test_split(
+    def test_killed_after_each_stage_it_equals_the_uninterrupted_run_and_reads_no_test_split(
         self, name, stripes_teacher, read, whole, tmp_path, monkeypatch, kill
     ):
         calls = {"left": 0}
@@ -187,7 +187,7 @@ class TestEveryMethod:
                 kills += 1
         assert kills >= 1
         assert_equal(again, whole)
-        # A test split is read to measure only, and a training split where the method says so.
+        # A training split is read only if the method needs it, and a test split never.
         assert set(read) <= {"train"}
         needs = zskd.METHODS[name](**SHORT[name]).needs
         assert bool(read) == any(isinstance(need, TrainingData) for need in needs)
@@ -221,7 +221,7 @@ class TestEveryMethod:
             with pytest.raises(kill.Error):
                 trained(teacher, name, tmp_path / "run", [kill(3)], settings)
             again = trained(teacher, name, tmp_path / "run", settings=settings)
-        # Not bit for bit: on a busy machine one run of some fourteen was not.
+        # Not bit for bit: on a busy machine about one run in fourteen differed.
         for one, other in zip(
             again[0].student.get_weights(), whole[0].student.get_weights(), strict=True
         ):
@@ -230,7 +230,7 @@ class TestEveryMethod:
             np.testing.assert_allclose(again[1][stage]["loss"], history["loss"], rtol=1e-4)
 
     @pytest.mark.usefixtures("read")
-    def test_learns_a_small_real_problem_better_than_from_noise(
+    def test_learns_a_small_real_problem_better_than_a_student_trained_on_noise(
         self, name, stripes_teacher, stripes_noise_accuracy, tmp_path
     ):
         result, _ = trained(stripes_teacher, name, tmp_path / "run", settings=LEARNING)
@@ -245,7 +245,7 @@ def accuracy_of(model):
 
 @pytest.fixture(scope="module")
 def stripes_noise_accuracy(stripes_teacher):
-    """Of a student trained on uniform noise; and what it is trained against is a good teacher."""
+    """The accuracy of a student trained on uniform noise, with a good teacher."""
     assert accuracy_of(stripes_teacher.model) > 0.95
     images = np.random.default_rng(0).random((1_000, 8, 8, 1), "float32")
     distiller = zskd.Distiller(stripes_teacher, small_student())

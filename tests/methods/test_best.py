@@ -1,4 +1,4 @@
-"""Method `best`: every kind of teacher and student, with and without training."""
+"""Method `best` with every kind of teacher and student, with and without training."""
 
 import keras
 import numpy as np
@@ -57,7 +57,7 @@ def test_every_kind_of_teacher_gets_a_student(kind, tmp_path):
     assert "Impressions" in titles
 
 
-def test_no_minutes_give_the_folded_student_with_new_statistics(tmp_path):
+def test_zero_minutes_give_the_folded_student_with_new_statistics(tmp_path):
     teacher = teacher_of("batch norm")
     found, stages = trained(teacher, tmp_path / "run", minutes=0)
     assert set(stages) == {"families"}
@@ -73,12 +73,12 @@ def test_no_minutes_give_the_folded_student_with_new_statistics(tmp_path):
     ("all", {"leaves", "noise", "networks", "things", "blobs", "strokes", "hierarchy"}),
     ("leaves,noise", {"leaves", "noise"}),
 ])  # fmt: skip
-def test_families_can_be_named(families, names, tmp_path):
+def test_families_can_be_given_by_name(families, names, tmp_path):
     found, _ = trained(teacher_of("batch norm"), tmp_path / "run", minutes=0, families=families)
     assert found.inputs.shares == pytest.approx(dict.fromkeys(names, 1 / len(names)))
 
 
-def test_a_training_on_impressions_alone(tmp_path):
+def test_training_on_impressions_only(tmp_path):
     found, _ = trained(
         teacher_of("table"), tmp_path / "run", num_impressions=20, steps=8, synthesis_steps=1,
         impression_share=1.0,
@@ -87,14 +87,14 @@ def test_a_training_on_impressions_alone(tmp_path):
     np.testing.assert_array_equal(found.inputs.images(5), impressions.arrays["image"][:5])
 
 
-def test_a_random_start_is_that_of_the_student(tmp_path):
+def test_a_random_start_uses_the_initial_student(tmp_path):
     teacher = teacher_of("table")
     student = keras.models.clone_model(zskd.slim(teacher.original, 0.5))
     found, _ = trained(teacher, tmp_path / "run", student, minutes=0, start="random")
     np.testing.assert_array_equal(found.student.get_weights()[0], student.get_weights()[0])
 
 
-def test_another_student_starts_at_random_or_is_refused(tmp_path):
+def test_another_student_starts_at_random_or_is_rejected(tmp_path):
     teacher = teacher_of("table")
     other = keras.Sequential(
         [keras.Input((6,)), layers.Dense(4), layers.ReLU(), layers.Dense(4), layers.Dense(3)]
@@ -116,7 +116,7 @@ def test_another_student_starts_at_random_or_is_refused(tmp_path):
         {"impression_share": 1.5},
     ],
 )
-def test_settings_without_sense_are_a_sentence(settings):
+def test_invalid_settings_are_rejected(settings):
     (name,) = settings
     with pytest.raises(InputError, match=f"`{name}` must be"):
         Best(**settings)

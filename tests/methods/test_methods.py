@@ -1,4 +1,4 @@
-"""Every method: its settings are what its docstring says, and it is refused where it cannot work."""
+"""Every method documents its settings, and is rejected where it cannot work."""
 
 import inspect
 
@@ -23,7 +23,7 @@ from keras_zskd.runs.resources import Resources
 
 @pytest.mark.parametrize("name", METHODS)
 class TestEveryMethod:
-    def test_says_what_it_gives_and_where_it_comes_from(self, name):
+    def test_has_a_title_and_a_reference(self, name):
         method = METHODS[name]
         assert method.name == name
         assert method.title
@@ -31,7 +31,7 @@ class TestEveryMethod:
         assert method.presets["default"] == {}
         assert "paper" in method.presets or name in ("best", "transfer_set")
 
-    def test_is_what_its_configuration_says(self, name):
+    def test_is_restored_from_its_configuration(self, name):
         for preset in METHODS[name].presets:
             method = METHODS[name].preset(preset)
             config = keras.saving.serialize_keras_object(method)
@@ -44,13 +44,13 @@ class TestEveryMethod:
         for setting in METHODS[name].arguments():
             assert f"\n    {setting}: " in documented, setting
 
-    def test_refuses_unknown_presets_and_settings(self, name):
+    def test_rejects_unknown_presets_and_settings(self, name):
         with pytest.raises(InputError, match="'magic'"):
             METHODS[name].preset("magic")
         with pytest.raises(InputError, match="magic"):
             METHODS[name].preset(magic=1)
 
-    def test_says_what_is_missing(self, name, tiny_teacher):
+    def test_reports_what_is_missing(self, name, tiny_teacher):
         teacher = Teacher(tiny_teacher, (0, 1))
         method = METHODS[name]()
         if any("data" in need.text or "images" in need.text for need in method.needs):
@@ -58,14 +58,14 @@ class TestEveryMethod:
         assert method.missing(teacher, Resources(training_dataset="mnist")) is None
 
     @pytest.mark.parametrize("setting", ["epochs", "batch_size", "num_impressions"])
-    def test_refuses_counts_below_one(self, name, setting):
+    def test_rejects_counts_below_one(self, name, setting):
         if setting in METHODS[name].arguments():
             count = 0 if METHODS[name].arguments()[setting] is not None else -1
             with pytest.raises(InputError, match=f"{setting}={count}"):
                 METHODS[name](**{setting: count})
 
 
-def test_a_teacher_without_templates_is_refused_in_a_sentence():
+def test_a_teacher_without_templates_is_rejected():
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
     teacher = Teacher(keras.Model(inputs, x), (0, 1))
@@ -89,13 +89,13 @@ def test_the_paper_preset_has_the_settings_of_the_released_code(tiny_teacher):
 
 
 @pytest.mark.parametrize("kind", ["logits", "batch_norm"])
-def test_the_default_synthesis_is_that_of_the_generator(make_teacher, kind):
+def test_the_default_synthesis_equals_the_generator_defaults(make_teacher, kind):
     teacher = Teacher(make_teacher(kind), (0, 1))
     ours = METHODS["zskd"]().generator(teacher).get_config()
     assert ours == ImpressionGenerator(teacher).get_config()
 
 
-def test_methods_differ_in_targets_alone(tiny_teacher):
+def test_methods_differ_only_in_targets(tiny_teacher):
     teacher = Teacher(tiny_teacher, (0, 1))
     ours, theirs = (METHODS[n]().generator(teacher) for n in ("zskd", "class_impressions"))
     assert isinstance(ours.engine.objective.targets, DirichletTargets)
@@ -130,12 +130,12 @@ def test_class_impressions_of_the_paper_maximize_the_logit(tiny_teacher):
         ("keras_zskd:Teacher", "subclass of keras_zskd.Method"),
     ],
 )
-def test_unknown_methods_are_refused(name, said):
+def test_unknown_methods_are_rejected(name, said):
     with pytest.raises(InputError, match=said):
         get_method(name)
 
 
-def test_a_method_can_be_named_by_its_module():
+def test_a_method_can_be_given_by_its_module():
     found = get_method("keras_zskd.methods.zskd:ZSKD")
     assert found is METHODS["zskd"]
     assert issubclass(found, Method)

@@ -1,4 +1,4 @@
-"""Method `transfer_set`: what is kept of a set so that predicted classes are balanced."""
+"""Method `transfer_set`: which inputs are kept to balance the predicted classes."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from keras_zskd.runs.run import Run
 
 @pytest.mark.parametrize(("sizes", "count", "expected"), [
     ((10, 10, 10), 12, (4, 4, 4)),
-    ((2, 10, 10), 12, (2, 5, 5)),  # What a rare class leaves is shared.
+    ((2, 10, 10), 12, (2, 5, 5)),  # The unused share of a rare class is divided.
     ((2, 3, 10), 12, (2, 3, 7)),
     ((2, 3, 4), 100, (2, 3, 4)),
-    ((10, 10, 10), 2, (0, 0, 0)),  # Fewer than classes: none of a class can be had.
+    ((10, 10, 10), 2, (0, 0, 0)),  # Fewer inputs than classes: no quota per class.
     ((10, 0, 5), 8, (4, 0, 4)),
 ])  # fmt: skip
 def test_classes_are_balanced(sizes, count, expected):
@@ -35,7 +35,7 @@ def test_noise_is_in_the_range_of_the_teacher(tiny_teacher, tmp_path):
     assert not found.origin.uses_data
 
 
-def test_images_of_a_data_set_are_asked_for(tiny_teacher):
+def test_images_of_a_data_set_are_required(tiny_teacher):
     missing = ArbitraryTransferSet(inputs="dataset").missing(
         Teacher(tiny_teacher, (0, 1)), Resources()
     )

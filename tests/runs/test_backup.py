@@ -1,4 +1,4 @@
-"""A training that is killed and goes on, compared with one that is not."""
+"""A training that is killed and resumed, compared with an uninterrupted one."""
 
 import json
 
@@ -24,7 +24,7 @@ def write_always(monkeypatch):
 
 
 def a_student():
-    """Everything with a state of its own: dropout, moving statistics, a schedule, moving average."""
+    """Return a student with dropout and moving statistics; `adam` has a schedule and an average."""
     layers = keras.layers
     return keras.Sequential([
         keras.Input((8, 8, 1)), layers.Conv2D(4, 3, use_bias=False), layers.BatchNormalization(),
@@ -94,7 +94,7 @@ def assert_equal(found, expected):
 def test_killed_at_any_step_it_equals_the_uninterrupted_one(make, tmp_path, kill):
     whole = trained(make, tmp_path / "whole")
     assert len(whole[1]["loss"]) == EPOCHS
-    for step in (1, 6, 7, 15):  # Around the ends of epochs, and inside them.
+    for step in (1, 6, 7, 15):  # At the ends of epochs and within them.
         path = tmp_path / f"{step}"
         with pytest.raises(kill.Error):
             trained(make, path, kill(step))
@@ -102,7 +102,7 @@ def test_killed_at_any_step_it_equals_the_uninterrupted_one(make, tmp_path, kill
 
 
 def values_of(model):
-    """All variables, those of each replica by themselves."""
+    """Return all variables, separately for each replica."""
     values = [v.value for v in (*model.variables, *model.optimizer.variables)]
     return [part.numpy() for value in values for part in getattr(value, "values", [value])]
 
@@ -119,9 +119,9 @@ def test_killed_on_two_replicas_it_equals_the_uninterrupted_one(tmp_path, two_re
                 np.testing.assert_array_equal(one, other)
 
 
-def test_killed_again_and_again(tmp_path, kill):
+def test_killed_repeatedly(tmp_path, kill):
     whole, kills = trained(a_distiller, tmp_path / "whole", steps_at_once=2), 0
-    # Of three calls of two steps each, that of the third is lost: 4, 8, 12, 16 and 18 steps are kept.
+    # Of three calls of two steps each, the third is lost: 4, 8, 12, 16 and 18 steps are kept.
     while kills < 20:
         try:
             found = trained(a_distiller, tmp_path / "parts", kill(3), steps_at_once=2)
@@ -132,13 +132,13 @@ def test_killed_again_and_again(tmp_path, kill):
     assert_equal(found, whole)
 
 
-def test_a_finished_one_returns_what_it_returned_before(tmp_path, kill):
+def test_a_finished_training_returns_its_earlier_result(tmp_path, kill):
     whole = trained(a_distiller, tmp_path / "whole")
-    # One more step would be the first to be killed.
+    # A further step would be killed.
     assert_equal(trained(a_distiller, tmp_path / "whole", kill(1)), whole)
 
 
-def test_stopped_by_a_callback_it_is_finished(tmp_path, kill):
+def test_a_training_stopped_by_a_callback_is_finished(tmp_path, kill):
     model = a_classifier(1)
     stop = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 3)
@@ -160,20 +160,20 @@ def test_a_damaged_file_costs_one_step(tmp_path, damage, kill):
     with pytest.raises(kill.Error):
         trained(a_classifier, tmp_path / "u", kill(5))
     (tmp_path / "u").write_bytes(damage((tmp_path / "u").read_bytes()))
-    # The file before holds step 3 (the fifth call was killed before it wrote).
+    # The previous file holds step 3 (the fifth call was killed before it wrote).
     with np.load(tmp_path / "u.previous") as file:
         assert json.loads(str(file["facts"]))["step"] == 3
 
 
-def test_other_settings_are_refused(tmp_path):
+def test_other_settings_are_rejected(tmp_path):
     trained(a_classifier, tmp_path / "t", settings={"seed": 1})
-    with pytest.raises(InputError, match="other settings") as caught:
+    with pytest.raises(InputError, match="must hold a training with settings") as caught:
         trained(a_classifier, tmp_path / "t", settings={"seed": 2})
     assert "'seed': 1" in str(caught.value)
     assert "'seed': 2" in str(caught.value)
 
 
-def test_another_model_is_refused(tmp_path):
+def test_another_model_is_rejected(tmp_path):
     trained(a_classifier, tmp_path / "t")
     with pytest.raises(InputError, match="must hold the variables of this model"):
         trained(another_classifier, tmp_path / "t")
@@ -193,13 +193,13 @@ def test_nothing_is_left_after_removal(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_writes_no_more_often_than_said(tmp_path, monkeypatch):
+def test_the_file_is_written_at_the_given_interval(tmp_path, monkeypatch):
     monkeypatch.setattr(backup, "_SECONDS", 1000.0)
     trained(a_classifier, tmp_path / "t")
     assert not (tmp_path / "t.previous").exists()
 
 
-def test_data_of_tensorflow_is_seen_from_the_step(tmp_path, kill):
+def test_a_tensorflow_data_set_is_resumed_at_the_step(tmp_path, kill):
     seen = []
 
     def watched(first):

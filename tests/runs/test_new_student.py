@@ -1,4 +1,4 @@
-"""A run makes its student with random weights, or with the teacher's."""
+"""The student of a run, with random weights or with the teacher's."""
 
 import keras
 import numpy as np

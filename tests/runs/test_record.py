@@ -1,4 +1,4 @@
-"""RUN/run.json: on disk at every moment, and one request per directory."""
+"""RUN/run.json: always up to date, and one request per directory."""
 
 import json
 
@@ -14,7 +14,7 @@ def read(directory):
     return json.loads((directory / "run.json").read_text())
 
 
-def test_what_was_asked_for_is_on_disk_at_once(tmp_path):
+def test_the_request_is_written_immediately(tmp_path):
     RunRecord(tmp_path / "deep" / "run", REQUEST)
     run = read(tmp_path / "deep" / "run")
     assert run["request"] == REQUEST
@@ -37,14 +37,14 @@ def test_times_of_interrupted_stages_add_up(tmp_path):
     assert 10.0 <= stage["seconds"] < 11.0
 
 
-def test_the_same_request_goes_on_and_another_is_refused(tmp_path):
+def test_the_same_request_resumes_and_another_is_rejected(tmp_path):
     RunRecord(tmp_path / "run", REQUEST).update(done=True)
     assert RunRecord(tmp_path / "run", REQUEST).run["done"] is True
     with pytest.raises(InputError, match="seed differ"):
         RunRecord(tmp_path / "run", {**REQUEST, "seed": 4})
 
 
-def test_other_contents_are_refused_and_kept(tmp_path):
+def test_a_directory_with_other_files_is_rejected_and_kept(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds something else"):
         RunRecord(tmp_path, REQUEST)
@@ -53,13 +53,13 @@ def test_other_contents_are_refused_and_kept(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_broken_file_is_said_to_be_broken(tmp_path):
+def test_a_broken_file_is_reported(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="could not be read"):
         RunRecord(tmp_path, REQUEST)
 
 
-def test_a_file_of_another_format_is_refused(tmp_path):
+def test_a_file_of_another_format_is_rejected(tmp_path):
     (tmp_path / "run.json").write_text('{"format": 1, "request": {}}')
     with pytest.raises(InputError, match="must be of format 2"):
         RunRecord(tmp_path, {})

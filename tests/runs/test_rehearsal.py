@@ -43,7 +43,7 @@ def test_an_estimate_has_the_stages_of_the_run(tiny_teacher, tmp_path, monkeypat
     assert found["memory"] > 1e8  # TensorFlow alone.
 
 
-def test_disk_is_what_the_impressions_take(make_teacher, tmp_path):
+def test_disk_is_the_size_of_the_impressions(make_teacher, tmp_path):
     teacher = zskd.Teacher(make_teacher("logits", input_shape=(16, 16, 1)), (0, 1))
     method = zskd.METHODS["zskd"](num_impressions=400, epochs=1)
     found = estimate(teacher, 0.5, method)
@@ -64,7 +64,7 @@ def test_more_work_takes_longer(tiny_teacher, monkeypatch):
         assert other["seconds"] > 5 * one["seconds"]
 
 
-def test_the_command_line_stops_there(saved_teacher, tmp_path, capsys):
+def test_a_dry_run_writes_nothing(saved_teacher, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = [f"--teacher={saved_teacher}", "--input_range=0,1", f"--output_dir={output}"]
     arguments += ["--method=zskd", "--dry_run", "--epochs=2"]
@@ -75,7 +75,7 @@ def test_the_command_line_stops_there(saved_teacher, tmp_path, capsys):
     assert not output.exists()
 
 
-def test_a_directory_of_its_own_is_gone_after_an_error(tiny_teacher, tmp_path, monkeypatch):
+def test_the_temporary_directory_is_removed_after_an_error(tiny_teacher, tmp_path, monkeypatch):
     def broken(self):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""How many steps a training makes in one call."""
+"""The number of training steps per call."""
 
 import keras
 import pytest
@@ -15,12 +15,12 @@ def compiled():
 @pytest.mark.parametrize(
     ("steps", "expected"), [(144, 8), (8, 8), (141, 3), (12, 6), (7, 7), (4, 4), (11, 1), (1, 1)]
 )
-def test_the_most_up_to_eight_that_divide_an_epoch(steps, expected):
+def test_the_largest_divisor_of_an_epoch_up_to_eight(steps, expected):
     model = compiled()
     assert set_steps_at_once(model, steps) == model.steps_per_execution == expected
 
 
-def test_one_under_two_replicas(two_replicas):
+def test_one_step_on_two_replicas(two_replicas):
     with two_replicas.scope():
         model = compiled()
         assert set_steps_at_once(model, 144) == model.steps_per_execution == 1

@@ -1,4 +1,4 @@
-"""`training_seconds`: measured, and no trace left."""
+"""`training_seconds` measures without changing the model."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import keras_zskd as zskd
 from keras_zskd.runs.timing import training_seconds
 
 
-def test_everything_is_as_it_was_before():
+def test_all_variables_are_restored():
     keras.utils.set_random_seed(0)
     teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     student = keras.Sequential(
