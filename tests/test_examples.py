@@ -1,0 +1,64 @@
+"""Each example runs as its first lines say, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SMALL = {
+    "distill_with_fit": ("--impressions=100", "--epochs=1"),
+    "export_int8": (),
+    "own_method": ("--epochs=1",),
+    "several_devices": ("--impressions=40", "--epochs=1"),
+    "own_pictures": ("--minutes=0",),
+}
+FILES = {
+    "distill_with_fit": ("student.keras", "logs", "impressions/dataset_info.json"),
+    "export_int8": ("student/saved_model.pb", "student.tflite", "student_int8.tflite"),
+    "own_method": ("student_int8.tflite", "report.html"),
+    "several_devices": ("student_int8.tflite", "report.html"),
+    "own_pictures": ("student_int8.tflite", "report.html"),
+}
+
+
+def test_every_example_is_run():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SMALL) == set(FILES)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_example_leaves_its_files(name, tmp_path, saved_teacher):
+    more = []
+    if name == "own_pictures":
+        more = [f"--teacher={saved_teacher}", f"--folder={pictures_for(saved_teacher, tmp_path)}"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            EXAMPLES / f"{name}.py",
+            f"--output={tmp_path / 'run'}",
+            *SMALL[name],
+            *more,
+        ],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    for file in FILES[name]:
+        assert (tmp_path / "run" / file).exists(), file
+
+
+def pictures_for(teacher, directory):
+    """A folder with one picture for each class of a teacher."""
+    model = keras.models.load_model(teacher)
+    height, width, channels = model.input_shape[1:]
+    for number in range(model.output_shape[-1]):
+        folder = directory / "pictures" / f"class_{number}"
+        folder.mkdir(parents=True)
+        image = np.full((height, width, channels), 20 * number, np.uint8)
+        keras.utils.save_img(folder / "0.png", image, scale=False)
+    return directory / "pictures"
