@@ -215,7 +215,7 @@ def _tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tf.
         ) from error
     except Exception as error:
         raise InputError(
-            f"`name` must be a dataset that is prepared or can be downloaded. Received: "
+            "`name` must be a dataset that is prepared or can be downloaded. Received: "
             f"name={name!r}, which is not prepared in {builder.data_dir_root} and could not be "
             f"downloaded ({_first_line(error)}). Connect to the network, or set TFDS_DATA_DIR or "
             "`data_dir` to a directory with the dataset."

@@ -179,8 +179,8 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "lambda" in str(error).lower():
             raise InputError(
-                f"`path` must be a model without Lambda layers, which contain code. Received: "
-                f"path={path!r}. If you trust its author, set safe_mode to False."
+                "`path` must be a model without Lambda layers, which contain code. Received: "
+                f"path={path!r}. If you trust its author, set `safe_mode` to False."
             ) from error
         raise InputError(
             "`path` must be a .keras or .h5 file written by model.save(). Received: "
