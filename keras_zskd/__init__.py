@@ -1,4 +1,4 @@
-"""keras_zskd: distil a trained Keras classifier into a smaller one, without its data."""
+"""keras_zskd: distill a trained Keras classifier into a smaller one, without its data."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -393,7 +393,7 @@ class TestLoadModel:
     @pytest.mark.parametrize("name", ["text.keras", "text.h5", "text.txt"])
     def test_file_that_is_not_a_model(self, tmp_path, name):
         path = tmp_path / name
-        path.write_text("This is no model.")
+        path.write_text("This is not a model.")
         with pytest.raises(InputError, match=rf"{name}', which could not be read as a Keras model"):
             Teacher(path)
 
