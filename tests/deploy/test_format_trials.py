@@ -78,7 +78,7 @@ def sequence(x):
 
 FLOAT = {"litert_int8": "no full-integer form: LiteRT would compute .*this"}
 NO_BUILTIN = {"litert": "needs MaxPool3D", "litert_int8": "needs MaxPool3D"}
-LOOP = {"litert_int8": "inside of a loop"}
+LOOP = {"litert_int8": "inside a loop"}
 KINDS = {
     "layer": (lambda x: layers.LayerNormalization(name="this")(x), FLOAT),
     # One channel gives only zeros, so the scales are NaN and preparing the file would crash.
