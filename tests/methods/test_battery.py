@@ -17,6 +17,11 @@ from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 
 MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "1"))
+# Methods that are trained by the same code as another one: the slowest tests of these run only where
+# KERAS_ZSKD_MOMENTS is set, which keeps the suite short.
+SAME_TRAINING = {
+    "class_impressions": "zskd", "transfer_set": "zskd", "dfad": "dafl", "zskt": "dafl",
+}  # fmt: skip
 # For each method, settings with a few steps, and settings that learn the small problem.
 SHORT = {
     "best": {"num_impressions": 40, "steps": 16, "batch_size": 4, "synthesis_steps": 2},
@@ -98,6 +103,13 @@ def read(name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", load)
         yield found
+
+
+@pytest.fixture
+def own_training(name):
+    """Skip a method whose training another one shares, unless every method is asked for."""
+    if name in SAME_TRAINING and "KERAS_ZSKD_MOMENTS" not in os.environ:
+        pytest.skip(f"the training is that of {SAME_TRAINING[name]}; set KERAS_ZSKD_MOMENTS.")
 
 
 @pytest.fixture
@@ -192,7 +204,7 @@ class TestEveryMethod:
         needs = zskd.METHODS[name](**SHORT[name]).needs
         assert bool(read) == any(isinstance(need, TrainingData) for need in needs)
 
-    @pytest.mark.usefixtures("one_step_a_call", "read")
+    @pytest.mark.usefixtures("own_training", "one_step_a_call", "read")
     def test_killed_at_random_moments_it_equals_the_uninterrupted_run(
         self, name, stripes_teacher, whole, tmp_path, kill
     ):
@@ -209,7 +221,7 @@ class TestEveryMethod:
             assert_equal(again, whole)
             assert int8_file(again[0], tmp_path) == int8_file(whole[0], tmp_path)
 
-    @pytest.mark.usefixtures("one_step_a_call", "read")
+    @pytest.mark.usefixtures("own_training", "one_step_a_call", "read")
     def test_killed_on_two_replicas_it_equals_the_uninterrupted_run(
         self, name, stripes_teacher, two_replicas, tmp_path, kill
     ):
