@@ -12,8 +12,10 @@ from keras_zskd.inputs.source import Source
 from keras_zskd.runs.run import Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
-# Seconds for imports, export, evaluation and report of a network as small as LeNet-5.
-_SECONDS_BESIDES = 20.0
+# Seconds for imports. Export, evaluation and report of a network as small as LeNet-5 take a little
+# longer than compiling its training step, which is measured: it tells how fast the machine is.
+_SECONDS_OF_IMPORTS = 6.0
+_EXPORT_PER_COMPILATION = 1.25
 # Share of the remaining time that is kept free: a long run is slower than its first steps, and export
 # and evaluation of a large network take longer.
 _MARGIN = 0.07
@@ -66,10 +68,11 @@ def size_by_time(
 
     def measured() -> dict[str, np.ndarray]:
         at_once = set_steps_at_once(distiller, STEPS_AT_ONCE)
-        _, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
+        first, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
+        besides = _SECONDS_OF_IMPORTS + _EXPORT_PER_COMPILATION * first
         seconds = None if minutes is None else 60.0 * minutes
         per_impression = np.inf
-        if seconds is None or seconds - run.elapsed - _SECONDS_BESIDES > _SECONDS_FOR_IMPRESSIONS:
+        if seconds is None or seconds - run.elapsed - besides > _SECONDS_FOR_IMPRESSIONS:
             with tempfile.TemporaryDirectory() as scratch:
                 per_impression = generator.measure(_MOST, scratch) / _MOST
         if seconds is None:
@@ -77,7 +80,7 @@ def size_by_time(
                 _DEFAULT_IMPRESSIONS * per_impression + _DEFAULT_EXAMPLES / batch_size * per_step
             )
             seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))
-        left = (1.0 - _MARGIN) * (seconds - run.elapsed - _SECONDS_BESIDES)
+        left = (1.0 - _MARGIN) * (seconds - run.elapsed - besides)
         left = max(_LEAST_SECONDS, left)
         count = wanted.num_impressions
         if count is None:
