@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import flat_layers
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.family_choice import FamilyRatings, rate_families
@@ -31,6 +32,9 @@ from keras_zskd.runs.trained import Origin, Trained
 # Pictures of 32x32x3 values for batch normalization statistics; fewer of larger ones.
 _REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
+# Momentum of batch normalization for random starts. With Keras' 0.99 the moving statistics lag behind
+# the weights in trainings of some hundred steps.
+_MOMENTUM = 0.9
 _EPOCHS = 20
 
 
@@ -158,14 +162,14 @@ class Best(Method):
     def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
         """From the teacher's weights, with statistics of the pictures; or from random weights."""
         if self.start == "random":
-            return run.new_student()
+            return _quickly_normalized(run.new_student())
         try:
             student = run.new_student("teacher")
         except InputError as error:
             if self.start == "teacher":
                 raise
             run.say(f"The student starts from random weights. {error}")
-            student = run.new_student()
+            return _quickly_normalized(run.new_student())
         if run.teacher.batch_norms:
             count = at_most(_REPAIRED_ON, run.teacher.input_shape, least=_FEWEST)
             repair_batch_norms(student, pictures.images(count))
@@ -184,3 +188,11 @@ class Best(Method):
         decay = CosineDecay(self.learning_rate, epochs * steps)
         watching = agreements(run, held_out)
         run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])
+
+
+def _quickly_normalized(student: keras.Model) -> keras.Model:
+    """The student, whose moving statistics follow its weights within some ten steps."""
+    for layer in flat_layers(student):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, _MOMENTUM)
+    return student

@@ -94,6 +94,16 @@ def test_a_random_start_uses_the_initial_student(tmp_path):
     np.testing.assert_array_equal(found.student.get_weights()[0], student.get_weights()[0])
 
 
+def test_a_random_start_has_fast_moving_statistics(tmp_path):
+    found, _ = trained(teacher_of("batch norm"), tmp_path / "random", minutes=0, start="random")
+    folded, _ = trained(teacher_of("batch norm"), tmp_path / "teacher", minutes=0)
+    momentum = [
+        next(x.momentum for x in student.layers if isinstance(x, layers.BatchNormalization))
+        for student in (found.student, folded.student)
+    ]
+    assert momentum == [0.9, 0.99]
+
+
 def test_another_student_starts_at_random_or_is_rejected(tmp_path):
     teacher = teacher_of("table")
     other = keras.Sequential(
