@@ -22,7 +22,7 @@ _MARGIN = 0.07
 # Least time for training; only `minutes=0` has none.
 _LEAST_SECONDS = 5.0
 # Share of the time for impressions; the smallest and largest number that is worth it.
-_SYNTHESIS_SHARE = 0.35
+_SYNTHESIS_SHARE = 0.2
 _FEWEST, _MOST = 1_000, 40_000
 # Defaults without a given time, which take from two minutes to an hour.
 _DEFAULT_IMPRESSIONS, _DEFAULT_EXAMPLES = 12_000, 800_000

@@ -47,13 +47,13 @@ def sized(monkeypatch):
 
 def test_the_time_that_is_left_is_shared(sized):
     # Of 120 seconds 10 are gone and 20 are for imports (6) and export (1.25 times 11.2); 7 % of the
-    # rest are kept free. Of what is left 35 % are for impressions.
-    assert sized(2.0) == Sizes(5_859, 2_720)
+    # rest are kept free. Of what is left 20 % are for impressions.
+    assert sized(2.0) == Sizes(3_348, 3_348)
 
 
 def test_sizes_that_are_given_are_kept(sized):
     assert sized(2.0, Sizes(1_000, None)) == Sizes(1_000, 3_935)
-    assert sized(2.0, Sizes(None, 80)) == Sizes(5_859, 80)
+    assert sized(2.0, Sizes(None, 80)) == Sizes(3_348, 80)
     assert sized(2.0, Sizes(0, 80)) == Sizes(0, 80)
 
 
@@ -68,7 +68,7 @@ def test_no_time_means_no_training(sized):
 
 def test_without_a_time_it_grows_with_the_networks(sized, monkeypatch):
     # 12,000 impressions and 800,000 examples: 122.5 seconds, and 30 are for other things.
-    assert sized(None).num_impressions == round(0.35 * 0.93 * 92.5 / 0.005)
+    assert sized(None).num_impressions == round(0.2 * 0.93 * 92.5 / 0.005)
     monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (11.2, 5.0))
     # An hour, and no more impressions than are worth it.
     assert sized(None) == Sizes(40_000, round((0.93 * 3_570 - 200) / 5.0))
@@ -78,7 +78,7 @@ def test_a_continued_run_has_the_sizes_of_the_first(sized, monkeypatch):
     run = FakeRun()
     first = sized(2.0, run=run)
     assert run.said == [
-        "about 2.0 minutes in all: 5,859 impressions, then 2,720 steps of 256 examples"
+        "about 2.0 minutes in all: 3,348 impressions, then 3,348 steps of 256 examples"
     ]
     monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (11.2, 1.0))
     assert sized(2.0, run=run) == first
