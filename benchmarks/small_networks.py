@@ -9,8 +9,8 @@ from keras import layers
 _Body = Callable[[Any], Any]
 
 
-def _classifier(body: _Body) -> keras.Model:
-    pixels = keras.Input((28, 28, 1))
+def _classifier(body: _Body, input_shape: tuple[int, ...]) -> keras.Model:
+    pixels = keras.Input(input_shape)
     return keras.Model(pixels, layers.Dense(10)(body(pixels)))
 
 
@@ -109,6 +109,6 @@ _BODIES: dict[str, _Body] = {
 NAMES = tuple(_BODIES)
 
 
-def build(name: str) -> keras.Model:
-    """A freshly initialized network of `NAMES`, from `(28, 28, 1)` in [0, 1] to ten logits."""
-    return _classifier(_BODIES[name])
+def build(name: str, input_shape: tuple[int, ...] = (28, 28, 1)) -> keras.Model:
+    """A freshly initialized network of `NAMES`, from images in [0, 1] to ten logits."""
+    return _classifier(_BODIES[name], input_shape)

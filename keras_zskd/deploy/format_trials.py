@@ -8,17 +8,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.deploy.formats import FORMATS, export
+from keras_zskd.deploy.formats import export
 from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher
 
 _WIDTH = 0.5  # That of the usual student. With one or two channels, layers output only zeros.
 _NUM_IMAGES = 8
-_SUFFIXES = {"saved_model": "", "litert": ".tflite", "litert_int8": "_int8.tflite", "onnx": ".onnx"}
+# Those that only store weights in fewer bits are possible wherever "litert" is.
+TRIED = ("saved_model", "litert", "litert_int8", "litert_int16x8", "onnx")
 
 
 def possible_formats(teacher: Teacher) -> dict[str, str]:
-    """Return whether teacher and student support each format of `export`, before any training.
+    """Return whether teacher and student support the formats of `export`, before any training.
 
     What a format supports depends on the types of the layers, not on their weights or widths. So
     `slim` makes an untrained copy of half the width, which is exported with a few images of noise.
@@ -40,8 +41,9 @@ def possible_formats(teacher: Teacher) -> dict[str, str]:
     )
     found = {}
     with tempfile.TemporaryDirectory() as directory, _silence():
-        for format in FORMATS:
-            path = os.path.join(directory, f"student{_SUFFIXES[format]}")
+        for format in TRIED:
+            suffix = {"saved_model": "", "onnx": ".onnx"}.get(format, ".tflite")
+            path = os.path.join(directory, f"{format}{suffix}")
             try:
                 export(model, path, format, noise, teacher.input_range, num_checks=_NUM_IMAGES)
                 found[format] = "yes"

@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_zskd.core import progress
 from keras_zskd.core.tables import estimate_table
-from keras_zskd.deploy.formats import FormatError, export
+from keras_zskd.deploy.formats import export
+from keras_zskd.deploy.litert_conversion import FormatError
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.deploy.calibration import balanced, filled_up
 from keras_zskd.deploy.formats import ExportResult, export
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
@@ -177,13 +178,13 @@ def test_calibration_on_impressions_is_class_balanced(
     tmp_path, make_teacher, make_images, monkeypatch
 ):
     seen = []
-    converted = export_module._converted
+    converted = export_module.litert_bytes
 
-    def spy(model, calibration):
+    def spy(model, format, calibration):
         seen.append(calibration)
-        return converted(model, calibration)
+        return converted(model, format, calibration)
 
-    monkeypatch.setattr(export_module, "_converted", spy)
+    monkeypatch.setattr(export_module, "litert_bytes", spy)
     labels = np.r_[np.zeros(700), np.ones(200), np.full(150, 2), np.full(60, 3)].astype("int64")
     images = make_images(len(labels))
     images[:, 0, 0, 0] = labels / 3.0  # The spy reads the class of an image here.
@@ -196,16 +197,31 @@ def test_calibration_on_impressions_is_class_balanced(
     np.testing.assert_array_equal(np.sort(np.bincount(classes)), [60, 146, 147, 147])
 
 
+@pytest.mark.parametrize(
+    ("format", "share"), [("float16", 0.6), ("dynamic", 0.4), ("int16x8", 0.45)]
+)
+def test_weights_in_fewer_bits_leave_input_and_output_as_they_are(tmp_path, format, share):
+    model = classifier(lambda x: layers.Dense(200)(layers.Flatten()(x)))
+    images = np.random.default_rng(0).uniform(size=(60, 8, 8, 1)).astype("float32")
+    plain = export(model, tmp_path / "s.tflite", calibration=images, num_checks=60)
+    result = export(model, tmp_path / f"s_{format}.tflite", calibration=images, num_checks=60)
+    assert result.format == f"litert_{format}"
+    assert result.bytes < share * plain.bytes
+    assert result.agreement > 0.95
+    scores = LiteRTModel(result.path).predict(images)
+    np.testing.assert_allclose(scores, model(images), atol=0.05)
+
+
 def test_unlabeled_calibration_is_spread_evenly():
-    chosen = export_module._balanced(None, 5_000, 500)
+    chosen = balanced(None, 5_000, 500)
     assert (chosen[0], chosen[-1], len(np.unique(chosen))) == (0, 4_999, 500)
     assert set(np.diff(chosen)) <= {10, 11}
-    np.testing.assert_array_equal(export_module._balanced(None, 7, 500), np.arange(7))
+    np.testing.assert_array_equal(balanced(None, 7, 500), np.arange(7))
 
 
 def test_missing_images_are_filled_with_noise_in_the_given_range(make_images):
     images = make_images(3)
-    filled = export_module._fill_up(images, 500, (8, 8, 1), (-2.0, 6.0))
+    filled = filled_up(images, 500, (8, 8, 1), (-2.0, 6.0))
     assert filled.shape == (500, 8, 8, 1)
     np.testing.assert_array_equal(filled[:3], images)
     assert -2.0 <= filled[3:].min() < -1.9
@@ -306,13 +322,9 @@ def test_flex_operators_are_rejected(tmp_path, make_images):
 @pytest.mark.parametrize("name", ["s.tflite", "s"])
 def test_a_file_with_different_outputs_is_not_kept(tmp_path, make_teacher, monkeypatch, name):
     other = make_teacher(seed=5)
-    write, convert = export_module._write_saved_model, export_module._converted
-    monkeypatch.setattr(
-        export_module,
-        "_write_saved_model",
-        lambda model, path, batch=None: write(other, path, batch),
-    )
-    monkeypatch.setattr(export_module, "_converted", lambda model, images: convert(other, images))
+    write, convert = export_module.write_saved_model, export_module.litert_bytes
+    monkeypatch.setattr(export_module, "write_saved_model", lambda model, path: write(other, path))
+    monkeypatch.setattr(export_module, "litert_bytes", lambda model, *rest: convert(other, *rest))
     (tmp_path / "s.tflite").write_bytes(b"an earlier file")
     with pytest.raises(RuntimeError, match="differ from those of the Keras model"):
         export(make_teacher(seed=0), tmp_path / name)

@@ -1,0 +1,91 @@
+"""Where an exported file goes: its format by its path, and its replacement once it is complete."""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.deploy.litert_conversion import LITERT_FORMATS, first_line
+
+FORMATS = ("saved_model", *LITERT_FORMATS, "onnx")
+
+
+def find_format(target: pathlib.Path, format: str | None) -> str:
+    """Return the format, inferred from the path if it is None; raise an error if they differ."""
+    suffix = target.suffix.lower()
+    found = {"": "saved_model", ".onnx": "onnx", ".tflite": "litert"}.get(suffix)
+    if format is None:
+        if found is None:
+            raise InputError(
+                "`path` must end in .tflite or .onnx, or have no suffix for a SavedModel. "
+                f"Received: path={str(target)!r}. Rename it, or pass `format`."
+            )
+        named = re.search(r"_([a-z0-9]+)\.tflite$", target.name.lower())
+        quantized = f"litert_{named[1]}" if named else ""
+        return quantized if quantized in LITERT_FORMATS else found
+    if format not in FORMATS:
+        raise InputError(
+            f"`format` must be one of {', '.join(FORMATS)}. Received: format={format!r}."
+        )
+    if format != "saved_model" and found != format.partition("_")[0]:
+        wanted = ".onnx" if format == "onnx" else ".tflite"
+        raise InputError(
+            f"`path` must end in {wanted} if `format` is {format!r}. Received: "
+            f"path={str(target)!r}."
+        )
+    return format
+
+
+def check_target(target: pathlib.Path, format: str) -> None:
+    """Raise an error if the target would replace anything but an earlier export."""
+    if format != "saved_model":
+        is_other = target.is_dir()
+    else:
+        is_other = target.is_file() or (
+            target.is_dir() and any(target.iterdir()) and not (target / "saved_model.pb").is_file()
+        )
+    if is_other:
+        raise InputError(
+            "`path` must not exist, or hold an earlier export. Received: "
+            f"path={str(target)!r}, which holds something else. Choose another path, or remove it."
+        )
+
+
+@contextlib.contextmanager
+def written_beside(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a temporary path next to `target`; it replaces `target` on success, else is removed."""
+    made = [parent for parent in target.absolute().parents if not parent.exists()]
+    workshop = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workshop = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary = workshop / target.name
+        yield temporary
+        if target.is_dir():  # os.replace puts no directory over another that is not empty.
+            os.replace(target, workshop / "replaced")
+        os.replace(temporary, target)
+        made = []
+    except (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(
+            f"`path` must be writable. Received: path={str(target)!r} ({reason}). Free some space, "
+            "or choose another path."
+        ) from error
+    finally:
+        if workshop is not None:
+            shutil.rmtree(workshop, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def size_on_disk(path: pathlib.Path) -> int:
+    """Return the bytes of a file, or of all files in a directory."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
