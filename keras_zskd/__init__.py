@@ -22,6 +22,7 @@ from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture, Noise, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.jobs.distilling import Distilled, distill
+from keras_zskd.jobs.quantizing import Quantized, quantize
 from keras_zskd.jobs.training import train
 from keras_zskd.methods import METHODS, Method
 from keras_zskd.models import (
@@ -72,6 +73,7 @@ __all__ = [
     "PictureCanvas",
     "Prior",
     "ProceduralPictures",
+    "Quantized",
     "RandomAffine",
     "Run",
     "Source",
@@ -95,6 +97,7 @@ __all__ = [
     "lenet5_half",
     "load_model",
     "metrics",
+    "quantize",
     "repair_batch_norms",
     "resnet20",
     "slim",

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from keras_zskd.core.tables import pairs_table, run_summary
+from keras_zskd.core.tables import forms_table, pairs_table, run_summary
 from keras_zskd.jobs.demonstrating import demonstrate
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.estimating import estimate
 from keras_zskd.jobs.exporting import export_file
 from keras_zskd.jobs.inspecting import inspect, methods
 from keras_zskd.jobs.measuring import measure
+from keras_zskd.jobs.quantizing import Quantized, quantize
 from keras_zskd.jobs.synthesizing import synthesize
 from keras_zskd.jobs.training import train
 
@@ -44,6 +45,10 @@ def _record(done: Distilled) -> dict[str, Any]:
     return done.record
 
 
+def _show_forms(done: Quantized) -> str:
+    return "\n" + forms_table(done.rows, done.measured_on, str(done.directory))
+
+
 def _show_methods(found: dict[str, dict[str, str]]) -> str:
     lines = []
     for name, facts in found.items():
@@ -68,6 +73,9 @@ COMMANDS = {
         _show_run,
         _record,
         rehearsal=estimate,
+    ),
+    "quantize": Command(
+        quantize, "quantize a teacher as it is, without its data", _show_forms, dataclasses.asdict
     ),
     "synthesize": Command(synthesize, "make impressions"),
     "evaluate": Command(measure, "measure a student against its teacher"),

@@ -42,6 +42,31 @@ def results_table(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *missing_files(results["rows"])])
 
 
+def forms_table(rows: Sequence[Mapping[str, Any]], measured_on: str, directory: str) -> str:
+    """Format the rows of `quantize` as a table.
+
+    Args:
+        rows: The rows.
+        measured_on: The data, in words.
+        directory: The directory of the files.
+    """
+    width = max(len(row["model"]) for row in rows) + 2
+    lines = [
+        f"Measured: {measured_on}",
+        f"{'':<{width}}{'accuracy':>10}{'agreement':>11}{'bytes':>12}{'ms/image':>10}  file",
+    ]
+    for row in rows:
+        if "error" in row:
+            lines.append(f"{row['model']:<{width}}{'-':>10}{'-':>11}{'-':>12}{'-':>10}  none")
+            continue
+        accuracy = "unknown" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        lines.append(
+            f"{row['model']:<{width}}{accuracy:>10}{row['agreement']:>11.2%}{row['bytes']:>12,}"
+            f"{row['ms_per_image']:>10.3f}  {row['file'] or 'not kept'}"
+        )
+    return "\n".join([*lines, *missing_files(rows), f"Files: {directory}"])
+
+
 def missing_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each row of the results without a LiteRT file."""
     return [f"No LiteRT file of {row['model']}: {row['error']}" for row in rows if "error" in row]

@@ -176,7 +176,6 @@ def _for_inference(model: keras.Model) -> keras.Model:
 
 def _predictions_of(path: pathlib.Path, format: str, name: str) -> Callable[[np.ndarray], Any]:
     """Return a LiteRT file as a function; some operators have a form that cannot be executed."""
-
     file = LiteRTModel(path)
 
     def answer(images: np.ndarray) -> np.ndarray:

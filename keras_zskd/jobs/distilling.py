@@ -12,8 +12,6 @@ import numpy as np
 
 from keras_zskd.core import progress
 from keras_zskd.core.tables import estimate_table
-from keras_zskd.deploy.formats import export
-from keras_zskd.deploy.litert_conversion import FormatError
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
@@ -21,6 +19,7 @@ from keras_zskd.evaluation.report.page import write_report
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.jobs.estimating import as_student, check_needs, estimate
+from keras_zskd.jobs.exporting import exported
 from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
@@ -151,24 +150,11 @@ def _export_all(trained: Trained, run: Run) -> dict[str, dict[str, Any]]:
     with run.record.timed("export", "export"):
         calibration = trained.inputs.images(_NUM_CALIBRATION)
         files = {
-            name: _exported(trained.student, run.directory / file, format, calibration, run.teacher)
+            name: exported(trained.student, run.directory / file, format, calibration, run.teacher)
             for name, file, format in _FILES
         }
     run.record.update(files=files)
     return files
-
-
-def _exported(
-    model: keras.Model, path: pathlib.Path, format: str, calibration: Any, teacher: Teacher
-) -> dict[str, Any]:
-    """Export and return facts about the file, or the "error" if the format is not supported."""
-    try:
-        result = export(model, path, format, calibration, teacher.input_range)
-    except FormatError as error:
-        path.unlink(missing_ok=True)  # From an earlier call with another student.
-        return {"file": path.name, "error": str(error)}
-    facts = dataclasses.asdict(result)
-    return {"file": path.name, **{k: v for k, v in facts.items() if k not in ("path", "format")}}
 
 
 def _measure(
@@ -184,7 +170,7 @@ def _measure(
     with run.record.timed("evaluation", "evaluation"), tempfile.TemporaryDirectory() as scratch:
         # The teacher is exported to LiteRT too, so that sizes and times are comparable.
         teacher_file = pathlib.Path(scratch) / "teacher.tflite"
-        of_teacher = _exported(teacher.model, teacher_file, "litert", None, teacher)
+        of_teacher = exported(teacher.model, teacher_file, "litert", None, teacher)
         int8_file = directory / "student_int8.tflite"
         rows: list[dict[str, Any]] = []
         fidelity: dict[str, float] = {}

@@ -1,11 +1,15 @@
 """`export_file`: export a model file to another format."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
+import keras
+
 from keras_zskd.deploy.formats import export
+from keras_zskd.deploy.litert_conversion import FormatError
 from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.models.teacher import load_model
+from keras_zskd.models.teacher import Teacher, load_model
 
 
 def export_file(
@@ -29,3 +33,16 @@ def export_file(
     """
     images = TransferSet(calibration) if calibration else None
     return dataclasses.asdict(export(load_model(model, safe_mode), output, format, images))
+
+
+def exported(
+    model: keras.Model, path: pathlib.Path, format: str, calibration: Any, teacher: Teacher
+) -> dict[str, Any]:
+    """Export and return facts about the file, or the "error" if the format is not supported."""
+    try:
+        result = export(model, path, format, calibration, teacher.input_range)
+    except FormatError as error:
+        path.unlink(missing_ok=True)  # From an earlier call with another student.
+        return {"file": path.name, "error": str(error)}
+    facts = dataclasses.asdict(result)
+    return {"file": path.name, **{k: v for k, v in facts.items() if k not in ("path", "format")}}

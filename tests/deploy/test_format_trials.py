@@ -11,7 +11,7 @@ from keras_zskd import Teacher
 from keras_zskd.core.errors import InputError
 from keras_zskd.deploy import format_trials as formats
 from keras_zskd.deploy.format_trials import TRIED, possible_formats
-from keras_zskd.jobs import distilling
+from keras_zskd.jobs import exporting
 
 layers = keras.layers
 
@@ -102,9 +102,7 @@ def test_a_layer_excludes_only_the_formats_that_do_not_support_it(tmp_path, make
     files = {"saved_model": "s", "litert": "s.tflite", "litert_int8": "s_int8.tflite"}
     for format, name in files.items():
         path = tmp_path / name
-        facts = distilling._exported(
-            model, path, format, make_images(60), Teacher(model, (0.0, 1.0))
-        )
+        facts = exporting.exported(model, path, format, make_images(60), Teacher(model, (0.0, 1.0)))
         if format in refusals:
             assert re.search(refusals[format], facts["error"])
             assert not path.exists()

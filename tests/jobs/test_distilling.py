@@ -12,9 +12,10 @@ import tensorflow as tf
 
 import keras_zskd as zskd
 from keras_zskd import cli
+from keras_zskd.deploy.litert_conversion import FormatError
 from keras_zskd.evaluation.report import synthesis_sections
 from keras_zskd.inputs import datasets
-from keras_zskd.jobs import distilling
+from keras_zskd.jobs import distilling, exporting
 from keras_zskd.models.alexnet_pair import LocalResponseNormalization
 from keras_zskd.runs import backup
 from keras_zskd.runs.run import Run
@@ -189,7 +190,7 @@ def splits(monkeypatch):
 
     monkeypatch.setattr(datasets, "load", load)
     monkeypatch.setattr(Run, "fit", watched_fit)
-    monkeypatch.setattr(distilling, "export", watched_export)
+    monkeypatch.setattr(exporting, "export", watched_export)
     return {**seen, **pixels}
 
 
@@ -337,14 +338,14 @@ def test_augmentation_layers_of_a_teacher_are_inactive_in_all_files(tmp_path):
 
 
 def test_a_run_without_any_litert_file_finishes(tiny_teacher, finished, monkeypatch):
-    export = distilling.export
+    export = exporting.export
 
     def refuse(model, path, format, *arguments):
         if format == "litert":
-            raise distilling.FormatError("no form today")
+            raise FormatError("no form today")
         return export(model, path, format, *arguments)
 
-    monkeypatch.setattr(distilling, "export", refuse)
+    monkeypatch.setattr(exporting, "export", refuse)
     run = small_run(tiny_teacher, finished)
     errors = {row["model"]: row.get("error") for row in run.results["rows"]}
     assert errors == {"teacher": "no form today", "student": "no form today", "student int8": None}
