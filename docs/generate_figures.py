@@ -55,6 +55,12 @@ def best() -> str:
     return "\n".join(lines)
 
 
+def quantize() -> str:
+    """Every form of two teachers: results/quantize.md."""
+    table = (ROOT / "results" / "quantize.md").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in table if line.startswith("|"))
+
+
 def cold_start() -> str:
     """From the first import to the report in a fresh process: results/bench.json."""
     rows = {row["what"]: row["ours"] for row in _bench("cold_start")}
@@ -110,7 +116,16 @@ def two_workers() -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     figure.__name__: figure
-    for figure in (best, lenet5, cold_start, demo, step_profile, distillation, two_workers)
+    for figure in (
+        best,
+        lenet5,
+        quantize,
+        cold_start,
+        demo,
+        step_profile,
+        distillation,
+        two_workers,
+    )
 }
 
 

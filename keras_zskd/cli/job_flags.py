@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.own_modules import import_modules
 from keras_zskd.methods import get_method
 from keras_zskd.models.teacher import Teacher
 
@@ -44,7 +45,7 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
                 "low,high of the teacher's pixels, e.g. 0,1",
                 flag_values=values,
             )
-            _define_safe_mode(values)
+            _define_loading(values)
         elif name == "method":
             flags.DEFINE_string(
                 "method", default, "see `keras-zskd methods`, or package.module:Class",
@@ -60,7 +61,7 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
             for short, kind_of_short in _SHORT.items():
                 _DEFINE[kind_of_short](short, None, f"--set={short}=N", flag_values=values)
         elif name == "safe_mode":
-            _define_safe_mode(values)
+            _define_loading(values)
         else:
             default = None if default is inspect.Parameter.empty else default
             default = str(default) if kind is str and default is not None else default
@@ -74,6 +75,8 @@ def arguments(job: Callable[..., Any], values: Any) -> dict[str, Any]:
         InputError: If a flag is missing or invalid.
     """
     found: dict[str, Any] = {}
+    if "import" in values:
+        import_modules(values["import"].value)
     for name, default, _ in _parameters(job):
         value = getattr(values, name)
         if default is inspect.Parameter.empty and value in (None, ""):
@@ -109,7 +112,12 @@ def _texts(job: Callable[..., Any]) -> dict[str, str]:
     return {name: " ".join(said.split()) for name, said in found}
 
 
-def _define_safe_mode(values: flags.FlagValues) -> None:
+def _define_loading(values: flags.FlagValues) -> None:
+    flags.DEFINE_list(
+        "import", [], "your own modules with custom layers, losses or functions of the model file, "
+        "e.g. my_package.my_module; their code runs",
+        flag_values=values,
+    )  # fmt: skip
     flags.DEFINE_bool(
         "safe_mode", True, "reject Lambda layers, that is, code in model files",
         flag_values=values,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.deploy.outputs import logits_of
 
 _BATCH_SIZE = 256
 
@@ -24,7 +25,7 @@ class LiteRTModel:
     Attributes:
         path: The file.
         input_shape: Shape of one image, without the batch dimension.
-        num_classes: Number of classes K.
+        num_classes: Number of outputs K.
         is_integer: Whether all tensors in the file are integers, including input and output.
 
     Raises:
@@ -83,18 +84,11 @@ class LiteRTModel:
         return np.concatenate([np.zeros((0, self.num_classes), np.float32), *outputs])
 
     def __call__(self, images: Any) -> np.ndarray:
-        """Return logits `(N, K)`, float32; for a softmax, the logarithms of its outputs."""
-        outputs = self.predict(images)
-        scale, zero_point = self._output["quantization"]
-        if scale:
-            # LiteRT fixes these two numbers for an 8-bit softmax. Half a step represents zero.
-            is_softmax = scale == 1.0 / 256.0 and zero_point in (-128, 0)
-            smallest = scale / 2.0
-        else:
-            in_range = np.all((outputs >= 0.0) & (outputs <= 1.0 + 1e-5))
-            is_softmax = bool(in_range and np.allclose(outputs.sum(axis=1), 1.0, atol=1e-4))
-            smallest = float(np.finfo(np.float32).tiny)
-        return np.log(np.maximum(outputs, smallest)) if is_softmax else outputs
+        """Return logits `(N, K)`, float32; for a softmax, the logarithms of its outputs.
+
+        A file with one output has two classes: see `keras_zskd.models.logits.TwoLogits`.
+        """
+        return logits_of(self.predict(images), *self._output["quantization"])
 
     def milliseconds_per_image(self, image: Any = None, repeats: int = 200) -> float:
         """Return the median wall time for one image, from setting the input to reading the output.

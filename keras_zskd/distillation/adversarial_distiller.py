@@ -14,7 +14,7 @@ from keras_zskd.core.keras_internals import loss_tracker
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.inputs.batching import ready
 from keras_zskd.inputs.source import Noise
-from keras_zskd.models import graph
+from keras_zskd.models.logits import logits_view
 from keras_zskd.models.teacher import Teacher
 
 
@@ -94,7 +94,7 @@ class AdversarialDistiller(keras.Model):
         self.generator_optimizer: Any = None
         self.teacher_model = teacher.tapped([teacher.model.output, teacher.penultimate])
         self.teacher_model.trainable = False
-        self._view = graph.logits_view(student).model
+        self._view = logits_view(student).model
         self._generator_tracker = keras.metrics.Mean(name="generator_loss")
         self.built = True
 

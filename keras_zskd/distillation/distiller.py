@@ -12,9 +12,10 @@ from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
-from keras_zskd.models import graph
+from keras_zskd.models.classifier import check_classifier
+from keras_zskd.models.logits import logits_view
 from keras_zskd.models.lowering.plan import compiles_well
-from keras_zskd.models.teacher import Teacher, check_classifier
+from keras_zskd.models.teacher import Teacher
 
 # Names of the accuracy metric in Keras.
 _ACCURACY = ("accuracy", "acc")
@@ -120,7 +121,7 @@ class Distiller(keras.Model):
             )
         self.distillation_loss_weights = tuple(float(weight) for weight in weights)
         self.seed = int(seed)
-        view = graph.logits_view(student)
+        view = logits_view(student)
         self.student_logits = view.model
         # XLA compiles the step if both networks are narrow. Wide ones do not gain from it on a CPU,
         # on a GPU Keras uses XLA anyway, and several replicas cannot use it.
@@ -355,7 +356,7 @@ def check_student(teacher: Teacher, student: Any) -> None:
             f"`student` must have inputs of shape {teacher.input_shape}, as the teacher. Received: "
             f"a student with inputs of shape {shape}. Put a Resizing or Reshape layer before it."
         )
-    classes = student.outputs[0].shape[-1]
+    classes = max(2, student.outputs[0].shape[-1])  # One output is that of two classes.
     if classes != teacher.num_classes:
         raise InputError(
             f"`student` must have {teacher.num_classes} outputs, as the teacher. Received: a "

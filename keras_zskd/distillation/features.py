@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import calls_of, nodes_of
 from keras_zskd.distillation.losses import distillation_loss
-from keras_zskd.models.graph import LogitsView
+from keras_zskd.models.logits import LogitsView
 from keras_zskd.models.lowering.lowered import Lowered
 from keras_zskd.models.teacher import Teacher
 

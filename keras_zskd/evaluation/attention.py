@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import nodes_of
-from keras_zskd.models.graph import logits_view, typed_copy
+from keras_zskd.models.graph import typed_copy
+from keras_zskd.models.logits import logits_view
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,

@@ -14,7 +14,7 @@ from keras_zskd.evaluation.calibration_error import (
     log_softmax,
     negative_log_likelihood,
 )
-from keras_zskd.models.graph import logits_view
+from keras_zskd.models.logits import logits_view
 
 
 def evaluate(

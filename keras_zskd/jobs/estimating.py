@@ -9,6 +9,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.distiller import check_student
 from keras_zskd.inputs.own_data import Data
 from keras_zskd.methods import Method, as_method
+from keras_zskd.models.graph import with_graph
 from keras_zskd.models.teacher import Teacher, load_model
 from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.resources import Resources
@@ -64,5 +65,6 @@ def as_student(
     if isinstance(student, str | os.PathLike):
         student = load_model(student, teacher.safe_mode)
     if isinstance(student, keras.Model):
+        student = with_graph(student) if student.built else student
         check_student(teacher, student)
     return student

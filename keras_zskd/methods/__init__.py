@@ -1,10 +1,7 @@
 """Methods of the literature by name; each file follows its paper."""
 
-import importlib
-import os
-import sys
-
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.own_modules import import_own
 from keras_zskd.methods.best import Best
 from keras_zskd.methods.class_impressions import ClassImpressions
 from keras_zskd.methods.dafl import DAFL
@@ -39,11 +36,8 @@ def get_method(name: str) -> type[Method]:
             f"`method` must be one of {', '.join(METHODS)}, or package.module:Class. Received: "
             f"method={name!r}."
         )
-    # As in `python -m`, modules in the working directory can be imported.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), kind)
+        found = getattr(import_own(module), kind)
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"`method` must name a class that can be imported. Received: method={name!r} ({error})."

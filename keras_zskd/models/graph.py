@@ -1,10 +1,9 @@
-"""Transformations of Keras graphs: inline nested models, remove the final softmax, tap tensors.
+"""Transformations of Keras graphs: inline nested models, copy them in another precision.
 
 Each transformation rebuilds the graph node by node, as Keras does when it clones a model, and
 replaces some of the nodes. Shared layers, residual additions and `keras.ops` nodes are kept.
 """
 
-import dataclasses
 import hashlib
 import inspect
 import json
@@ -55,8 +54,8 @@ def inline(
             copies[id(layer)] = copy_layer(layer)
         return copies[id(layer)]
 
-    return _as_model(
-        model, lambda x: _replay(model, x, copy_once, lambda layer, *a, **k: layer(*a, **k))
+    return as_model(
+        model, lambda x: replayed(model, x, copy_once, lambda layer, *a, **k: layer(*a, **k))
     )
 
 
@@ -94,7 +93,7 @@ def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
             layer always uses float32: logits are compared, and divided by temperatures.
     """
     last: Operation = model
-    while isinstance(last, keras.Model):
+    while getattr(last, "outputs", None) and isinstance(last, keras.Model):
         last, _ = maker_of(last.outputs[0])
     taken: set[str] = set()
     copies: list[tuple[keras.Layer, keras.Layer]] = []
@@ -121,70 +120,33 @@ def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
     return flat
 
 
-@dataclasses.dataclass(frozen=True)
-class LogitsView:
-    """A classifier viewed from its logits.
-
-    Attributes:
-        model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)` with shared layers.
-        ends_in: Output of the original model: "softmax" or "logits".
-        softmax: The layer or operation that applies the final softmax, or None.
-        head: The Dense or 1x1 convolution whose kernel columns are the class templates, or None.
-        features: The input tensor of `head` in `model`, or None.
-        batch_norms: Each BatchNormalization layer with its input tensor in `model`.
-    """
-
-    model: keras.Model
-    ends_in: str
-    softmax: Operation | None
-    head: keras.Layer | None
-    features: Any
-    batch_norms: tuple[tuple[keras.Layer, Any], ...]
-
-
-def logits_view(model: keras.Model) -> LogitsView:
-    """View a classifier from its logits, with shared layers.
-
-    A final softmax may be the activation of the last layer, a separate layer, an operation, or in a
-    nested model. It may be followed by a reshape, a dropout or a cast.
+def with_graph(model: keras.Model, shape: Any = None) -> keras.Model:
+    """Return a Functional or Sequential model as it is, or any other with the graph of its `call`.
 
     Args:
-        model: A Functional or Sequential classifier with one input and one output of shape
-            `(N, K)`.
-
-    Returns:
-        A `LogitsView`. Its layers are those of `model`: training one trains the other.
+        model: A model. One that is subclassed must have been built.
+        shape: Shape of its input with the batch axis. Defaults to the one it was built with.
 
     Raises:
-        InputError: If the model ends in an activation other than softmax.
+        InputError: If the graph cannot be found by calling `call` on a symbolic input.
     """
-    flat = inline(model, share_layer)
-    softmax, head = _walk_back(flat.outputs[0])
-    tapped: list[tuple[Operation, Any]] = []
-
-    def call(layer: Operation, *args: Any, **kwargs: Any) -> Any:
-        if layer is head or isinstance(layer, keras.layers.BatchNormalization):
-            tapped.append((layer, args[0]))
-        if softmax is None or layer is not softmax:
-            return layer(*args, **kwargs)
-        if _has_arithmetic(layer):
-            return _WithoutActivation(layer, name=f"{layer.name}_logits")(*args, **kwargs)
-        return args[0]
-
-    view = _as_model(model, lambda x: _replay(flat, x, share_layer, call))
-    return LogitsView(
-        model=view,
-        ends_in="logits" if softmax is None else "softmax",
-        softmax=softmax,
-        head=head,
-        features=next((x for layer, x in tapped if layer is head), None),
-        batch_norms=tuple(
-            (layer, x) for layer, x in tapped if isinstance(layer, keras.layers.BatchNormalization)
-        ),
-    )
+    if getattr(model, "inputs", None):
+        return model
+    shape = shape or (model.get_build_config() or {}).get("input_shape")
+    try:
+        pixels = keras.Input(batch_shape=(None, *shape[1:]))
+        return keras.Model(pixels, model.call(pixels), name=model.name)
+    except Exception as error:  # Whatever the code of the user raises.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            "`model` must be a Functional or Sequential model, or one whose `call` consists of Keras "
+            f"layers and keras.ops on one input. Received: model={model.name!r}, a subclassed model "
+            f"without a graph ({reason}). Wrap it: keras.Model(inputs, model(inputs))."
+        ) from error
 
 
-def _as_model(model: keras.Model, build: Callable[[Any], Any]) -> keras.Model:
+def as_model(model: keras.Model, build: Callable[[Any], Any]) -> keras.Model:
+    """Return a model from a float32 input like that of `model` to what `build` makes of it."""
     inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype="float32")
     try:
         return keras.Model(inputs, build(inputs), name=model.name)
@@ -198,7 +160,7 @@ def _as_model(model: keras.Model, build: Callable[[Any], Any]) -> keras.Model:
         raise
 
 
-def _replay(
+def replayed(
     model: keras.Model,
     x: Any,
     copy_layer: Callable[[Operation], Operation],
@@ -213,104 +175,10 @@ def _replay(
 
     def call_or_open(layer: Operation, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, keras.Model):
-            return _replay(layer, args[0], copy_layer, call)
+            return replayed(with_graph(layer, args[0].shape), args[0], copy_layer, call)
         return call(layer, *args, **kwargs)
 
     return replay(plain, x, copy_or_open, call_or_open)[0]
-
-
-# Layers that keep the order and the meaning of the class scores. The search for the softmax and the
-# class templates continues at their inputs.
-_RESHAPING = (
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Identity,
-)
-_POOLING = (
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-)
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-# Activations among the operations of keras.ops and the layers without an `activation`. The classes
-# of operations have no public name, so they are identified by their private name in Keras.
-_ACTIVATIONS = {
-    "Softmax": "softmax",
-    "LogSoftmax": "log_softmax",
-    "Sigmoid": "sigmoid",
-    "LogSigmoid": "log_sigmoid",
-    "Tanh": "tanh",
-    "Relu": "relu",
-    "ReLU": "relu",
-    "LeakyReLU": "leaky_relu",
-    "Softplus": "softplus",
-}
-
-
-def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
-    """Find the operation that applies the final softmax and the layer with the class templates."""
-    softmax = None
-    is_pooled = False
-    tensor = output
-    while True:
-        layer, node = maker_of(tensor)
-        activation = _activation_name(layer)
-        if activation == "softmax" and softmax is None and not is_pooled:
-            softmax = layer
-        elif activation not in (None, "linear"):
-            if softmax is None:
-                raise InputError(
-                    "`model` must be a single-label classifier that ends in logits or softmax. "
-                    f"Received: a model that ends in the activation {activation!r} (layer "
-                    f"{layer.name!r}{', followed by an average' if is_pooled else ''})."
-                )
-            return softmax, None
-        if isinstance(layer, keras.layers.Dense) or (
-            isinstance(layer, _CONVOLUTIONS) and all(size == 1 for size in layer.kernel_size)
-        ):
-            return softmax, layer
-        kind = _name_in_keras(type(layer))  # A custom subclass may do more.
-        is_pooled = is_pooled or isinstance(layer, _POOLING)
-        is_passed = (
-            (kind is not None and isinstance(layer, (*_RESHAPING, *_POOLING)))
-            or kind == "Cast"
-            or (activation is not None and not _has_arithmetic(layer))
-        )
-        if not is_passed or node is None or not node.input_tensors:
-            return softmax, None
-        tensor = node.input_tensors[0]
-
-
-def _activation_name(layer: Operation) -> str | None:
-    """Return the name of the activation of a layer or operation, or None if it has none.
-
-    The name of a function outside of Keras includes its module, so that a custom function called
-    "relu" is not mistaken for the one of Keras.
-    """
-    kind = _name_in_keras(type(layer))
-    if kind in _ACTIVATIONS:
-        return _ACTIVATIONS[kind]
-    activation = getattr(layer, "activation", None)
-    if activation is None:
-        return None
-    named = activation if hasattr(activation, "__name__") else type(activation)
-    name = _name_in_keras(named)
-    if name is None:
-        return f"{getattr(named, '__module__', None)}.{named.__name__}"
-    return _ACTIVATIONS.get(name, name)  # The activation may be a layer.
-
-
-def _name_in_keras(thing: Any) -> str | None:
-    """Return the name of a class or function of Keras, or None for any other."""
-    module = getattr(thing, "__module__", None) or ""
-    return thing.__name__ if module.split(".")[0] == "keras" else None
-
-
-def _has_arithmetic(layer: Operation) -> bool:
-    """Whether a layer may do more than apply its activation."""
-    is_activation = _name_in_keras(type(layer)) in _ACTIVATIONS
-    return not is_activation and type(layer) is not keras.layers.Activation
 
 
 def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
@@ -320,7 +188,7 @@ def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
         for name in config
         if isinstance(config[name], str)
         and inspect.isfunction(function := getattr(layer, name, None))
-        and _name_in_keras(function) is None
+        and name_in_keras(function) is None
     }
     config = {**config, **own}
     if isinstance(layer, keras.layers.Lambda):
@@ -329,18 +197,7 @@ def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
     return layer.__class__.from_config(config)
 
 
-class _WithoutActivation(keras.layers.Layer):
-    """Calls a layer without its activation; the weights are those of the layer."""
-
-    def __init__(self, layer: keras.Layer, **kwargs: Any):
-        super().__init__(dtype=layer.dtype_policy, **kwargs)
-        self.layer = layer
-
-    def call(self, x: Any) -> Any:
-        # Replaced only while this call is traced. This works for Dense, convolutions and any custom
-        # layer with an `activation` as in Keras, without repeating their arithmetic.
-        activation, self.layer.activation = self.layer.activation, keras.activations.linear
-        try:
-            return self.layer(x)
-        finally:
-            self.layer.activation = activation
+def name_in_keras(thing: Any) -> str | None:
+    """Return the name of a class or function of Keras, or None for any other."""
+    module = getattr(thing, "__module__", None) or ""
+    return thing.__name__ if module.split(".")[0] == "keras" else None

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.models import graph
+from keras_zskd.models.classifier import check_classifier, check_layers
+from keras_zskd.models.logits import logits_view
 
 
 class Teacher:
@@ -24,8 +26,11 @@ class Teacher:
 
     Args:
         model: A built Functional or Sequential classifier with one input and one output of shape
-            `(N, K)`, `K >= 2`, ending in logits or softmax; or the path of a `.keras` or `.h5` file
-            of such a model; or a `Teacher`, whose original model is used.
+            `(N, K)`, `K >= 2`, ending in logits, softmax, log-softmax, or logits behind a ReLU,
+            which is left out; or of shape `(N, 1)`, the logit or the sigmoid of the second of two
+            classes. A subclassed model whose `call` consists of Keras layers is read as one.
+            Or the path of a `.keras` or `.h5` file of such a model; or a `Teacher`, whose original
+            model is used.
         input_range: `(low, high)`, range of the pixels that the model was trained on. By default,
             it is inferred from a Rescaling or Normalization layer of the model. If there is none,
             it is `(0, 1)`, with a warning.
@@ -38,7 +43,8 @@ class Teacher:
         input_shape: Shape of one input, without the batch axis.
         input_range: `(low, high)`, range of the pixels.
         num_classes: Number of classes `K`.
-        ends_in: Output of the original model: "logits" or "softmax".
+        ends_in: Output of the original model: "logits", "softmax", "log_softmax", "relu", or
+            "sigmoid" for a single output.
 
     Raises:
         InputError: If the model cannot be used as a teacher. The message states the reason.
@@ -63,16 +69,19 @@ class Teacher:
         if isinstance(model, str | os.PathLike):
             model = load_model(model, safe_mode)
         self.safe_mode = safe_mode
+        if isinstance(model, keras.Model) and model.built:
+            check_layers(model, role="teacher")
+            model = graph.with_graph(model)
         check_classifier(model, role="teacher")
         self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
         flat = graph.typed_copy(model, "float32")
-        self._view = graph.logits_view(flat)
+        self._view = logits_view(flat)
         softmax: Any = self._view.softmax
         if hasattr(softmax, "activation"):
             # Safe to change in a private copy, and keeps the model serializable.
             softmax.activation = keras.activations.linear
-            flat_view = graph.logits_view(flat)
-            self._view = dataclasses.replace(flat_view, ends_in="softmax")
+            self._view = dataclasses.replace(logits_view(flat), ends_in=self._view.ends_in)
+        _warn_about_the_end(model, self._view.ends_in)
         self.model = self._view.model
         self.model.trainable = False
         self.original: keras.Model = model
@@ -98,7 +107,9 @@ class Teacher:
             )
         with tf.init_scope():  # Also works while a tf.function is traced.
             kernel = np.asarray(self._view.head.kernel)
-        return kernel.reshape(-1, kernel.shape[-1])
+        kernel = kernel.reshape(-1, kernel.shape[-1])
+        is_single = kernel.shape[-1] == 1  # See `TwoLogits`.
+        return np.concatenate([-0.5 * kernel, 0.5 * kernel], axis=-1) if is_single else kernel
 
     @property
     def penultimate(self) -> Any:
@@ -113,7 +124,7 @@ class Teacher:
             dtype: A Keras dtype policy with float32 weights, such as "mixed_bfloat16".
         """
         other = copy.copy(self)
-        other._view = graph.logits_view(graph.typed_copy(self.model, dtype))
+        other._view = logits_view(graph.typed_copy(self.model, dtype))
         other.model = other._view.model
         other.model.trainable = False
         other.batch_norms = tuple(layer for layer, _ in other._view.batch_norms)
@@ -189,66 +200,19 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
         ) from error
 
 
-def check_classifier(model: Any, role: str) -> None:
-    """Check that a model is a Keras classifier with a graph, one input and one output.
-
-    Args:
-        model: The model to check.
-        role: "teacher" or "student", for the error message.
-
-    Raises:
-        InputError: If it is not, with the reason and the fix.
-    """
-    if not isinstance(model, keras.Model):
-        raise InputError(
-            f"`{role}` must be a Keras model or the path of a .keras file. Received: an object of "
-            f"type {type(model).__name__}."
+def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
+    if ends_in == "relu":
+        warnings.warn(
+            f"The logits of teacher {model.name!r} pass a ReLU, which hides those below 0. It is left "
+            "out inside; students keep it.",
+            stacklevel=3,
         )
-    if not model.built:
-        raise InputError(
-            f"`{role}` must be built. Received: {role}={model.name!r}, which is not built. Start "
-            "the model with keras.Input(shape)."
+    if ends_in == "logits" and model.outputs[0].shape[-1] == 1 and not getattr(model, "loss", None):
+        warnings.warn(
+            f"Teacher {model.name!r} has a single output without an activation. It is taken for the "
+            "logit of the second of two classes. A regressor cannot be a teacher.",
+            stacklevel=3,
         )
-    try:
-        inputs, outputs = model.inputs, model.outputs
-    except (AttributeError, ValueError):
-        inputs = outputs = None
-    if not inputs or not outputs:
-        raise InputError(
-            f"`{role}` must be a Functional or Sequential model. Received: {role}={model.name!r}, "
-            "a subclassed model without a graph. Wrap it: keras.Model(inputs, model(inputs))."
-        )
-    for tensors, what in ((inputs, "inputs"), (outputs, "outputs")):
-        if len(tensors) != 1:
-            raise InputError(
-                f"`{role}` must have one input and one output. Received: {role}={model.name!r} "
-                f"with {len(tensors)} {what}. Make a keras.Model with only one of them."
-            )
-    if None in inputs[0].shape[1:]:
-        raise InputError(
-            f"`{role}` must have a fixed input shape. Received: {role}={model.name!r} with the "
-            f"dynamic input shape {inputs[0].shape}. Rebuild it with all sizes in keras.Input."
-        )
-    shape = outputs[0].shape
-    if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
-        raise InputError(
-            f"`{role}` must be a single-label classifier with outputs of shape (batch, classes) "
-            f"and at least 2 classes. Received: {role}={model.name!r} with outputs of shape "
-            f"{shape}."
-        )
-    loss = getattr(model, "loss", None)
-    name = getattr(loss, "name", getattr(loss, "__name__", loss)) or ""
-    if str(name) in _OTHER_LOSSES:
-        raise InputError(
-            f"`{role}` must be a single-label classifier. Received: {role}={model.name!r} compiled "
-            f"with the loss {name!r} of a regressor or a multi-label classifier."
-        )
-
-
-_OTHER_LOSSES = {
-    "mse", "mean_squared_error", "mae", "mean_absolute_error", "huber", "huber_loss", "log_cosh",
-    "binary_crossentropy", "binary_focal_crossentropy",
-}  # fmt: skip
 
 
 def _check_range(input_range: Any) -> tuple[float, float] | None:

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss
-from keras_zskd.models import graph
+from keras_zskd.models.logits import logits_view
 from keras_zskd.models.teacher import Teacher
 
 FeatureDistillation = keras.distillation.FeatureDistillation
@@ -19,7 +19,7 @@ def teacher(make_teacher):
 
 
 def _match(teacher, student, *losses):
-    return FeatureMatch(teacher, graph.logits_view(student), losses, [1.0] * len(losses))
+    return FeatureMatch(teacher, logits_view(student), losses, [1.0] * len(losses))
 
 
 def _inner(model, name, images):

@@ -292,12 +292,6 @@ def _dynamic():
     return keras.Model(inputs, keras.layers.Dense(3)(x), name="dynamic")
 
 
-def _built_subclassed():
-    model = _Subclassed()
-    model.build((None, 8, 8, 1))
-    return model
-
-
 def _compiled(loss, **kwargs):
     model = _dense_model(**kwargs)
     model.compile(loss=loss)
@@ -314,11 +308,9 @@ REFUSED = {
     "none": (lambda: None, "`teacher` must be a Keras model.*of type NoneType"),
     "two_inputs": (_two_inputs, "'two_in' with 2 inputs"),
     "two_outputs": (_two_outputs, "'two_out' with 2 outputs"),
-    "subclassed": (_built_subclassed, "'subclassed', a subclassed model without a graph"),
     "unbuilt_subclassed": (_Subclassed, "'subclassed', which is not built"),
     "unbuilt": (lambda: keras.Sequential([keras.layers.Dense(3)]), "not built"),
     "dynamic": (_dynamic, r"'dynamic' with the dynamic input shape \(None, None, None, 1\)"),
-    "one_unit": (lambda: _dense_model(units=1), r"outputs of shape \(None, 1\)"),
     "segmenter": (_segmenter, r"'segmenter' with outputs of shape \(None, 8, 8, 3\)"),
     "regressor": (lambda: _compiled("mse"), "of a regressor"),
     "regressor_instance": (lambda: _compiled(keras.losses.MeanAbsoluteError()), "of a regressor"),

@@ -1,0 +1,43 @@
+"""Import modules of the user by name; their code runs."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+
+import keras
+
+from keras_zskd.core.errors import InputError
+
+
+def import_own(module: str) -> ModuleType:
+    """Import a module; as in `python -m`, also from the working directory."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return importlib.import_module(module)
+
+
+def import_modules(modules: Iterable[str]) -> None:
+    """Import modules so that model files find their classes and functions, registered or not.
+
+    Args:
+        modules: Names such as "my_package.my_module".
+
+    Raises:
+        InputError: If one cannot be imported.
+    """
+    for name in modules:
+        try:
+            module = import_own(name)
+        except Exception as error:  # Whatever the code of the user raises.
+            raise InputError(
+                "`import` must name modules that can be imported, from the working directory or "
+                f"installed. Received: {name!r} ({type(error).__name__}: {error})."
+            ) from error
+        known = keras.saving.get_custom_objects()
+        for own, value in vars(module).items():
+            is_own = getattr(value, "__module__", None) == module.__name__
+            if is_own and (inspect.isclass(value) or inspect.isfunction(value)):
+                known.setdefault(own, value)

@@ -1,0 +1,212 @@
+"""A classifier viewed from its logits: without its final softmax, with tapped tensors."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import maker_of
+from keras_zskd.models.graph import (
+    Operation,
+    as_model,
+    inline,
+    name_in_keras,
+    replayed,
+    share_layer,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitsView:
+    """A classifier viewed from its logits.
+
+    Attributes:
+        model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)` with shared layers.
+        ends_in: Output of the original model: "logits", or the activation of `softmax`.
+        softmax: The layer or operation that applies the final softmax, or another activation that
+            is removed (`REMOVED`), or None.
+        head: The Dense or 1x1 convolution whose kernel columns are the class templates, or None.
+            It has one column if the model has one output.
+        features: The input tensor of `head` in `model`, or None.
+        batch_norms: Each BatchNormalization layer with its input tensor in `model`.
+    """
+
+    model: keras.Model
+    ends_in: str
+    softmax: Operation | None
+    head: keras.Layer | None
+    features: Any
+    batch_norms: tuple[tuple[keras.Layer, Any], ...]
+
+
+def logits_view(model: keras.Model) -> LogitsView:
+    """View a classifier from its logits, with shared layers.
+
+    A final softmax may be the activation of the last layer, a separate layer, an operation, or in a
+    nested model. It may be followed by a reshape, a dropout or a cast. The same holds for a
+    log-softmax or ReLU. A single output, a logit `z` or its sigmoid, is the class 1 of two with
+    logits `(-z / 2, z / 2)`.
+
+    Args:
+        model: A Functional or Sequential classifier with one input and one output of shape
+            `(N, K)`.
+
+    Returns:
+        A `LogitsView`. Its layers are those of `model`: training one trains the other.
+
+    Raises:
+        InputError: If the model ends in another activation.
+    """
+    flat = inline(model, share_layer)
+    is_single = flat.outputs[0].shape[-1] == 1
+    softmax, head = _walk_back(flat.outputs[0], (*REMOVED, *(("sigmoid",) if is_single else ())))
+    tapped: list[tuple[Operation, Any]] = []
+
+    def call(layer: Operation, *args: Any, **kwargs: Any) -> Any:
+        if layer is head or isinstance(layer, keras.layers.BatchNormalization):
+            tapped.append((layer, args[0]))
+        if softmax is None or layer is not softmax:
+            return layer(*args, **kwargs)
+        if _has_arithmetic(layer):
+            return _WithoutActivation(layer, name=f"{layer.name}_logits")(*args, **kwargs)
+        return args[0]
+
+    def logits(x: Any) -> Any:
+        found = replayed(flat, x, share_layer, call)
+        return TwoLogits()(found) if is_single else found
+
+    view = as_model(model, logits)
+    return LogitsView(
+        model=view,
+        ends_in="logits" if softmax is None else str(_activation_name(softmax)),
+        softmax=softmax,
+        head=head,
+        features=next((x for layer, x in tapped if layer is head), None),
+        batch_norms=tuple(
+            (layer, x) for layer, x in tapped if isinstance(layer, keras.layers.BatchNormalization)
+        ),
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class TwoLogits(keras.layers.Layer):
+    """The logit `z` `(N, 1)` of a model with one output as logits `(-z / 2, z / 2)` of two classes.
+
+    Their softmax is `(1 - sigmoid(z), sigmoid(z))`.
+    """
+
+    def call(self, z: Any) -> Any:
+        """Return `(N, 2)`."""
+        return keras.ops.concatenate([-0.5 * z, 0.5 * z], axis=-1)
+
+
+# Final activations that a view leaves out: without a log-softmax the softmax of the outputs is the
+# same, and without a ReLU logits below 0 have gradients.
+REMOVED = ("softmax", "log_softmax", "relu")
+# Layers that keep the order and the meaning of the class scores. The search for the softmax and the
+# class templates continues at their inputs.
+_RESHAPING = (
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Identity,
+)
+_POOLING = (
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+)
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+# Activations among the operations of keras.ops and the layers without an `activation`. The classes
+# of operations have no public name, so they are identified by their private name in Keras.
+_ACTIVATIONS = {
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+    "Sigmoid": "sigmoid",
+    "LogSigmoid": "log_sigmoid",
+    "Tanh": "tanh",
+    "Relu": "relu",
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "Softplus": "softplus",
+}
+
+
+def _walk_back(
+    output: Any, removed: tuple[str, ...]
+) -> tuple[Operation | None, keras.Layer | None]:
+    """Find the operation that applies the final softmax and the layer with the class templates."""
+    softmax = None
+    is_pooled = False
+    tensor = output
+    while True:
+        layer, node = maker_of(tensor)
+        activation = _activation_name(layer)
+        if activation in removed and softmax is None and not is_pooled:
+            softmax = layer
+        elif activation not in (None, "linear"):
+            if softmax is None:
+                raise InputError(
+                    "`model` must be a single-label classifier that ends in logits or softmax. "
+                    f"Received: a model that ends in the activation {activation!r} (layer "
+                    f"{layer.name!r}{', followed by an average' if is_pooled else ''})."
+                )
+            return softmax, None
+        if isinstance(layer, keras.layers.Dense) or (
+            isinstance(layer, _CONVOLUTIONS) and all(size == 1 for size in layer.kernel_size)
+        ):
+            return softmax, layer
+        kind = name_in_keras(type(layer))  # A custom subclass may do more.
+        is_pooled = is_pooled or isinstance(layer, _POOLING)
+        is_passed = (
+            (kind is not None and isinstance(layer, (*_RESHAPING, *_POOLING)))
+            or kind == "Cast"
+            or isinstance(layer, TwoLogits)
+            or (activation is not None and not _has_arithmetic(layer))
+        )
+        if not is_passed or node is None or not node.input_tensors:
+            return softmax, None
+        tensor = node.input_tensors[0]
+
+
+def _activation_name(layer: Operation) -> str | None:
+    """Return the name of the activation of a layer or operation, or None if it has none.
+
+    The name of a function outside of Keras includes its module, so that a custom function called
+    "relu" is not mistaken for the one of Keras.
+    """
+    kind = name_in_keras(type(layer))
+    if kind in _ACTIVATIONS:
+        return _ACTIVATIONS[kind]
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        return None
+    named = activation if hasattr(activation, "__name__") else type(activation)
+    name = name_in_keras(named)
+    if name is None:
+        return f"{getattr(named, '__module__', None)}.{named.__name__}"
+    return _ACTIVATIONS.get(name, name)  # The activation may be a layer.
+
+
+def _has_arithmetic(layer: Operation) -> bool:
+    """Whether a layer may do more than apply its activation."""
+    is_activation = name_in_keras(type(layer)) in _ACTIVATIONS
+    return not is_activation and type(layer) is not keras.layers.Activation
+
+
+class _WithoutActivation(keras.layers.Layer):
+    """Calls a layer without its activation; the weights are those of the layer."""
+
+    def __init__(self, layer: keras.Layer, **kwargs: Any):
+        super().__init__(dtype=layer.dtype_policy, **kwargs)
+        self.layer = layer
+
+    def call(self, x: Any) -> Any:
+        # Replaced only while this call is traced. This works for Dense, convolutions and any custom
+        # layer with an `activation` as in Keras, without repeating their arithmetic.
+        activation, self.layer.activation = self.layer.activation, keras.activations.linear
+        try:
+            return self.layer(x)
+        finally:
+            self.layer.activation = activation
