@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 from keras_zskd.models import graph
 from keras_zskd.models.classifier import check_classifier, check_layers
+from keras_zskd.models.layout import channels_last, is_channels_first
 from keras_zskd.models.logits import logits_view
 
 
@@ -73,6 +74,13 @@ class Teacher:
             check_layers(model, role="teacher")
             model = graph.with_graph(model)
         check_classifier(model, role="teacher")
+        if is_channels_first(model):
+            model = channels_last(model)
+            warnings.warn(
+                f"Teacher {model.name!r} takes images with the channels first. It is converted: inputs "
+                "and students have the channels last.",
+                stacklevel=2,
+            )
         self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
         flat = graph.typed_copy(model, "float32")
         self._view = logits_view(flat)

@@ -6,7 +6,6 @@ without a rule and without weights counts as elementwise if its shapes allow it,
 Otherwise it fixes them at full length, which is always correct.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +13,10 @@ import numpy as np
 from keras import layers
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.models.slimming.calls import Axes, Call
 from keras_zskd.models.slimming.channels import (
     Channels,
     fixed,
-    free,
     is_fixed,
     pin,
     product,
@@ -27,34 +26,7 @@ from keras_zskd.models.slimming.channels import (
     tie,
     total,
 )
-
-Axes = tuple[Channels, ...]
-
-
-@dataclasses.dataclass
-class Call:
-    """One call of a layer or operation in the original graph.
-
-    Attributes:
-        op: The layer or operation.
-        arguments: Its positional arguments.
-        inputs: The axes of each tensor among its arguments.
-        shapes: The original shape of each output.
-        changes: Changes to the configuration of `op`: maps names to `Channels`, or to lists of
-            `Channels` and numbers. All calls of a shared layer share one dictionary.
-        outputs: The axes of each output, set after the rule is applied.
-    """
-
-    op: Any
-    arguments: tuple[Any, ...]
-    inputs: list[Axes]
-    shapes: list[tuple[int | None, ...]]
-    changes: dict[str, Any]
-    outputs: list[Axes] = dataclasses.field(default_factory=list)
-
-    def make(self, name: str, size: int) -> Channels:
-        """Return the axis for the layer's argument `name`, the same one at each call."""
-        return self.changes.setdefault(name, free(size))
+from keras_zskd.models.slimming.recurrent_rules import bidirectional, recurrent
 
 
 def output_axes(call: Call) -> list[Axes]:
@@ -319,6 +291,14 @@ def _matmul(call: Call) -> list[Axes]:
     return [(*batch, left[-2], right[-1])]
 
 
+def _time_distributed(call: Call) -> list[Axes]:
+    batch, time, *rest = call.inputs[0]
+    own = call.wrapped(
+        "layer", call.op.layer, [(batch, *rest)], [(s[0], *s[2:]) for s in call.shapes]
+    )
+    return [(out[0], time, *out[1:]) for out in output_axes(own)]
+
+
 Rule = Callable[[Call], list[Axes]]
 
 _LAYERS: dict[type, Rule] = {
@@ -362,6 +342,10 @@ _LAYERS: dict[type, Rule] = {
     layers.RepeatVector: _repeat,
     layers.Concatenate: _concatenate,
     layers.Dot: _full_length,
+    layers.TimeDistributed: _time_distributed,
+    layers.Bidirectional: bidirectional,
+    **dict.fromkeys((layers.LSTM, layers.GRU, layers.SimpleRNN), recurrent),
+    **dict.fromkeys((layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D), recurrent),
 }
 
 _OPERATIONS: dict[str, Rule] = {

@@ -16,10 +16,11 @@ from keras_zskd.models.slimming.assignment import (
     places,
     unfolded,
 )
-from keras_zskd.models.slimming.channel_rules import Call
+from keras_zskd.models.slimming.calls import Call
 from keras_zskd.models.slimming.channels import Channels, free_parts, root_of
 from keras_zskd.models.slimming.homogeneity import is_homogeneous
 from keras_zskd.models.slimming.reading import read_channels
+from keras_zskd.models.slimming.recurrent_rules import RECURRENT
 from keras_zskd.models.slimming.weight_axes import WeightAxes, WeightAxis, axes_of_weights
 
 Calls = list[tuple[Call, WeightAxes]]
@@ -80,6 +81,14 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
             f"Received: {[_kind(layer)[0] for layer in twins]} in place of "
             f"{[_kind(layer)[0] for layer in layers]}. Start from random weights."
         )
+    for layer, twin in zip(layers, twins, strict=True):
+        shapes = [[tuple(w.shape) for w in one.weights] for one in (layer, twin)]
+        if isinstance(layer, (*RECURRENT, keras.layers.TimeDistributed)) and shapes[0] != shapes[1]:
+            raise InputError(
+                "`teacher` must have no recurrent layers to be folded: their units feed back into each "
+                f"other. Received: layer {layer.name!r} of type {type(layer).__name__}. Start from "
+                "random weights."
+            )
     calls = [(call, axes_of_weights(call)) for call in read_channels(flat)]
     axes_of = {id(call.op): axes for call, axes in reversed(calls)}
     pairs = [(layer, twin, axes_of[id(layer)]) for layer, twin in zip(layers, twins, strict=True)]

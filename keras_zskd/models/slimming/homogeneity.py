@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_zskd.models.slimming.channel_rules import Call
+from keras_zskd.models.slimming.calls import Call
 from keras_zskd.models.slimming.channels import Channels, free_parts
 from keras_zskd.models.slimming.weight_axes import WeightAxes
 

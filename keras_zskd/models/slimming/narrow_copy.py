@@ -22,7 +22,8 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     activation), all axes tied to either by an addition, dtype policies, kernel sizes and strides.
 
     Supported are convolutions (plain, grouped, transposed, separable, depthwise), dense, embedding,
-    multi-head attention and normalization layers, all layers without weights, `keras.ops` in the
+    multi-head attention, recurrent (LSTM, GRU, SimpleRNN, ConvLSTM; Bidirectional, TimeDistributed)
+    and normalization layers, all layers without weights, `keras.ops` in the
     graph, shared layers, and nested models, which are inlined. Operations without weights that
     cannot be narrowed (slices of the channels, `einsum`) keep their width.
 
@@ -119,10 +120,17 @@ def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:
     def value(item: Any) -> Any:
         return narrowed(item, width) if isinstance(item, Channels) else item
 
+    def change_in(config: dict[str, Any], changes: dict[str, Any]) -> None:
+        for name, change in changes.items():
+            if isinstance(change, dict):
+                change_in(config[name]["config"], change)
+            else:
+                is_list = isinstance(change, list)
+                config[name] = [value(c) for c in change] if is_list else value(change)
+
     try:
         config = layer.get_config()
-        for name, change in changes.items():
-            config[name] = [value(c) for c in change] if isinstance(change, list) else value(change)
+        change_in(config, changes)
         if "trainable" in config:
             config["trainable"] = True
         return layer.__class__.from_config(config)

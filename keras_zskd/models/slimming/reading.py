@@ -6,7 +6,8 @@ import keras
 from absl import logging
 
 from keras_zskd.models.graph import share_layer
-from keras_zskd.models.slimming.channel_rules import Axes, Call, output_axes
+from keras_zskd.models.slimming.calls import Axes, Call
+from keras_zskd.models.slimming.channel_rules import output_axes
 from keras_zskd.models.slimming.channels import fixed, is_fixed, pin, tie
 
 

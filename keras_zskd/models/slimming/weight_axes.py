@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import layers
 
-from keras_zskd.models.slimming.channel_rules import Axes, Call
+from keras_zskd.models.slimming.calls import Axes, Call
 from keras_zskd.models.slimming.channels import Channels, fixed, product, root_of
 
 

@@ -90,8 +90,9 @@ def test_models_without_a_graph_raise():
 
 
 def test_an_unsupported_layer_with_weights_raises():
-    model = _classifier(lambda x: layers.LSTM(5)(layers.Reshape((8, 24))(x)))
-    with pytest.raises(InputError, match=r"layers that can be narrowed.*'lstm.*' of type LSTM"):
+    cells = layers.RNN(layers.LSTMCell(5), name="cells")
+    model = _classifier(lambda x: cells(layers.Reshape((8, 24))(x)))
+    with pytest.raises(InputError, match=r"layers that can be narrowed.*'cells' of type RNN"):
         slim(model, 0.5)
 
 

@@ -1,0 +1,75 @@
+"""Models with `data_format="channels_first"` as models of images with the channels last."""
+
+from typing import Any
+
+import keras
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.graph import inline, replayed, share_layer
+
+# Layers that have an `axis` and no `data_format`.
+_WITH_AXIS = (keras.layers.BatchNormalization, keras.layers.Concatenate)
+# Layers of one value at a time, or of inputs without an image.
+_ANYWHERE = (
+    keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU,
+    keras.layers.Dropout, keras.layers.GaussianNoise, keras.layers.Add, keras.layers.Multiply,
+    keras.layers.Average, keras.layers.Maximum, keras.layers.Subtract, keras.layers.Rescaling,
+    keras.layers.InputLayer,
+)  # fmt: skip
+
+
+def is_channels_first(model: keras.Model) -> bool:
+    """Whether a model takes images `(C, H, W)`."""
+    if len(model.inputs[0].shape) != 4:
+        return False
+    layers = inline(model, share_layer).layers
+    return any(getattr(x, "data_format", None) == "channels_first" for x in layers)
+
+
+def channels_last(model: keras.Model) -> keras.Model:
+    """Return a model of images `(H, W, C)` with copied weights that computes the same as `model`.
+
+    Args:
+        model: A Functional or Sequential model of images `(C, H, W)`. It is not changed.
+
+    Raises:
+        InputError: If a layer between image layers cannot be converted.
+    """
+    copies: dict[int, tuple[Any, Any]] = {}
+
+    def copy(layer: Any) -> Any:
+        if id(layer) not in copies:
+            copies[id(layer)] = layer, _converted(layer, model)
+        return copies[id(layer)][1]
+
+    _, channels, height, width = model.inputs[0].shape
+    pixels = keras.Input((height, width, channels))
+    outputs = replayed(model, pixels, copy, lambda layer, *a, **k: layer(*a, **k))
+    for layer, twin in copies.values():
+        if getattr(layer, "weights", None):
+            twin.set_weights(layer.get_weights())
+    return keras.Model(pixels, outputs, name=model.name)
+
+
+def _converted(layer: Any, model: keras.Model) -> Any:
+    rank = (
+        len(layer.input.shape)
+        if isinstance(getattr(layer, "input", None), keras.KerasTensor)
+        else 4
+    )
+    config = layer.get_config()
+    data_format = config.get("data_format")
+    if isinstance(layer, keras.layers.Flatten) and data_format != "channels_first" and rank == 4:
+        # It flattens `(C, H, W)` in that order.
+        return keras.Sequential([keras.layers.Permute((3, 1, 2)), keras.layers.Flatten()])
+    if data_format == "channels_first":
+        config["data_format"] = "channels_last"
+    elif isinstance(layer, _WITH_AXIS) and rank == 4:
+        config["axis"] = {1: -1, -3: -1, 2: 1, -2: 1, 3: 2, -1: 2}[config["axis"]]
+    elif rank == 4 and not isinstance(layer, _ANYWHERE):
+        raise InputError(
+            "`teacher` must consist of layers that can be converted to channels_last. Received: "
+            f"teacher={model.name!r} with layer {layer.name!r} of type {type(layer).__name__} between "
+            "channels_first layers. Rebuild it with channels_last; the weights are the same."
+        )
+    return layer.__class__.from_config(config)

@@ -1,0 +1,37 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_zskd.core.errors import InputError
+from keras_zskd.models.layout import channels_last
+from keras_zskd.models.teacher import Teacher
+
+layers = keras.layers
+
+
+def channels_first(middle=lambda x: x, flatten="channels_first"):
+    keras.utils.set_random_seed(0)
+    x = pixels = keras.Input((3, 8, 9))
+    x = layers.Conv2D(4, 3, data_format="channels_first")(x)
+    x = layers.BatchNormalization(axis=1)(x)
+    x = layers.Concatenate(axis=1)([x, layers.ReLU()(x)])
+    x = layers.MaxPooling2D(2, data_format="channels_first")(middle(x))
+    x = layers.Flatten(data_format=flatten)(x)
+    return keras.Model(pixels, layers.Dense(3)(x), name="first")
+
+
+@pytest.mark.parametrize("flatten", ["channels_first", "channels_last"])
+def test_the_converted_model_computes_the_same(flatten):
+    model = channels_first(flatten=flatten)
+    images = np.random.default_rng(0).uniform(size=(4, 8, 9, 3)).astype("float32")
+    with pytest.warns(UserWarning, match="channels last"):
+        teacher = Teacher(model, (0, 1))
+    assert teacher.input_shape == (8, 9, 3)
+    np.testing.assert_allclose(teacher(images), model(images.transpose(0, 3, 1, 2)), atol=1e-5)
+    np.testing.assert_array_equal(teacher.templates, model.layers[-1].kernel)
+
+
+def test_a_layer_that_cannot_be_converted_is_refused():
+    model = channels_first(layers.Reshape((8, 14, 3)))
+    with pytest.raises(InputError, match=r"layer 'reshape.*of type Reshape"):
+        channels_last(model)
