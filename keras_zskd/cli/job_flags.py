@@ -7,6 +7,7 @@ docstring. A few parameters are objects with flags of their own: `teacher`, `stu
 import ast
 import contextlib
 import inspect
+import os
 import re
 import typing
 from collections.abc import Callable, Iterator
@@ -37,7 +38,10 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
     for name, default, kind in _parameters(job):
         if name == "teacher":
             flags.DEFINE_string(
-                "teacher", None, "the trained model, .keras or .h5", flag_values=values
+                "teacher",
+                None,
+                "the trained model, .keras or .h5, or several: a.keras,b.keras",
+                flag_values=values,
             )
             flags.DEFINE_list(
                 "input_range",
@@ -82,6 +86,8 @@ def arguments(job: Callable[..., Any], values: Any) -> dict[str, Any]:
         if default is inspect.Parameter.empty and value in (None, ""):
             raise InputError(f"`--{name}` must be given. Received: none. Pass --{name}=VALUE.")
         if name == "teacher":
+            several = "," in value and not os.path.exists(value)
+            value = value.split(",") if several else value
             value = Teacher(value, _range(values.input_range), values.safe_mode)
         elif name == "method":
             value = _method(values)

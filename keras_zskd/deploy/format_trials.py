@@ -33,9 +33,9 @@ def possible_formats(teacher: Teacher) -> dict[str, str]:
         For each format "yes", or "no: " and the error message of `export`.
     """
     try:
-        model = slim(teacher.original, _WIDTH)
+        model = slim(teacher.prototype, _WIDTH)
     except InputError:
-        model = teacher.original
+        model = teacher.prototype
     noise = np.random.default_rng(0).uniform(
         *teacher.input_range, (_NUM_IMAGES, *teacher.input_shape)
     )

@@ -41,7 +41,7 @@ from keras_zskd.deploy.litert_conversion import (
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.deploy.outputs import logits_of
 from keras_zskd.models.classifier import check_classifier
-from keras_zskd.models.graph import inline, share_layer, typed_copy
+from keras_zskd.models.graph import inline, scope_name, share_layer, typed_copy
 
 _BATCH_SIZE = 256
 # Formats whose files differ from the model only by rounding.
@@ -161,12 +161,13 @@ def export(
 
 def _in_float32(model: keras.Model) -> keras.Model:
     """Return the model with one plain input and output, in float32 if it computes in less."""
-    plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    plain = keras.Model(model.inputs[0], model.outputs[0], name=scope_name(model.name))
     # An InputLayer has the global policy as its own and computes nothing.
     layers = inline(plain, share_layer).layers
     dtypes = {x.compute_dtype for x in layers if not isinstance(x, keras.layers.InputLayer)}
     is_float32 = dtypes <= {"float32"} and plain.inputs[0].dtype == "float32"
-    return plain if is_float32 else typed_copy(plain)
+    is_named = all(layer.name == scope_name(layer.name) for layer in layers)
+    return plain if is_float32 and is_named else typed_copy(plain)
 
 
 def _for_inference(model: keras.Model) -> keras.Model:

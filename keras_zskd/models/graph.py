@@ -7,6 +7,7 @@ replaces some of the nodes. Shared layers, residual additions and `keras.ops` no
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -84,13 +85,19 @@ def _without_names(config: Any) -> Any:
     return [_without_names(value) for value in config] if isinstance(config, list) else config
 
 
-def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
+def scope_name(name: str) -> str:
+    """Return the name of a layer as TensorFlow accepts it in a graph: no spaces, no other scripts."""
+    return re.sub(r"^[^A-Za-z0-9.]", "x_", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))
+
+
+def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> keras.Model:
     """Create a flat copy of a model, with its own weights and the same precision in all layers.
 
     Args:
         model: As for `inline`. Layers with the same name in different nested models are renamed.
         dtype: A Keras dtype policy: "float32", or "mixed_bfloat16" with float32 weights. The output
             layer always uses float32: logits are compared, and divided by temperatures.
+        prefix: What the names of the layers start with.
     """
     last: Operation = model
     while getattr(last, "outputs", None) and isinstance(last, keras.Model):
@@ -102,9 +109,10 @@ def typed_copy(model: keras.Model, dtype: str = "float32") -> keras.Model:
         config = layer.get_config()
         if not isinstance(layer, keras.Layer):
             return _from_config(layer, config)
-        name, number = layer.name, 1
+        plain = scope_name(f"{prefix}{layer.name}")
+        name, number = plain, 1
         while name in taken:
-            name, number = f"{layer.name}_{number}", number + 1
+            name, number = f"{plain}_{number}", number + 1
         taken.add(name)
         precision = "float32" if layer is last else dtype
         config = {**config, "name": name, **({"dtype": precision} if "dtype" in config else {})}
@@ -149,7 +157,7 @@ def as_model(model: keras.Model, build: Callable[[Any], Any]) -> keras.Model:
     """Return a model from a float32 input like that of `model` to what `build` makes of it."""
     inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype="float32")
     try:
-        return keras.Model(inputs, build(inputs), name=model.name)
+        return keras.Model(inputs, build(inputs), name=scope_name(model.name))
     except ValueError as error:
         if "unique" in str(error):
             raise InputError(

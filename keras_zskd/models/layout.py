@@ -39,7 +39,9 @@ def channels_last(model: keras.Model) -> keras.Model:
 
     def copy(layer: Any) -> Any:
         if id(layer) not in copies:
-            copies[id(layer)] = layer, _converted(layer, model)
+            copies[id(layer)] = layer, (twin := _converted(layer, model))
+            if isinstance(twin, keras.Sequential):  # Its layers are those of the new layout.
+                copies.update((id(part), (part, part)) for part in twin.layers)
         return copies[id(layer)][1]
 
     _, channels, height, width = model.inputs[0].shape

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 from keras_zskd.models import graph
 from keras_zskd.models.classifier import check_classifier, check_layers
+from keras_zskd.models.ensemble import ensemble
 from keras_zskd.models.layout import channels_last, is_channels_first
 from keras_zskd.models.logits import logits_view
 
@@ -31,14 +33,17 @@ class Teacher:
             which is left out; or of shape `(N, 1)`, the logit or the sigmoid of the second of two
             classes. A subclassed model whose `call` consists of Keras layers is read as one.
             Or the path of a `.keras` or `.h5` file of such a model; or a `Teacher`, whose original
-            model is used.
+            model is used; or a list of these with the same inputs and classes, such as the models
+            of federated clients: the mean of their probabilities, without class templates.
         input_range: `(low, high)`, range of the pixels that the model was trained on. By default,
             it is inferred from a Rescaling or Normalization layer of the model. If there is none,
             it is `(0, 1)`, with a warning.
         safe_mode: As in Keras: refuse files with Lambda layers, which contain code that would run.
 
     Attributes:
-        original: The original model.
+        original: The original model; the mean of several as one model.
+        prototype: The model that students are narrower copies of: the original, or the first of
+            several.
         model: Flat Functional model from pixels `(N, *input_shape)` to logits `(N, K)`, not
             trainable.
         input_shape: Shape of one input, without the batch axis.
@@ -60,12 +65,18 @@ class Teacher:
 
     def __init__(
         self,
-        model: "keras.Model | str | os.PathLike[str] | Teacher",
+        model: "keras.Model | str | os.PathLike[str] | Teacher | Sequence[Any]",
         input_range: tuple[float, float] | None = None,
         safe_mode: bool = True,
     ):
+        members: list[Teacher] = []
+        if isinstance(model, list | tuple):
+            members = [Teacher(member, input_range, safe_mode) for member in model]
+            model, input_range = _mean_of(members), members[0].input_range
+        prototype: keras.Model | None = members[0].original if members else None
         if isinstance(model, Teacher):
             input_range = input_range or model.input_range
+            prototype = model.prototype
             model = model.original
         if isinstance(model, str | os.PathLike):
             model = load_model(model, safe_mode)
@@ -92,12 +103,14 @@ class Teacher:
         _warn_about_the_end(model, self._view.ends_in)
         self.model = self._view.model
         self.model.trainable = False
-        self.original: keras.Model = model
-        self.name = model.name
+        original: Any = model
+        self.original: keras.Model = original
+        self.prototype: keras.Model = prototype or original
+        self.name = original.name
         self.ends_in = self._view.ends_in
         self.input_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.num_classes: int = int(self.model.output_shape[-1])
-        self.num_parameters: int = int(model.count_params())
+        self.num_parameters: int = int(original.count_params())
         self.batch_norms = tuple(layer for layer, _ in self._view.batch_norms)
         self._check_weights()
 
@@ -206,6 +219,18 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
             f"path={path!r}, which could not be read as a Keras model. Error of Keras: "
             f"{reason[:300]}"
         ) from error
+
+
+def _mean_of(members: list[Teacher]) -> keras.Model:
+    if not members:
+        raise InputError("`teacher` must be one model or several. Received: an empty list.")
+    ranges = sorted({member.input_range for member in members})
+    if len(ranges) > 1:
+        raise InputError(
+            f"`teacher` must be models with one input range. Received: {ranges}. Set `input_range`, or "
+            "put a Rescaling layer before some of them."
+        )
+    return ensemble([member.model for member in members])
 
 
 def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:

@@ -118,7 +118,7 @@ class Run:
         """
         keras.utils.set_random_seed(self.seed)
         if not isinstance(self._student, keras.Model):
-            return models.slim(self.teacher.original, float(self._student), weights)
+            return models.slim(self.teacher.prototype, float(self._student), weights)
         if weights not in ("random", "teacher"):
             raise InputError(
                 f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Omit it '
@@ -126,7 +126,7 @@ class Run:
             )
         copy = keras.models.clone_model(self._student, clone_function=clone_layer)
         copy.set_weights(self._student.get_weights())
-        return models.start_from(self.teacher.original, copy) if weights == "teacher" else copy
+        return models.start_from(self.teacher.prototype, copy) if weights == "teacher" else copy
 
     @property
     def elapsed(self) -> float:

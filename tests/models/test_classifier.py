@@ -113,6 +113,16 @@ def test_an_activation_of_the_logits_is_left_out_inside_and_kept_by_students(end
     assert slim(model, 0.5).layers[-1].activation is model.layers[-1].activation
 
 
+def test_names_that_tensorflow_refuses_in_graphs():
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, name="größe\n 1"), layers.Dense(3, name="_b")],
+        name="ö\n",
+    )
+    x = np.ones((2, 6), np.float32)
+    for copy in (Teacher(model, (0, 1)).model, slim(model, 0.5)):
+        assert copy.predict(x, verbose=0).shape == (2, 3)
+
+
 def test_a_relu_on_the_logits_is_warned_of():
     with pytest.warns(UserWarning, match="pass a ReLU"):
         Teacher(table(end=layers.Dense(3, "relu")), (0, 1))

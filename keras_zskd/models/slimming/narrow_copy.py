@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.models.graph import inline, share_layer
+from keras_zskd.models.graph import inline, scope_name, share_layer
 from keras_zskd.models.slimming.channels import Channels, narrowed
 from keras_zskd.models.slimming.folding import start_from
 from keras_zskd.models.slimming.reading import read_channels
@@ -87,7 +87,8 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
             f"model={model.name!r} and width={width}. Use a smaller width or write the smaller "
             "model by hand."
         )
-    student = keras.Model(narrow.inputs[0], narrow.outputs[0], name=f"{model.name}_slim")
+    name = scope_name(f"{model.name}_slim")
+    student = keras.Model(narrow.inputs[0], narrow.outputs[0], name=name)
     return start_from(model, student) if weights == "teacher" else student
 
 
@@ -131,6 +132,8 @@ def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:
     try:
         config = layer.get_config()
         change_in(config, changes)
+        if "name" in config:
+            config["name"] = scope_name(config["name"])
         if "trainable" in config:
             config["trainable"] = True
         return layer.__class__.from_config(config)
