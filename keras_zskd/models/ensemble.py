@@ -19,7 +19,7 @@ class MeanOfProbabilities(keras.layers.Layer):
         return keras.ops.logsumexp(scores, axis=0) - keras.ops.log(float(len(logits)))
 
 
-def ensemble(members: Sequence[keras.Model]) -> keras.Model:
+def mean_of_models(members: Sequence[keras.Model]) -> keras.Model:
     """Return a model that copies several classifiers and averages their probabilities.
 
     Args:

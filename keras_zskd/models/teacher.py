@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 from keras_zskd.models import graph
 from keras_zskd.models.classifier import check_classifier, check_layers
-from keras_zskd.models.ensemble import ensemble
+from keras_zskd.models.ensemble import mean_of_models
 from keras_zskd.models.layout import channels_last, is_channels_first
 from keras_zskd.models.logits import logits_view
 
@@ -230,7 +230,7 @@ def _mean_of(members: list[Teacher]) -> keras.Model:
             f"`teacher` must be models with one input range. Received: {ranges}. Set `input_range`, or "
             "put a Rescaling layer before some of them."
         )
-    return ensemble([member.model for member in members])
+    return mean_of_models([member.model for member in members])
 
 
 def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
