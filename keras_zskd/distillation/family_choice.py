@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import entr
 
 from keras_zskd.inputs.procedural_pictures import (
     AT_ONCE,
@@ -13,6 +14,7 @@ from keras_zskd.inputs.procedural_pictures import (
     at_most,
     families_of,
 )
+from keras_zskd.models.batch_norm_distance import batch_norm_distance
 from keras_zskd.models.teacher import Teacher
 
 # Below this share a family is left out: drawing it would have to be compiled.
@@ -40,7 +42,7 @@ class FamilyRatings:
     @property
     def mutual_information(self) -> np.ndarray:
         """`(F,)`, of picture and predicted class, in nats: high for confident, balanced predictions."""
-        return np.asarray(entropy(self.mean_prediction) - self.mean_entropy)
+        return np.asarray(entr(self.mean_prediction).sum(axis=-1) - self.mean_entropy)
 
     @property
     def scores(self) -> np.ndarray:
@@ -108,16 +110,11 @@ def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRa
         ]
         predictions = np.concatenate([np.asarray(predicted) for predicted, _ in answers])
         mean_predictions.append(predictions.mean(axis=0))
-        entropies.append(entropy(predictions).mean())
+        entropies.append(entr(predictions).sum(axis=-1).mean())
         distances.append(_distance(teacher, [moments for _, moments in answers]))
     return FamilyRatings(
         np.array(names), np.stack(mean_predictions), np.array(entropies), np.array(distances)
     )
-
-
-def entropy(probabilities: Any) -> Any:
-    """Of the last axis, in nats."""
-    return -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=-1)
 
 
 def _question(teacher: Teacher) -> Any:
@@ -141,8 +138,5 @@ def _distance(teacher: Teacher, batches: list[list[tuple[Any, Any]]]) -> float:
     divergences = []
     for number, layer in enumerate(teacher.batch_norms):
         mean, square = np.mean([np.asarray(moments[number]) for moments in batches], axis=0)
-        variance = np.maximum(square - mean**2, 0.0) + layer.epsilon
-        stored = np.asarray(layer.moving_variance) + layer.epsilon
-        ratio, shift = variance / stored, (mean - np.asarray(layer.moving_mean)) ** 2 / stored
-        divergences.append(np.mean(0.5 * (ratio - 1.0 - np.log(ratio) + shift)))
+        divergences.append(batch_norm_distance(layer, mean, square - mean**2))
     return float(np.mean(divergences)) if divergences else 0.0

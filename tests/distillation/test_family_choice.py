@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import entr
 
 import keras_zskd as zskd
-from keras_zskd.distillation.family_choice import FamilyRatings, entropy, rate_families
+from keras_zskd.distillation.family_choice import FamilyRatings, rate_families
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures, families_of
 
 
@@ -17,8 +18,8 @@ def ratings(predictions, entropies, distances):
 def objective(shares, rated, balance, evenness):
     return (
         shares @ rated.scores
-        + balance * entropy(shares @ rated.mean_prediction)
-        + evenness * entropy(shares)
+        + balance * entr(shares @ rated.mean_prediction).sum()
+        + evenness * entr(shares).sum()
     )
 
 

@@ -1,0 +1,24 @@
+"""How far the inputs of a batch normalization layer are from those that it was trained on."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def batch_norm_distance(
+    layer: keras.layers.BatchNormalization, mean: np.ndarray, variance: np.ndarray
+) -> float:
+    """Compute the KL divergence of the moving statistics from those of a batch, in nats.
+
+    Both are taken as normal distributions; the result is the mean over the channels.
+
+    Args:
+        layer: A trained layer with C channels.
+        mean: `(C,)`, of its inputs.
+        variance: `(C,)`, of its inputs.
+    """
+    stored: Any = np.asarray(layer.moving_variance) + layer.epsilon
+    ratio = (np.maximum(variance, 0.0) + layer.epsilon) / stored
+    shift = (mean - np.asarray(layer.moving_mean)) ** 2 / stored
+    return float(np.mean(0.5 * (ratio - 1.0 - np.log(ratio) + shift)))
