@@ -13,7 +13,7 @@ from keras_zskd.models import graph
 from keras_zskd.models.batch_norm_distance import batch_norm_distance
 
 Range = tuple[float, float]
-# Ranges that people train on; the last one stands for pixels of mean 0 and standard deviation 1.
+# Ranges that people train on; the last one is for pixels of mean 0 and standard deviation 1.
 _RANGES: tuple[Range, ...] = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-2.0, 2.0))
 # Names in Keras of the operations of preprocessing: some change values, the others do not.
 _ARITHMETIC = {
