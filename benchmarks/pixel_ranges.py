@@ -46,6 +46,7 @@ def network(dataset: str, pixels: str, batch_norm: bool, layer: bool) -> dict[st
 
     from benchmarks.tuning_data import accuracy
     from keras_zskd.inputs import datasets
+    from keras_zskd.models.logits import logits_view
     from keras_zskd.models.pixel_range import find_pixel_range
 
     shape = (32, 32, 3) if dataset == "cifar10" else (28, 28, 1)
@@ -67,7 +68,7 @@ def network(dataset: str, pixels: str, batch_norm: bool, layer: bool) -> dict[st
     )
     trained_on = images[:_TRAINED_ON] * scale + offset
     model.fit(trained_on, labels[:_TRAINED_ON], batch_size=64, epochs=_EPOCHS, verbose=0)
-    found = find_pixel_range(model)
+    found = find_pixel_range(logits_view(model))
     true = (float(np.mean(offset)), float(np.mean(scale + offset)))
     answer = "left open"
     if found.input_range is not None:

@@ -12,7 +12,7 @@ from keras_zskd.runs.resources import Resources
 
 def inspect(teacher: Teacher) -> dict[str, Any]:
     """Describe the teacher, the methods and formats that support it, and the cost of `distill`."""
-    found = teacher.describe()
+    found = {**teacher.describe(), "input range known by": teacher.range_evidence}
     for name, method in METHODS.items():
         missing = method().missing(teacher, Resources())
         found[f"method {name}"] = "yes" if missing is None else f"no: {missing}"

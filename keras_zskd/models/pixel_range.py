@@ -9,8 +9,8 @@ import numpy as np
 import scipy.special
 
 from keras_zskd.core.keras_internals import nodes_of
-from keras_zskd.models import graph
 from keras_zskd.models.batch_norm_distance import batch_norm_distance
+from keras_zskd.models.logits import LogitsView
 
 Range = tuple[float, float]
 # Ranges that people train on; the last one is for pixels of mean 0 and standard deviation 1.
@@ -46,7 +46,7 @@ class PixelRange:
     evidence: str
 
 
-def find_pixel_range(model: keras.Model) -> PixelRange:
+def find_pixel_range(view: LogitsView) -> PixelRange:
     """Find the pixel range that a classifier was trained on; only forward passes are made.
 
     In this order: (1) preprocessing at the start of the model, as layers or operations, that maps a
@@ -57,10 +57,8 @@ def find_pixel_range(model: keras.Model) -> PixelRange:
     [0, 255], and (2) also [-2, 2] for pixels of mean 0 and standard deviation 1.
 
     Args:
-        model: A Functional or Sequential classifier with one input. (2) and (3) are for images
-            `(H, W, C)` only.
+        view: The classifier from its logits. (2) and (3) are for images `(H, W, C)` only.
     """
-    view = graph.logits_view(model)
     found = _by_preprocessing(view.model)
     if found is None and len(view.model.input_shape) == 4:
         found = _by_batch_norm(view) or _by_predictions(view.model)
@@ -107,7 +105,7 @@ _PREPROCESSED: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-def _by_batch_norm(view: graph.LogitsView) -> PixelRange | None:
+def _by_batch_norm(view: LogitsView) -> PixelRange | None:
     if not view.batch_norms:
         return None
     layer, tensor = view.batch_norms[0]

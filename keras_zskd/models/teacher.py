@@ -17,7 +17,8 @@ from keras_zskd.models import graph
 from keras_zskd.models.classifier import check_classifier, check_layers
 from keras_zskd.models.ensemble import mean_of_models
 from keras_zskd.models.layout import channels_last, is_channels_first
-from keras_zskd.models.logits import logits_view
+from keras_zskd.models.logits import LogitsView, logits_view
+from keras_zskd.models.pixel_range import Range, find_pixel_range
 
 
 class Teacher:
@@ -36,8 +37,9 @@ class Teacher:
             model is used; or a list of these with the same inputs and classes, such as the models
             of federated clients: the mean of their probabilities, without class templates.
         input_range: `(low, high)`, range of the pixels that the model was trained on. By default,
-            it is inferred from a Rescaling or Normalization layer of the model. If there is none,
-            it is `(0, 1)`, with a warning.
+            it is read from the model (`find_pixel_range`): its preprocessing, its first batch
+            normalization, or its predictions. If these do not decide, it is `(0, 1)`, with a
+            warning.
         safe_mode: As in Keras: refuse files with Lambda layers, which contain code that would run.
 
     Attributes:
@@ -48,6 +50,7 @@ class Teacher:
             trainable.
         input_shape: Shape of one input, without the batch axis.
         input_range: `(low, high)`, range of the pixels.
+        range_evidence: What the range is known by: "given", or the evidence.
         num_classes: Number of classes `K`.
         ends_in: Output of the original model: "logits", "softmax", "log_softmax", "relu", or
             "sigmoid" for a single output.
@@ -62,6 +65,9 @@ class Teacher:
         >>> teacher.num_classes, teacher.ends_in, teacher.templates.shape
         (3, 'softmax', (64, 3))
     """
+
+    input_range: Range
+    range_evidence: str
 
     def __init__(
         self,
@@ -92,7 +98,7 @@ class Teacher:
                 "and students have the channels last.",
                 stacklevel=2,
             )
-        self.input_range: tuple[float, float] = _check_range(input_range) or _find_range(model)
+        input_range = _check_range(input_range)
         flat = graph.typed_copy(model, "float32")
         self._view = logits_view(flat)
         softmax: Any = self._view.softmax
@@ -101,6 +107,7 @@ class Teacher:
             softmax.activation = keras.activations.linear
             self._view = dataclasses.replace(logits_view(flat), ends_in=self._view.ends_in)
         _warn_about_the_end(model, self._view.ends_in)
+        self.input_range, self.range_evidence = _range_of(self._view, input_range)
         self.model = self._view.model
         self.model.trainable = False
         original: Any = model
@@ -248,7 +255,7 @@ def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
         )
 
 
-def _check_range(input_range: Any) -> tuple[float, float] | None:
+def _check_range(input_range: Any) -> Range | None:
     if input_range is None:
         return None
     try:
@@ -265,17 +272,16 @@ def _check_range(input_range: Any) -> tuple[float, float] | None:
     return low, high
 
 
-def _find_range(model: keras.Model) -> tuple[float, float]:
-    """Infer the pixel range from the preprocessing layers of a model."""
-    for layer in graph.inline(model, graph.share_layer).layers:
-        if isinstance(layer, keras.layers.Rescaling):
-            # 1/255 and 1/127.5 are for pixels in [0, 255]; scales near 1 are for pixels in [0, 1].
-            return (0.0, 255.0) if float(np.max(np.abs(layer.scale))) < 0.1 else (0.0, 1.0)
-        if isinstance(layer, keras.layers.Normalization):
-            return (0.0, 255.0) if float(np.max(np.abs(np.asarray(layer.mean)))) > 2 else (0.0, 1.0)
+def _range_of(view: LogitsView, given: Range | None) -> tuple[Range, str]:
+    """The pixel range, and what it is known by."""
+    if given is not None:
+        return given, "given"
+    found = find_pixel_range(view)
+    if found.input_range is not None:
+        return found.input_range, found.evidence
     warnings.warn(
-        f"The pixel range of teacher {model.name!r} is unknown, so [0, 1] is assumed. If the "
-        "teacher was trained on another range, set `input_range`.",
+        f"The pixel range of teacher {view.model.name!r} is unknown, so [0, 1] is assumed: "
+        f"{found.evidence}. If the teacher was trained on another range, set `input_range`.",
         stacklevel=3,
     )
-    return 0.0, 1.0
+    return (0.0, 1.0), f"assumed, since {found.evidence}"

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_zskd.models.logits import logits_view
 from keras_zskd.models.pixel_range import find_pixel_range
 
 layers, applications = keras.layers, keras.applications
@@ -15,6 +16,10 @@ def network(preprocessing=None, channels=3):
     x = pixels if preprocessing is None else preprocessing(pixels)
     x = layers.Conv2D(8, 3, strides=2, activation="relu")(x)
     return keras.Model(pixels, layers.Dense(4)(layers.Flatten()(x)))
+
+
+def found_in(model):
+    return find_pixel_range(logits_view(model))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def network(preprocessing=None, channels=3):
     ],
 )
 def test_preprocessing_determines_the_range(preprocessing, expected):
-    found = find_pixel_range(network(preprocessing))
+    found = found_in(network(preprocessing))
     assert found.input_range == expected
     assert found.evidence.startswith("its preprocessing maps")
 
@@ -43,7 +48,7 @@ def test_preprocessing_determines_the_range(preprocessing, expected):
 def test_preprocessing_inside_of_a_nested_model_is_found():
     pixels = keras.Input((16, 16, 3))
     outer = keras.Model(pixels, network(layers.Rescaling(1 / 255))(pixels))
-    assert find_pixel_range(outer).input_range == (0, 255)
+    assert found_in(outer).input_range == (0, 255)
 
 
 def photographs(count=200):
@@ -63,9 +68,9 @@ def test_batch_normalization_determines_the_range(ends):
             layers.Dense(4),
         ]
     )  # fmt: skip
-    assert find_pixel_range(model).input_range is None  # Its statistics are the initial ones.
+    assert found_in(model).input_range is None  # Its statistics are the initial ones.
     model(ends[0] + (ends[1] - ends[0]) * photographs(), training=True)
-    found = find_pixel_range(model)
+    found = found_in(model)
     assert found.input_range == ends
     assert "first batch normalization" in found.evidence
 
@@ -76,7 +81,7 @@ def test_predictions_determine_the_range(high, expected):
     model = network(channels=1)
     kernel, bias, *head = model.get_weights()
     model.set_weights([30.0 * kernel / high, bias, *head])
-    assert find_pixel_range(model).input_range == expected
+    assert found_in(model).input_range == expected
 
 
 def test_a_symmetric_range_is_not_guessed_from_predictions():
@@ -84,7 +89,7 @@ def test_a_symmetric_range_is_not_guessed_from_predictions():
     model = network(channels=1)
     kernel, bias, *head = model.get_weights()
     model.set_weights([-4.0 * kernel, bias, *head])
-    found = find_pixel_range(model)
+    found = found_in(model)
     assert found.input_range is None
     assert "[-1, 1]" in found.evidence
 
@@ -93,6 +98,6 @@ def test_signals_and_tables_have_preprocessing_only():
     keras.utils.set_random_seed(0)
     table = [layers.Dense(4, "relu"), layers.Dense(3)]
     plain = keras.Sequential([keras.Input((5,)), *table])
-    assert find_pixel_range(plain).input_range is None
+    assert found_in(plain).input_range is None
     scaled = keras.Sequential([keras.Input((5,)), layers.Rescaling(1 / 255), *table])
-    assert find_pixel_range(scaled).input_range == (0, 255)
+    assert found_in(scaled).input_range == (0, 255)
