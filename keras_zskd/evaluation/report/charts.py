@@ -20,7 +20,7 @@ from keras_zskd.evaluation.report.rendering import number_text
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_WIDTH, _HEIGHT, _SQUARE = 440, 250, 380
+_WIDTH, _HEIGHT, _SQUARE = 400, 240, 350
 _FORMATS = (".png", ".svg", ".pdf")
 _MAX_DOTS = 40
 _MAX_NAMES = 12
@@ -49,6 +49,7 @@ _STYLE: dict[Any, Any] = {
     "grid.alpha": 0.2,
     "xtick.color": _INK,
     "ytick.color": _INK,
+    "xtick.major.pad": 6,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
@@ -127,13 +128,13 @@ def histogram(values: Any, x_label: str, title: str, bins: int = 30) -> "Markup"
     return _drawn(draw, title)
 
 
-def scatter(x: Any, y: Any, x_label: str, title: str) -> "Markup":
+def scatter(x: Any, y: Any, x_label: str, y_label: str, title: str) -> "Markup":
     """Draw one dot per pair, both values from 0 to 1, and the diagonal."""
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1)
         axes.plot(x, y, "o", color=_COLORS[0], alpha=0.45, markersize=5, markeredgewidth=0)
-        axes.set(xlabel=x_label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
     return _drawn(draw, title)
 
@@ -187,8 +188,9 @@ def _matrix(values: np.ndarray, names: Sequence[str]) -> Callable[[Any], None]:
 
     def draw(axes: Any) -> None:
         drawn = axes.imshow(others, "RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
-        axes.set_xticks(*_some(names))
-        axes.set_yticks(*_some(names))
+        shown, short = _some(names, letters=10)
+        axes.set_yticks(shown, short)
+        axes.set_xticks(shown, short, rotation=90 if max(map(len, short)) > 3 else 0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         bar = axes.figure.colorbar(drawn, format="%.2f", ticks=[-limit, 0, limit], shrink=0.8)
@@ -203,10 +205,10 @@ def _matrix(values: np.ndarray, names: Sequence[str]) -> Callable[[Any], None]:
     return draw
 
 
-def _some(names: Sequence[str]) -> tuple[list[int], list[str]]:
+def _some(names: Sequence[str], letters: int | None = None) -> tuple[list[int], list[str]]:
     """Positions and shortened names of as many groups as have space for a label."""
     every = max(1, math.ceil(len(names) / _MAX_NAMES))
-    letters = max(3, int(_WIDTH / 8 * every / max(1, len(names))))
+    letters = letters or max(3, int(_WIDTH / 8 * every / max(1, len(names))))
     shown = list(range(0, len(names), every))
     short = [name if len(name) <= letters else name[: letters - 1] + "…" for name in names]
     return shown, [short[i] for i in shown]
@@ -214,7 +216,12 @@ def _some(names: Sequence[str]) -> tuple[list[int], list[str]]:
 
 def _add_legend(axes: Any, count: int) -> None:
     axes.figure.legend(
-        loc="outside upper left", ncols=min(count, 2), frameon=False, fontsize=11, handlelength=1.2
+        loc="outside upper left",
+        ncols=min(count, 2),
+        columnspacing=1.2,
+        frameon=False,
+        fontsize=12,
+        handlelength=1.2,
     )
 
 

@@ -111,7 +111,8 @@ def _charts(
         "Target and achieved confidence": charts.scatter(
             measures["asked_share"],
             measures["reached_share"],
-            "x: largest probability of the target; y: predicted by the teacher",
+            "largest probability of the target",
+            "predicted by the teacher",
             "Achieved by target confidence, one dot per impression",
         ),
         "Gap of the impressions": charts.histogram(

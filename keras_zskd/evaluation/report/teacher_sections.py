@@ -10,6 +10,7 @@ from keras_zskd.models.class_templates import class_similarity
 from keras_zskd.models.teacher import Teacher
 
 _TITLE = "Class similarity"
+_CARD = "Cosine of each pair of class templates"
 
 
 def teacher_sections(teacher: Teacher, class_names: Sequence[str] | None = None) -> list[Section]:
@@ -28,6 +29,6 @@ def teacher_sections(teacher: Teacher, class_names: Sequence[str] | None = None)
         "cards.html",
         text="Cosine of the class templates, the columns of the teacher's last kernel (paper, "
         "equation 2). It shows, without any data, which classes the teacher considers similar.",
-        charts={_TITLE: charts.matrix(similarity, names, "Cosine of each pair of class templates")},
+        charts={_CARD: charts.matrix(similarity, names, _CARD)},
     )
     return [Section(_TITLE, body)]

@@ -65,7 +65,7 @@ def test_histogram_counts_finite_values():
 
 def test_text_has_the_color_of_the_page():
     """A fixed color would be unreadable in dark or in light mode."""
-    markup = charts.scatter([0.0, 1.0], [0.0, 1.0], "x", "S")
+    markup = charts.scatter([0.0, 1.0], [0.0, 1.0], "x", "y", "S")
     assert "currentColor" in markup
     assert not re.search(r"#0{6}|#010203|<text(?![^>]*currentColor)", markup)
 
