@@ -25,7 +25,7 @@ _FORMATS = (".png", ".svg", ".pdf")
 _MAX_DOTS = 40
 _MAX_NAMES = 12
 _MAX_VALUES = 12
-# Stands for the text color of the page until the chart is finished; not used for anything else.
+# Replaced by the text color of the page when a chart is finished; not used for anything else.
 _INK = "#010203"
 # Readable on white and on black.
 _COLORS = ("#3b82d6", "#d9701e", "#2f9e6e", "#9a5fc4")

@@ -13,7 +13,9 @@ _TITLE = "Class similarity"
 _CARD = "Cosine of each pair of class templates"
 
 
-def teacher_sections(teacher: Teacher, class_names: Sequence[str] | None = None) -> list[Section]:
+def similarity_sections(
+    teacher: Teacher, class_names: Sequence[str] | None = None
+) -> list[Section]:
     """Create the section with the class similarity; none for a teacher without class templates.
 
     Args:
