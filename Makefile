@@ -2,6 +2,7 @@
 #
 #   make demo    the main job on the teacher that ships with the package; writes ./demo-run
 #   make test    ruff, mypy, the documentation (strict), pytest
+#   make wheel-test   builds wheel and sdist, tests the installed wheel outside of the checkout; slow
 #   make bench   every speed, side by side with its peers, into ./results/bench.json and bench.md; slow
 #
 # `make PYTHON=/path/to/python3.12 ...` picks another interpreter for a new environment.
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 # 3: TensorFlow's start-up remarks, such as a missing GPU, are no errors of ours.
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help venv demo test bench lint types docs unit format clean
+.PHONY: help venv demo test wheel-test bench lint types docs unit format clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -48,6 +49,10 @@ bench: $(VENV)/.installed-peers
 
 # pytest comes last, so that its summary closes the output.
 test: lint types docs unit
+
+# WHEEL_TESTS="tests/core tests/test_command.py" runs a part of the tests.
+wheel-test:
+	PYTHON="$(PYTHON)" .ci/wheel-test $(WHEEL_TESTS)
 
 lint: $(VENV)/.installed-tools
 	$(BIN)/ruff check .

@@ -240,9 +240,13 @@ def test_an_output_directory_with_other_files_is_rejected(refused, saved_teacher
 
 
 def test_inspect_reports_methods_formats_and_cost(capsys, saved_teacher, tmp_path):
-    out = tmp_path / "inspect.json"
-    assert run("inspect", f"--teacher={saved_teacher}", "--input_range=0,1", f"--json={out}") == 0
+    out, picture = tmp_path / "inspect.json", tmp_path / "similarity.png"
+    flags = [f"--teacher={saved_teacher}", "--input_range=0,1", f"--json={out}"]
+    assert run("inspect", *flags, f"--picture={picture}") == 0
     found = json.loads(out.read_text())
+    assert picture.stat().st_size > 0
+    assert np.diag(found["class_similarity"]).tolist() == [1.0] * 4
+    assert re.search(r"^ +0 +1\.00( +-?0\.\d\d){3}$", capsys.readouterr().out, re.MULTILINE)
     assert found["num_classes"] == 4
     assert found["method zskd"] == "yes"
     assert "training data" in found["method hinton"]

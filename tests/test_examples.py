@@ -1,5 +1,6 @@
 """Each example runs as its first lines say, in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,30 @@ def test_the_example_leaves_its_files(name, tmp_path, saved_teacher):
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     for file in FILES[name]:
         assert (tmp_path / "run" / file).exists(), file
+
+
+def test_the_notebook_runs_and_is_executed(tmp_path):
+    """Its code is run with small numbers; the stored results are those of the numbers it shows."""
+    notebook = json.loads((EXAMPLES / "quick_start.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = [
+        kind for cell in cells for output in cell["outputs"] for kind in output.get("data", ())
+    ]
+    assert kinds.count("image/png") == 4
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    for setting, small in (("NUM_IMPRESSIONS = 2_000", "40"), ("EPOCHS = 12", "1")):
+        assert code.count(setting) == 1
+        code = code.replace(setting, f"{setting.split()[0]} = {small}")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "agg"},
+        capture_output=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert b"int8 student  accuracy" in done.stdout
 
 
 def pictures_for(teacher, directory):

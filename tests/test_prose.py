@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("keras_zskd", "tests", "benchmarks", "examples", "docs")
 FILES = sorted(
     path
-    for pattern in ("*.py", "*.md")
+    for pattern in ("*.py", "*.md", "*.html")
     for path in [*ROOT.glob(pattern), *(p for f in FOLDERS for p in (ROOT / f).rglob(pattern))]
     if "_build" not in path.parts and path != Path(__file__).resolve()
 )
@@ -33,9 +33,9 @@ DIALECT = re.compile(rf"(?<![\w`.\-])({'|'.join(WORDS)})(?![\w`(=\-])", re.IGNOR
 
 
 def prose_of(path: Path) -> list[tuple[int, str]]:
-    """Lines of prose with their numbers: comments and strings of Python, all lines of Markdown."""
+    """Lines of prose with their numbers: comments and strings of Python, else all lines."""
     lines = list(enumerate(path.read_text(encoding="utf-8").splitlines(), 1))
-    if path.suffix == ".md":
+    if path.suffix != ".py":
         return lines
     strings = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -75,7 +75,7 @@ def raised_messages(path: Path) -> list[tuple[int, str]]:
 ERRORS = [
     (path, number, text)
     for path in FILES
-    if path.is_relative_to(ROOT / "keras_zskd")
+    if path.suffix == ".py" and path.is_relative_to(ROOT / "keras_zskd")
     for number, text in raised_messages(path)
 ]
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from keras_zskd.core.tables import forms_table, pairs_table, run_summary
+from keras_zskd.core.tables import forms_table, pairs_table, run_summary, similarity_table
 from keras_zskd.jobs.demonstrating import demonstrate
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.estimating import estimate
@@ -49,6 +49,14 @@ def _show_forms(done: Quantized) -> str:
     return "\n" + forms_table(done.rows, done.measured_on, str(done.directory))
 
 
+def _show_inspection(found: dict[str, Any]) -> str:
+    facts = {name: value for name, value in found.items() if name != "class_similarity"}
+    shown = pairs_table(facts)
+    if "class_similarity" in found:
+        shown += f"\n\n{similarity_table(found['class_similarity'])}"
+    return shown
+
+
 def _show_methods(found: dict[str, dict[str, str]]) -> str:
     lines = []
     for name, facts in found.items():
@@ -80,7 +88,9 @@ COMMANDS = {
     "synthesize": Command(synthesize, "make impressions"),
     "evaluate": Command(measure, "measure a student against its teacher"),
     "export": Command(export_file, "export a model to a deployment format"),
-    "inspect": Command(inspect, "describe a teacher and what can be done with it"),
+    "inspect": Command(
+        inspect, "describe a teacher and what can be done with it", _show_inspection
+    ),
     "methods": Command(
         methods, "list all methods with needs, results and references", _show_methods
     ),

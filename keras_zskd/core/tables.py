@@ -6,6 +6,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# As many columns of the class similarity as fit a terminal of 80 characters.
+_MAX_COLUMNS = 12
+_MAX_PAIRS = 10
+
 
 def run_summary(run: Mapping[str, Any], output_dir: str) -> str:
     """Format the results of a run, its duration, and the location of its report.
@@ -95,6 +99,30 @@ def pairs_table(pairs: dict[str, Any]) -> str:
         f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}"
         for name, value in pairs.items()
     )
+
+
+def similarity_table(similarity: Sequence[Sequence[float]]) -> str:
+    """Format a class similarity: the matrix, or the most similar pairs if it is too wide.
+
+    Args:
+        similarity: Symmetric matrix `(K, K)` of values in [-1, 1].
+    """
+    classes = range(len(similarity))
+    if len(classes) <= _MAX_COLUMNS:
+        lines = ["class similarity (cosine of the class templates)"]
+        lines.append("     " + "".join(f"{number:>6}" for number in classes))
+        lines += [
+            f"{number:>5}" + "".join(f"{value:>6.2f}" for value in similarity[number])
+            for number in classes
+        ]
+        return "\n".join(lines)
+    pairs = sorted(
+        ((similarity[i][j], i, j) for i in classes for j in range(i + 1, len(classes))),
+        reverse=True,
+    )
+    lines = [f"most similar classes of {len(classes)} (cosine of the class templates)"]
+    lines += [f"{i:>5}{j:>6}{value:>8.2f}" for value, i, j in pairs[:_MAX_PAIRS]]
+    return "\n".join(lines)
 
 
 def write_json(path: str, result: Any) -> None:

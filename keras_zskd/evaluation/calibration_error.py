@@ -59,8 +59,10 @@ def negative_log_likelihood(logits: Any, labels: Any) -> float:
         >>> round(negative_log_likelihood([[0.0, 0.0]], [1]), 6)
         0.693147
     """
+    from scipy.special import log_softmax
+
     logits, labels = _checked(logits, labels)
-    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+    return float(-log_softmax(logits, axis=-1)[np.arange(len(labels)), labels].mean())
 
 
 def brier_score(probabilities: Any, labels: Any) -> float:
@@ -84,12 +86,6 @@ def brier_score(probabilities: Any, labels: Any) -> float:
     errors = probabilities.copy()
     errors[np.arange(len(labels)), labels] -= 1.0
     return float(np.square(errors).sum(axis=1).mean())
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of the softmax over the last axis, stable for logits of any size."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def _checked(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.evaluation.calibration_error import log_softmax
 
 DUPLICATE_DISTANCE = 0.02
 _COMPARED = 1_000
@@ -47,6 +46,8 @@ def measure_impressions(
     Raises:
         InputError: If there are no impressions, or the arrays differ in length.
     """
+    from scipy.special import log_softmax, softmax
+
     logits = np.asarray(impressions["logits"], np.float64)
     target = np.asarray(impressions["target"], np.float64)
     label = np.asarray(impressions["label"])
@@ -56,7 +57,7 @@ def measure_impressions(
             "`impressions` must hold arrays of equal length, with at least one impression. "
             f"Received: lengths {sizes}. Pass the result of TransferSet.arrays()."
         )
-    log_p = log_softmax(logits)
+    log_p = log_softmax(logits, axis=-1)
     entropy = -(np.exp(log_p) * log_p).sum(axis=1)
     each = np.arange(len(label))
     asked, said = target.argmax(axis=1), logits.argmax(axis=1)
@@ -75,7 +76,7 @@ def measure_impressions(
         "near_duplicates": float((nearest < DUPLICATE_DISTANCE).mean()) if len(nearest) else None,
         "asked": asked,
         "asked_share": target[each, asked],
-        "reached_share": np.exp(log_softmax(logits / temperature))[each, asked],
+        "reached_share": softmax(logits / temperature, axis=-1)[each, asked],
         "said": said,
         "entropy": entropy,
         "counts": counts,

@@ -11,7 +11,6 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation.calibration_error import (
     brier_score,
     expected_calibration_error,
-    log_softmax,
     negative_log_likelihood,
 )
 from keras_zskd.models.logits import logits_view
@@ -56,6 +55,8 @@ def evaluate(
         Stanton et al., "Does Knowledge Distillation Really Work?", NeurIPS 2021 (fidelity).
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (ECE).
     """
+    from scipy.special import log_softmax
+
     if batch_size < 1:
         raise InputError(f"`batch_size` must be positive. Received: batch_size={batch_size}.")
     images = np.asarray(images)
@@ -68,7 +69,7 @@ def evaluate(
             "`teacher` and `student` must have the same classes. Received: logits of shape "
             f"{teacher_logits.shape} and {student_logits.shape}."
         )
-    log_p, log_q = log_softmax(teacher_logits), log_softmax(student_logits)
+    log_p, log_q = (log_softmax(logits, axis=-1) for logits in (teacher_logits, student_logits))
     result = {
         "num_images": float(len(images)),
         "agreement": float((log_p.argmax(axis=1) == log_q.argmax(axis=1)).mean()),

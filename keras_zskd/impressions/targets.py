@@ -8,33 +8,13 @@ import numpy as np
 from keras_zskd.core import randomness
 from keras_zskd.core.configurable import Configurable
 from keras_zskd.core.errors import InputError
+from keras_zskd.models.class_templates import class_similarity
 from keras_zskd.models.teacher import Teacher
 
 _SALT = 1
 CONCENTRATION_EPSILON = 1e-4
 # Similarities are in [-1, 1]; a spread below float32 rounding is not a difference between classes.
 _ROUNDING = 1e-6
-
-
-def class_similarity(templates: np.ndarray) -> np.ndarray:
-    """Cosine similarity of the class templates.
-
-    `C(i, j) = w_i . w_j / (|w_i| |w_j|)` (paper, equation 2; the bias is not used). The cosine of a
-    zero template, such as that of a pruned class, is undefined. Such a class gets similarity 1 to
-    itself and 0 to all others, like a template orthogonal to all.
-
-    Args:
-        templates: `(D, K)`, one template per column.
-
-    Returns:
-        `(K, K)` in [-1, 1], with ones on the diagonal.
-    """
-    templates = np.asarray(templates, np.float64)
-    lengths = np.linalg.norm(templates, axis=0, keepdims=True)
-    unit = templates / np.where(lengths > 0, lengths, 1.0)
-    similarity = unit.T @ unit
-    np.fill_diagonal(similarity, 1.0)
-    return np.asarray(similarity)
 
 
 def concentration(similarity: np.ndarray) -> np.ndarray:
@@ -158,12 +138,13 @@ class DirichletTargets(Targets):
         self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
     ) -> np.ndarray:
         """See `Targets.draw`."""
+        from scipy.special import softmax
+
         beta = np.array(self.scales)[(indices // num_classes) % len(self.scales)]
         concentrations = beta[:, None] * prepared[labels] + CONCENTRATION_EPSILON
         log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations)
         # A softmax of the logarithms normalizes without leaving log space.
-        powers = np.exp(log_gammas - log_gammas.max(axis=-1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+        return np.asarray(softmax(log_gammas, axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

@@ -16,6 +16,7 @@ from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
 from keras_zskd.evaluation.report.page import write_report
+from keras_zskd.evaluation.report.teacher_sections import similarity_sections
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.jobs.estimating import as_student, check_needs, estimate
@@ -118,7 +119,8 @@ def distill(
         _save(trained.student, run.directory / "student.keras")
         files = _export_all(trained, run)
         _measure(trained, files, dataset, real, run)
-        write_report(run.directory / "report.html", run.record.run, trained.sections())
+        sections = [*trained.sections(), *similarity_sections(teacher)]
+        write_report(run.directory / "report.html", run.record.run, sections)
         write_model_card(run.directory / "README.md", run.record.run)
         return Distilled(trained.student, run.directory, run.record.run)
 

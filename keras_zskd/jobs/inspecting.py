@@ -4,22 +4,44 @@ from typing import Any
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.deploy.format_trials import possible_formats
+from keras_zskd.evaluation.report.charts import check_picture_path, write_matrix
 from keras_zskd.jobs.estimating import estimate
 from keras_zskd.methods import METHODS
+from keras_zskd.models.class_templates import class_similarity
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
 
 
-def inspect(teacher: Teacher) -> dict[str, Any]:
-    """Describe the teacher, the methods and formats that support it, and the cost of `distill`."""
+def inspect(teacher: Teacher, picture: str | None = None) -> dict[str, Any]:
+    """Describe the teacher, the methods and formats that support it, and the cost of `distill`.
+
+    Args:
+        teacher: The teacher.
+        picture: Also draw the class similarity to this file, .png, .svg or .pdf.
+
+    Returns:
+        Values by name; "class_similarity" is the matrix `(K, K)`, for a teacher with class templates.
+
+    Raises:
+        InputError: If there is nothing to draw, or the file has another format.
+    """
     found = {**teacher.describe(), "input range known by": teacher.range_evidence}
+    if picture is not None:
+        check_picture_path(picture)
+        write_matrix(picture, class_similarity(teacher.templates), _class_names(teacher))
     for name, method in METHODS.items():
         missing = method().missing(teacher, Resources())
         found[f"method {name}"] = "yes" if missing is None else f"no: {missing}"
     for name, said in possible_formats(teacher).items():
         found[f"format {name}"] = said
     found["distill at half the width"] = _time_of_distill(teacher)
+    if found["class_templates"]:
+        found["class_similarity"] = class_similarity(teacher.templates).round(4).tolist()
     return found
+
+
+def _class_names(teacher: Teacher) -> list[str]:
+    return [str(number) for number in range(teacher.num_classes)]
 
 
 def _time_of_distill(teacher: Teacher) -> str:

@@ -23,7 +23,7 @@ def test_the_report_renders_without_console_messages(run_directory, dump_dom):
     table = re.search(r'<table class="wide" id="results">.*?</table>', dom, re.S).group(0)
     assert ">100.00 %<" in table
     assert dom.count("<svg") == 4 + 2
-    assert dom.count("<polyline") == 2
+    assert "<title>loss, epoch 1: 3</title>" in dom
 
 
 def test_the_policy_of_the_page_is_enforced(run_directory, dump_dom, tmp_path):

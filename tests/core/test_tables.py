@@ -2,7 +2,7 @@
 
 import json
 
-from keras_zskd.core.tables import pairs_table, run_summary, write_json
+from keras_zskd.core.tables import pairs_table, run_summary, similarity_table, write_json
 
 ROW = {"agreement": 0.9912, "parameters": 15738, "bytes": 66612, "ms_per_image": 0.0287}
 
@@ -36,3 +36,12 @@ def test_pairs_are_aligned():
 def test_write_json_creates_the_directory(tmp_path):
     write_json(str(tmp_path / "deep" / "out.json"), {"a": 1})
     assert json.loads((tmp_path / "deep" / "out.json").read_text()) == {"a": 1}
+
+
+def test_a_wide_class_similarity_is_shown_as_pairs():
+    count = 40
+    similarity = [[1.0 if i == j else 0.0 for j in range(count)] for i in range(count)]
+    similarity[3][7] = similarity[7][3] = 0.5
+    lines = similarity_table(similarity).splitlines()
+    assert lines[1].split() == ["3", "7", "0.50"]
+    assert len(lines) == 1 + 10

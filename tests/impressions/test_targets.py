@@ -9,9 +9,9 @@ from keras_zskd.impressions.targets import (
     CONCENTRATION_EPSILON,
     DirichletTargets,
     OneHotTargets,
-    class_similarity,
     concentration,
 )
+from keras_zskd.models.class_templates import class_similarity
 from keras_zskd.models.teacher import Teacher
 
 

@@ -12,7 +12,6 @@ from keras_zskd.evaluation.callbacks.summary_callback import (
     SummaryCallback,
     check_class_names,
     class_labels,
-    softmax,
 )
 
 _MAX_COLUMNS = 12
@@ -80,10 +79,12 @@ class ImpressionGallery(SummaryCallback):
         self._show("impressions/finished", epoch)
 
     def _show(self, tag: str, step: int) -> None:
+        from scipy.special import softmax
+
         batch = {name: value[: self.count] for name, value in self.latest.items()}
         num_classes = batch["logits"].shape[-1]
         check_class_names(self.class_names, num_classes)
-        answers = softmax(batch["logits"])
+        answers = softmax(batch["logits"].astype("float64"), axis=-1)
         lines = zip(
             class_labels(batch["label"], self.class_names),
             class_labels(answers.argmax(axis=-1), self.class_names),

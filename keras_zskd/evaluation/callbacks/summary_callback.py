@@ -84,10 +84,3 @@ def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> No
             f"`class_names` must hold {num_classes} names, in the order of the teacher's outputs. "
             f"Received: {len(class_names)} names."
         )
-
-
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Probabilities `(N, K)` of logits, in float64."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

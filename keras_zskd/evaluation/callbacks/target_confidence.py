@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.evaluation import pictures
-from keras_zskd.evaluation.callbacks.summary_callback import SummaryCallback, softmax
+from keras_zskd.evaluation.callbacks.summary_callback import SummaryCallback
 
 _BINS = 25
 _ZOOM = 12
@@ -64,8 +64,12 @@ def confidences(
     target: np.ndarray, logits: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities `(N,)` of the largest class of the target: target and achieved."""
+    from scipy.special import softmax
+
     largest = target.argmax(axis=-1)[:, np.newaxis]
-    achieved = np.take_along_axis(softmax(logits, temperature), largest, axis=-1)
+    achieved = np.take_along_axis(
+        softmax(np.asarray(logits, np.float64) / temperature, axis=-1), largest, axis=-1
+    )
     return np.take_along_axis(target, largest, axis=-1)[:, 0], achieved[:, 0]
 
 

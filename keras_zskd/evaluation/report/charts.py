@@ -1,188 +1,269 @@
-"""Line, bar, histogram and scatter charts as inline SVG, colored by the CSS of the page."""
+"""Line, bar, histogram, scatter and matrix charts: Matplotlib, as SVG inside the page.
 
-import html
+Text and axes have the text color of the page, so that a chart is readable in light and dark mode.
+"""
+
+import io
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
-_WIDTH, _HEIGHT = 440, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40
-_INNER_WIDTH = _WIDTH - _LEFT - _RIGHT
-_INNER_HEIGHT = _HEIGHT - _TOP - _BOTTOM
+from keras_zskd.core.errors import InputError
+from keras_zskd.evaluation.report.rendering import number_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_WIDTH, _HEIGHT, _SQUARE = 400, 240, 350
+_FORMATS = (".png", ".svg", ".pdf")
 _MAX_DOTS = 40
 _MAX_NAMES = 12
+_MAX_VALUES = 12
+# Replaced by the text color of the page when a chart is finished; not used for anything else.
+_INK = "#010203"
+# Readable on white and on black.
+_COLORS = ("#3b82d6", "#d9701e", "#2f9e6e", "#9a5fc4")
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "keras_zskd",  # The same chart gives the same file.
+    "text.parse_math": False,
+    "font.size": 12,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-4, 6),
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "grid.color": _INK,
+    "grid.alpha": 0.2,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.major.pad": 6,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+_SVG = "http://www.w3.org/2000/svg"
+_TIP = "tip:"
 
 
-def line_chart(series: Mapping[str, Sequence[float]], x_label: str, title: str) -> str:
+def line_chart(series: Mapping[str, Sequence[float]], x_label: str, title: str) -> "Markup":
     """Draw curves over the steps 1, 2, ...; values that are not finite are skipped.
 
     Args:
-        series: Values by name, not empty. The CSS classes `series0`, `series1`, ... color them.
+        series: At most four series of values by name, not empty.
         x_label: Label of the x axis.
         title: Title for screen readers.
     """
     length = max(len(values) for values in series.values())
-    finite = [value for values in series.values() for value in values if math.isfinite(value)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-    ticks = _ticks(low, high)
-    low, high = min(low, ticks[0]), max(high, ticks[-1])
 
-    def place(step: int, value: float) -> tuple[float, float]:
-        x = _LEFT + _INNER_WIDTH * (step / (length - 1) if length > 1 else 0.5)
-        return x, _TOP + _INNER_HEIGHT * (1.0 - (value - low) / ((high - low) or 1.0))
+    def draw(axes: Any) -> None:
+        for (name, values), color in zip(series.items(), _COLORS, strict=False):
+            points = [(i + 1, v) for i, v in enumerate(values) if math.isfinite(v)]
+            axes.plot(*np.reshape(points, (-1, 2)).T, color=color, linewidth=2, label=name)
+            for step, value in points if length <= _MAX_DOTS else points[-1:]:
+                (dot,) = axes.plot(step, value, "o", color=color, markersize=5)
+                dot.set_gid(f"{_TIP}{name}, {x_label} {step}: {number_text(value)}")
+        axes.set_xlabel(x_label)
+        axes.xaxis.get_major_locator().set_params(integer=True, nbins=6, min_n_ticks=1)
+        axes.yaxis.get_major_locator().set_params(nbins=5)
+        _add_legend(axes, len(series))
 
-    parts = [_y_axis(ticks, low, high), _x_label(x_label)]
-    for step in sorted({round(i * (length - 1) / 4) for i in range(5)}):
-        parts.append(_text(place(step, low)[0], _HEIGHT - 22, str(step + 1)))
-    for number, (name, values) in enumerate(series.items()):
-        points = [(*place(i, v), i, v) for i, v in enumerate(values) if math.isfinite(v)]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
-        parts.append(f'<polyline class="line series{number}" points="{path}"/>')
-        for x, y, i, value in points if length <= _MAX_DOTS else points[-1:]:
-            tip = html.escape(f"{name}, {x_label} {i + 1}: {number_text(value)}")
-            parts.append(
-                f'<circle class="dot series{number}" cx="{x:.1f}" cy="{y:.1f}" r="3">'
-                f"<title>{tip}</title></circle>"
-            )
-    return _legend(list(series)) + _svg(parts, title)
+    return _drawn(draw, title)
 
 
 def bar_chart(
     names: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, title: str
-) -> str:
+) -> "Markup":
     """Draw groups of bars, with one group per name.
 
     Args:
         names: Names of the groups. If there are many, only some are labeled.
-        series: Values for each group, by name of the series.
+        series: At most four series of values for each group, by name.
         x_label: Label of the x axis.
         title: Title for screen readers.
     """
-    high = max((max(values) for values in series.values() if len(values)), default=0.0) or 1.0
-    ticks = _ticks(0.0, high)
-    high = max(high, ticks[-1])
-    parts = [_y_axis(ticks, 0.0, high), _x_label(x_label)]
-    group = _INNER_WIDTH / max(1, len(names))
-    bar = group * (0.96 if len(names) > 30 else 0.8) / len(series)
-    every = math.ceil(len(names) / _MAX_NAMES)
-    letters = max(3, int(group * every / 7))
-    for i, name in enumerate(names):
-        start = _LEFT + i * group + (group - bar * len(series)) / 2
-        if i % every == 0:
-            text = name if len(name) <= letters else name[: letters - 1] + "…"
-            parts.append(_text(_LEFT + (i + 0.5) * group, _HEIGHT - 22, text))
+    positions = np.arange(len(names))
+    width = (0.96 if len(names) > 30 else 0.8) / len(series)
+
+    def draw(axes: Any) -> None:
         for number, (what, values) in enumerate(series.items()):
-            height = _INNER_HEIGHT * values[i] / high
-            tip = html.escape(f"{name}, {what}: {number_text(values[i])}")
-            parts.append(
-                f'<rect class="bar series{number}" x="{start + number * bar:.1f}" '
-                f'y="{_TOP + _INNER_HEIGHT - height:.1f}" width="{bar:.2f}" height="{height:.1f}">'
-                f"<title>{tip}</title></rect>"
-            )
-    return (_legend(list(series)) if len(series) > 1 else "") + _svg(parts, title)
+            shift = width * (number - (len(series) - 1) / 2)
+            color = _COLORS[number]
+            bars = axes.bar(positions + shift, values, width, color=color, label=what)
+            for name, value, bar in zip(names, values, bars, strict=True):
+                bar.set_gid(f"{_TIP}{name}, {what}: {number_text(value)}")
+        axes.set_xlabel(x_label)
+        axes.margins(x=0.01)
+        axes.yaxis.get_major_locator().set_params(nbins=5)
+        axes.set_xticks(*_some(names))
+        if len(series) > 1:
+            _add_legend(axes, len(series))
+
+    return _drawn(draw, title)
 
 
-def histogram(values: Any, x_label: str, title: str, bins: int = 30) -> str:
+def histogram(values: Any, x_label: str, title: str, bins: int = 30) -> "Markup":
     """Draw a histogram with bins of equal width; values that are not finite are left out."""
     values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    counts, edges = np.histogram(values, bins=bins, range=_span(values))
-    high = float(counts.max(initial=0)) or 1.0
-    ticks = _ticks(0.0, high)
-    high = max(high, ticks[-1])
-    width = _INNER_WIDTH / bins
-    parts = [_y_axis(ticks, 0.0, high), _x_label(x_label)]
-    for i, count in enumerate(counts):
-        height = _INNER_HEIGHT * count / high
-        tip = f"{number_text(edges[i])} to {number_text(edges[i + 1])}: {count}"
-        parts.append(
-            f'<rect class="bar series0" x="{_LEFT + i * width + 0.5:.1f}" '
-            f'y="{_TOP + _INNER_HEIGHT - height:.1f}" width="{width - 1:.2f}" '
-            f'height="{height:.1f}"><title>{tip}</title></rect>'
-        )
-    for tick in _ticks(edges[0], edges[-1]):
-        if edges[0] <= tick <= edges[-1]:
-            x = _LEFT + _INNER_WIDTH * (tick - edges[0]) / (edges[-1] - edges[0])
-            parts.append(_text(x, _HEIGHT - 22, number_text(tick)))
-    return _svg(parts, title)
+    counts, edges = np.histogram(values[np.isfinite(values)], bins=bins)
+
+    def draw(axes: Any) -> None:
+        bars = axes.bar(edges[:-1], counts, 0.94 * np.diff(edges), align="edge", color=_COLORS[0])
+        for low, high, count, bar in zip(edges[:-1], edges[1:], counts, bars, strict=True):
+            bar.set_gid(f"{_TIP}{number_text(low)} to {number_text(high)}: {count}")
+        axes.set_xlabel(x_label)
+        axes.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+
+    return _drawn(draw, title)
 
 
-def scatter(x: Any, y: Any, x_label: str, title: str) -> str:
+def scatter(x: Any, y: Any, x_label: str, y_label: str, title: str) -> "Markup":
     """Draw one dot per pair, both values from 0 to 1, and the diagonal."""
-    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
-    parts = [_y_axis(ticks, 0.0, 1.0), _x_label(x_label)]
-    parts += [_text(_LEFT + _INNER_WIDTH * t, _HEIGHT - 22, number_text(t)) for t in ticks]
-    parts.append(
-        f'<line class="diagonal" x1="{_LEFT}" y1="{_TOP + _INNER_HEIGHT}" '
-        f'x2="{_LEFT + _INNER_WIDTH}" y2="{_TOP}"/>'
-    )
-    places = zip(
-        _LEFT + _INNER_WIDTH * np.clip(np.asarray(x, np.float64), 0.0, 1.0),
-        _TOP + _INNER_HEIGHT * (1.0 - np.clip(np.asarray(y, np.float64), 0.0, 1.0)),
-        strict=True,
-    )
-    parts += [f'<circle class="mark" cx="{a:.1f}" cy="{b:.1f}" r="2.5"/>' for a, b in places]
-    return _svg(parts, title)
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1)
+        axes.plot(x, y, "o", color=_COLORS[0], alpha=0.45, markersize=5, markeredgewidth=0)
+        axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+
+    return _drawn(draw, title)
 
 
-def number_text(value: float) -> str:
-    """Format a number with three significant digits and thousands separators."""
-    if not math.isfinite(value):
-        return str(value)
-    if abs(value) >= 1000 or float(value).is_integer():
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def matrix(values: np.ndarray, names: Sequence[str], title: str) -> "Markup":
+    """Draw a symmetric matrix `(K, K)` of values in [-1, 1]; small ones with their values.
+
+    Colors range from minus to plus the largest value off the diagonal, which is left blank.
+
+    Args:
+        values: The matrix.
+        names: One name per row.
+        title: Title for screen readers.
+    """
+    return _drawn(_matrix(values, names), title, _SQUARE)
 
 
-def _span(values: np.ndarray) -> tuple[float, float]:
-    if not len(values):
-        return 0.0, 1.0
-    low, high = float(values.min()), float(values.max())
-    if 0.0 < low < 0.3 * high:  # Close to 0, so start the axis there.
-        low = 0.0
-    return (low, high) if high - low > 1e-9 * max(1.0, abs(high)) else (low - 0.5, high + 0.5)
+def write_matrix(path: str | os.PathLike[str], values: np.ndarray, names: Sequence[str]) -> None:
+    """Draw the same to a file.
+
+    Args:
+        path: A path that ends in .png, .svg or .pdf.
+        values: The matrix `(K, K)`.
+        names: One name per row.
+
+    Raises:
+        InputError: If the path ends otherwise.
+    """
+    check_picture_path(path)
+    _figure(_matrix(values, names), _SQUARE).savefig(os.fspath(path), dpi=144)
 
 
-def _ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers that cover `low` to `high`."""
-    span = (high - low) or abs(high) or 1.0
-    step = 10.0 ** math.floor(math.log10(span / count))
-    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= count + 1e-9)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+def check_picture_path(path: str | os.PathLike[str]) -> None:
+    """Check that a path ends in .png, .svg or .pdf.
 
-
-def _y_axis(ticks: Sequence[float], low: float, high: float) -> str:
-    parts = []
-    for tick in ticks:
-        y = _TOP + _INNER_HEIGHT * (1.0 - (tick - low) / ((high - low) or 1.0))
-        parts.append(
-            f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    Raises:
+        InputError: If it ends otherwise.
+    """
+    if pathlib.Path(path).suffix not in _FORMATS:
+        raise InputError(
+            f"`picture` must be a path that ends in {', '.join(_FORMATS)}. Received: "
+            f"picture={os.fspath(path)!r}. Change the ending."
         )
-        parts.append(_text(_LEFT - 6, y + 4, number_text(tick), "end"))
-    return "".join(parts)
 
 
-def _x_label(text: str) -> str:
-    return _text(_LEFT + _INNER_WIDTH / 2, _HEIGHT - 4, text)
+def _matrix(values: np.ndarray, names: Sequence[str]) -> Callable[[Any], None]:
+    values = np.asarray(values, np.float64)
+    # A class and itself would take most of the colors.
+    others = np.where(np.eye(len(values), dtype=bool), np.nan, values)
+    limit = float(np.nanmax(np.abs(others)))
+
+    def draw(axes: Any) -> None:
+        drawn = axes.imshow(others, "RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
+        shown, short = _some(names, letters=10)
+        axes.set_yticks(shown, short)
+        axes.set_xticks(shown, short, rotation=90 if max(map(len, short)) > 3 else 0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        bar = axes.figure.colorbar(drawn, format="%.2f", ticks=[-limit, 0, limit], shrink=0.8)
+        bar.outline.set_visible(False)
+        if len(values) <= _MAX_VALUES:
+            for (row, column), value in np.ndenumerate(others):
+                color = "white" if abs(value) > 0.6 * limit else "black"
+                if row != column:
+                    text = f"{value:z.2f}"
+                    axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
+
+    return draw
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+def _some(names: Sequence[str], letters: int | None = None) -> tuple[list[int], list[str]]:
+    """Positions and shortened names of as many groups as have space for a label."""
+    every = max(1, math.ceil(len(names) / _MAX_NAMES))
+    letters = letters or max(3, int(_WIDTH / 8 * every / max(1, len(names))))
+    shown = list(range(0, len(names), every))
+    short = [name if len(name) <= letters else name[: letters - 1] + "…" for name in names]
+    return shown, [short[i] for i in shown]
 
 
-def _legend(names: Sequence[str]) -> str:
-    items = "".join(
-        f'<span><i class="key series{i}"></i>{html.escape(name)}</span>'
-        for i, name in enumerate(names)
+def _add_legend(axes: Any, count: int) -> None:
+    axes.figure.legend(
+        loc="outside upper left",
+        ncols=min(count, 2),
+        columnspacing=1.2,
+        frameon=False,
+        fontsize=12,
+        handlelength=1.2,
     )
-    return f'<div class="legend">{items}</div>'
 
 
-def _svg(parts: Sequence[str], title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)}">'
-        f"{''.join(parts)}</svg>"
-    )
+def _drawn(draw: Callable[[Any], None], title: str, height: int = _HEIGHT) -> "Markup":
+    """Draw on new axes and return the SVG element."""
+    from matplotlib import rc_context
+
+    file = io.BytesIO()
+    with rc_context(_STYLE), warnings.catch_warnings():
+        # The browser writes the text; Matplotlib only measures it.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        figure = _figure(draw, height)
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    return _for_a_page(file.getvalue(), title)
+
+
+def _figure(draw: Callable[[Any], None], height: int) -> Any:
+    # Without pyplot, which would open windows and keep figures.
+    from matplotlib.figure import Figure
+
+    figure = Figure((_WIDTH / 72, height / 72), layout="constrained")
+    draw(figure.add_subplot())
+    return figure
+
+
+def _for_a_page(svg: bytes, title: str) -> "Markup":
+    """Give an SVG file of Matplotlib the colors, size and titles of an element of a page."""
+    from markupsafe import Markup
+
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    root = ElementTree.fromstring(svg)
+    for child in root.findall(f"{{{_SVG}}}metadata"):
+        root.remove(child)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": title}
+    for element in root.iter():
+        element.tail = None
+        if element.tag == f"{{{_SVG}}}g":
+            # Identifiers of groups are unique within a chart, but not within the page.
+            identifier = element.attrib.pop("id", "")
+            if identifier.startswith(_TIP):
+                tip = ElementTree.Element(f"{{{_SVG}}}title")
+                tip.text = identifier.removeprefix(_TIP)
+                element.insert(0, tip)
+    return Markup(ElementTree.tostring(root, encoding="unicode").replace(_INK, "currentColor"))

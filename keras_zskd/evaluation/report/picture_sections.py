@@ -1,13 +1,11 @@
 """Sections of a report on procedural pictures."""
 
-import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_zskd.evaluation import pictures
-from keras_zskd.evaluation.report.pieces import small
+from keras_zskd.evaluation.report.rendering import render, small
 from keras_zskd.evaluation.report.section import Section
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 
@@ -24,27 +22,31 @@ def picture_section(
         ratings: Ratings of each family by name: "mutual information" and "distance", in nats.
         shares: Shares of the families that were used.
     """
-    rows = []
-    for name, rating in ratings.items():
-        figures = [f"{rating['mutual information']:.2f}", f"{rating['distance']:.2f}"]
-        cells = "".join(
-            f'<td class="short">{figure}</td>'
-            for figure in (*figures, f"{shares.get(name, 0):.0%}")
-        )
-        drawn = ProceduralPictures(shape, shares={name: 1.0}).keyed(0, range(_SHOWN))
-        rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}{_strip(drawn)}</tr>')
-    headings = ("mutual information", "distance", "share")
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
-    return Section(
-        "Procedural pictures",
-        "<p>The student is also trained on procedural pictures, new in every batch, which contain "
+    rows = [
+        {
+            "name": name,
+            "figures": [
+                f"{rating['mutual information']:.2f}",
+                f"{rating['distance']:.2f}",
+                f"{shares.get(name, 0):.0%}",
+            ],
+            "pictures": _shown(
+                ProceduralPictures(shape, shares={name: 1.0}).keyed(0, range(_SHOWN))
+            ),
+        }
+        for name, rating in ratings.items()
+    ]
+    body = render(
+        "picture_rows.html",
+        text="The student is also trained on procedural pictures, new in every batch, which contain "
         "no data. The mixture depends on the teacher. Families get a larger share if its "
         "predictions on them are confident and spread over the classes (mutual information, in "
         "nats), and if their activations are close to its batch normalization statistics "
-        "(distance, in nats; 0 without batch normalization).</p>"
-        f'<div class="scroll"><table class="looks"><tr><td></td>{head}</tr>'
-        f"{''.join(rows)}</table></div>",
+        "(distance, in nats; 0 without batch normalization).",
+        headings=("mutual information", "distance", "share"),
+        rows=rows,
     )
+    return Section("Procedural pictures", body)
 
 
 def starts_section(
@@ -60,19 +62,19 @@ def starts_section(
     """
     count = min(_SHOWN, len(impressions))
     starts = ProceduralPictures(impressions.shape[1:], shares=shares).keyed(seed, range(count))
-    rows = (
-        f'<tr><th scope="row">start</th>{_strip(starts)}</tr>'
-        f'<tr><th scope="row">impression</th>{_strip(impressions, input_range)}</tr>'
+    body = render(
+        "picture_rows.html",
+        text="An impression starts as a picture and is optimized until the teacher predicts its "
+        "target.",
+        rows=[
+            {"name": "start", "pictures": _shown(starts)},
+            {"name": "impression", "pictures": _shown(impressions, input_range)},
+        ],
     )
-    return Section(
-        "From pictures to impressions",
-        "<p>An impression starts as a picture and is optimized until the teacher predicts its "
-        f'target.</p><div class="scroll"><table class="looks">{rows}</table></div>',
-    )
+    return Section("From pictures to impressions", body)
 
 
-def _strip(images: np.ndarray, input_range: tuple[float, float] = (0.0, 1.0)) -> str:
-    if np.ndim(images) != 4:
-        return ""
-    shown = small(images[:_SHOWN], input_range)
-    return "".join(f'<td><img src="{pictures.data_uri(one)}" alt="picture"></td>' for one in shown)
+def _shown(
+    images: np.ndarray, input_range: tuple[float, float] = (0.0, 1.0)
+) -> Sequence[np.ndarray] | np.ndarray:
+    return small(images[:_SHOWN], input_range) if np.ndim(images) == 4 else ()

@@ -1,6 +1,10 @@
 """A section of a report."""
 
 import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -9,8 +13,9 @@ class Section:
 
     Attributes:
         title: Title of the section, as plain text.
-        body: HTML without external resources and scripts.
+        body: `markupsafe.Markup`, HTML without external resources and scripts. A plain string is
+            shown as text.
     """
 
     title: str
-    body: str
+    body: "Markup | str"
