@@ -14,7 +14,7 @@ from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas, PictureCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.objectives import ClassLogit, MatchTargets, Objective
-from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
+from keras_zskd.impressions.priors import BatchNormStatistics, PixelNorm, Prior, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets, Targets
 from keras_zskd.impressions.transforms import AffineJitter, Jitter, Transform
 from keras_zskd.inputs import datasets
@@ -70,6 +70,7 @@ __all__ = [
     "Origin",
     "PaperAugmentation",
     "PictureCanvas",
+    "PixelNorm",
     "Prior",
     "ProceduralPictures",
     "RandomAffine",

@@ -158,7 +158,8 @@ class PixelEngine:
         logits = tf.cast(logits, tf.float32)
         loss = self.objective.loss(logits, target)
         for prior, count in zip(self.priors, self._tap_counts, strict=True):
-            loss += prior.weight * prior.penalty(pixels, taps[:count], self.teacher)
+            shown = seen if prior.is_transformed else pixels
+            loss += prior.weight * prior.penalty(shown, taps[:count], self.teacher)
             taps = taps[count:]
         return loss, self.objective.is_met(logits, target) if self.objective.stops else None
 

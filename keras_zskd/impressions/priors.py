@@ -1,5 +1,6 @@
 """Priors on impressions: penalties on their pixels or activations that need no data."""
 
+import math
 from typing import Any
 
 import keras
@@ -11,6 +12,9 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.models.lowering.norms import moments
 from keras_zskd.models.teacher import Teacher
 
+# A norm has no gradient at 0.
+_TINY = 1e-12
+
 
 class Prior(Configurable):
     """Base class of the penalties that are added to the loss of each impression.
@@ -21,6 +25,9 @@ class Prior(Configurable):
 
     group_size = 1
     """Number of consecutive impressions that the penalty combines."""
+
+    is_transformed = False
+    """Whether `penalty` gets the pixels after the transforms, as the teacher does."""
 
     def __init__(self, weight: float):
         if not weight >= 0:
@@ -35,7 +42,7 @@ class Prior(Configurable):
         """The penalty `(N,)`, without the weight.
 
         Args:
-            pixels: `(N, *input_shape)`, scaled to [0, 1].
+            pixels: `(N, *input_shape)`, scaled to [0, 1]; see `is_transformed`.
             taps: Values of the tensors that `taps` returned, with leading axis `N`.
             teacher: The teacher.
         """
@@ -65,6 +72,23 @@ class TotalVariation(Prior):
                 f"Received: inputs of shape {teacher.input_shape}. Leave this prior out."
             )
         return _total_variation(pixels)
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class PixelNorm(Prior):
+    """Penalizes the distance from mid-gray: `|x - 1/2|_2` (Yin et al., DeepInversion, CVPR 2020).
+
+    The paper penalizes the norm of standardized pixels, where 0 is the mean of the training data.
+    Here pixels are in [0, 1] and the mean is unknown, so the middle of the range takes its place.
+
+    Args:
+        weight: Factor of the penalty, 0 or more.
+    """
+
+    def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
+        """See `Prior.penalty`."""
+        flat = tf.reshape(pixels, (-1, math.prod(teacher.input_shape)))
+        return tf.norm(flat - 0.5 + _TINY, axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -104,8 +128,8 @@ class BatchNormStatistics(Prior):
             channels = value.shape[-1]
             grouped = tf.reshape(value, (-1, self.group_size * _positions(value), channels))
             mean, variance = moments(grouped)
-            total += tf.norm(mean - layer.moving_mean + 1e-12, axis=-1)
-            total += tf.norm(variance - layer.moving_variance + 1e-12, axis=-1)
+            total += tf.norm(mean - layer.moving_mean + _TINY, axis=-1)
+            total += tf.norm(variance - layer.moving_variance + _TINY, axis=-1)
         return tf.repeat(total, self.group_size)
 
     def get_config(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.methods.best import Best
 from keras_zskd.methods.class_impressions import ClassImpressions
 from keras_zskd.methods.dafl import DAFL
+from keras_zskd.methods.deepinversion import DeepInversion
 from keras_zskd.methods.dfad import DFAD
 from keras_zskd.methods.hinton import Hinton
 from keras_zskd.methods.kimura import Kimura
@@ -19,7 +20,7 @@ from keras_zskd.methods.zskt import ZSKT
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
-        *(Best, ZSKD, ClassImpressions, DAFL, DFAD, ZSKT),  # No data.
+        *(Best, ZSKD, ClassImpressions, DeepInversion, DAFL, DFAD, ZSKT),  # No data.
         *(ArbitraryTransferSet, Kimura, Hinton),  # Some, or all.
     )
 }

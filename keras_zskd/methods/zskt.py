@@ -46,6 +46,7 @@ class ZSKT(GeneratorMethod):
         },
     }  # fmt: skip
 
+    filters: int = 32
     student_steps: int = 5
     fresh_noise: bool = True
     clip: float = 5.0

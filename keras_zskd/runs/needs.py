@@ -36,6 +36,22 @@ class ClassTemplates(Need):
         return None
 
 
+class BatchNorms(Need):
+    """Batch normalization layers, which hold statistics of the training data."""
+
+    text = "a teacher with batch normalization"
+
+    def missing(self, teacher: Teacher, resources: Resources) -> str | None:
+        """See `Need.missing`."""
+        del resources
+        if teacher.batch_norms:
+            return None
+        return (
+            "`teacher` must have batch normalization layers, whose statistics its inputs shall "
+            f"match. Received: teacher={teacher.name!r} without such layers. Use another method."
+        )
+
+
 class TrainingData(Need):
     """Labeled data that the teacher was trained on, or similar data."""
 

@@ -81,9 +81,14 @@ class Rehearsal(Run):
         return in_bytes + 2 * max((stage.memory for stage in self.stages), default=0)
 
     def synthesize(
-        self, generator: ImpressionGenerator, count: int, name: str = "impressions"
+        self,
+        generator: ImpressionGenerator,
+        count: int,
+        name: str = "impressions",
+        seed: int | None = None,
     ) -> TransferSet:
         """Make one batch of impressions with few steps, which reports `count` impressions."""
+        del seed
         seconds = generator.measure(count, self.directory / name)
         values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
         size = 4 * count * values
