@@ -22,6 +22,7 @@ from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture, Noise, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.jobs.distilling import Distilled, distill
+from keras_zskd.jobs.recording import record
 from keras_zskd.jobs.training import train
 from keras_zskd.methods import METHODS, Method
 from keras_zskd.models import (
@@ -96,6 +97,7 @@ __all__ = [
     "lenet5_half",
     "load_model",
     "metrics",
+    "record",
     "repair_batch_norms",
     "resnet20",
     "slim",

@@ -9,11 +9,8 @@ import tensorflow as tf
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.core.configurable import Configurable
 from keras_zskd.core.errors import InputError
-from keras_zskd.models.lowering.norms import moments
+from keras_zskd.models.batch_statistics import TINY, statistics_distance
 from keras_zskd.models.teacher import Teacher
-
-# A norm has no gradient at 0.
-_TINY = 1e-12
 
 
 class Prior(Configurable):
@@ -88,7 +85,7 @@ class PixelNorm(Prior):
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
         """See `Prior.penalty`."""
         flat = tf.reshape(pixels, (-1, math.prod(teacher.input_shape)))
-        return tf.norm(flat - 0.5 + _TINY, axis=-1)
+        return tf.norm(flat - 0.5 + TINY, axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -123,14 +120,7 @@ class BatchNormStatistics(Prior):
 
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
         """See `Prior.penalty`; each impression gets the full term of its group."""
-        total = tf.zeros((tf.shape(pixels)[0] // self.group_size,))
-        for layer, value in zip(teacher.batch_norms, taps, strict=True):
-            channels = value.shape[-1]
-            grouped = tf.reshape(value, (-1, self.group_size * _positions(value), channels))
-            mean, variance = moments(grouped)
-            total += tf.norm(mean - layer.moving_mean + _TINY, axis=-1)
-            total += tf.norm(variance - layer.moving_variance + _TINY, axis=-1)
-        return tf.repeat(total, self.group_size)
+        return tf.repeat(statistics_distance(teacher, taps, self.group_size), self.group_size)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
@@ -157,10 +147,3 @@ def priors_of(teacher: Teacher, total_variation: float, batch_norm_weight: float
 @compiled_on_cpu
 def _total_variation(pixels: Any) -> Any:
     return tf.image.total_variation(pixels)
-
-
-def _positions(value: Any) -> int:
-    positions = 1
-    for size in value.shape[1:-1]:
-        positions *= size
-    return positions

@@ -12,7 +12,9 @@ from keras_zskd.methods.deepinversion import DeepInversion
 from keras_zskd.methods.dfad import DFAD
 from keras_zskd.methods.hinton import Hinton
 from keras_zskd.methods.kimura import Kimura
+from keras_zskd.methods.lopes import Lopes
 from keras_zskd.methods.method import Method
+from keras_zskd.methods.soft_targets import SoftTargets
 from keras_zskd.methods.transfer_set import ArbitraryTransferSet
 from keras_zskd.methods.zskd import ZSKD
 from keras_zskd.methods.zskt import ZSKT
@@ -20,8 +22,9 @@ from keras_zskd.methods.zskt import ZSKT
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
-        *(Best, ZSKD, ClassImpressions, DeepInversion, DAFL, DFAD, ZSKT),  # No data.
-        *(ArbitraryTransferSet, Kimura, Hinton),  # Some, or all.
+        *(Best, ZSKD, ClassImpressions, SoftTargets, DeepInversion),  # No data.
+        *(DAFL, DFAD, ZSKT),
+        *(Lopes, ArbitraryTransferSet, Kimura, Hinton),  # Some, or all.
     )
 }
 

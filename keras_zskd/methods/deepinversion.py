@@ -18,6 +18,7 @@ from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod
 from keras_zskd.methods.training import compile_distiller, fit_distiller
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.needs import BatchNorms, Need
+from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Trained
 
@@ -78,7 +79,7 @@ class DeepInversion(SynthesisMethod):
         """See `Method.needs`."""
         return (BatchNorms(),)
 
-    def objective(self) -> Objective:
+    def objective(self, teacher: Teacher, resources: Resources) -> Objective:
         """See `SynthesisMethod.objective`."""
         return MatchTargets(OneHotTargets(), self.synthesis_temperature)
 
@@ -100,7 +101,7 @@ class DeepInversion(SynthesisMethod):
         for number in range(self.rounds):
             more = [Competition(distiller.student_logits, self.competition)] if number else []
             suffix = f"-{number + 1}" if number else ""
-            generator = self.generator(run.teacher, more)
+            generator = self.generator(run.teacher, run.resources, more)
             seed = derived_seed(run.seed, number) >> 1 if number else run.seed
             made.append(run.synthesize(generator, count, f"impressions{suffix}", seed))
             part, rest = made[-1].split()

@@ -21,6 +21,7 @@ from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.methods.method import Method, check_choice, check_counts
 from keras_zskd.methods.training import fit_distiller
 from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
 
@@ -102,7 +103,7 @@ class SynthesisMethod(Method):
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)
 
     @abc.abstractmethod
-    def objective(self) -> Objective:
+    def objective(self, teacher: Teacher, resources: Resources) -> Objective:
         """Return the objective of the synthesis."""
 
     def transforms(self) -> Sequence[Transform]:
@@ -113,11 +114,13 @@ class SynthesisMethod(Method):
         """Return the priors of the synthesis that apply to the teacher."""
         return priors_of(teacher, self.total_variation, self.batch_norm_weight)
 
-    def generator(self, teacher: Teacher, more: Sequence[Prior] = ()) -> ImpressionGenerator:
+    def generator(
+        self, teacher: Teacher, resources: Resources | None = None, more: Sequence[Prior] = ()
+    ) -> ImpressionGenerator:
         """Return the generator of impressions, with the priors `more` added."""
         return ImpressionGenerator(
             teacher,
-            objective=self.objective(),
+            objective=self.objective(teacher, resources or Resources()),
             priors=[*self.priors(teacher), *more],
             transforms=self.transforms(),
             canvas=CANVASES[self.canvas],
@@ -125,6 +128,10 @@ class SynthesisMethod(Method):
             learning_rate=self.synthesis_rate,
             precision=self.precision,
         )
+
+    def origin(self, count: int) -> Origin:
+        """Return the origin of `count` impressions."""
+        return Origin.impressions(count)
 
     def distiller(self, run: Run) -> Distiller:
         """Return the distiller of a new student."""
@@ -138,7 +145,7 @@ class SynthesisMethod(Method):
 
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
-        made = run.synthesize(self.generator(run.teacher), self.num_impressions)
+        made = run.synthesize(self.generator(run.teacher, run.resources), self.num_impressions)
         seen, held_out = made.split()
         distiller = self.distiller(run)
         fit_distiller(run, distiller, seen, held_out, self)
@@ -157,11 +164,11 @@ class SynthesisMethod(Method):
             distiller.student,
             seen,
             held_out,
-            Origin.impressions(sum(part.num_impressions for part in made)),
+            self.origin(sum(part.num_impressions for part in made)),
             lambda: impression_sections(
                 made[-1].arrays(limit=_REPORTED),
                 run.teacher.input_range,
-                self.objective().temperature,
+                self.objective(run.teacher, run.resources).temperature,
                 {"teacher": run.teacher.model, "student": distiller.student},
             ),
         )

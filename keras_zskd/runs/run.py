@@ -228,8 +228,21 @@ class Run:
             found["history"] = history
         return history
 
-    def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the arrays of any other long computation, `make`, which is called only once."""
+    def keep(
+        self,
+        name: str,
+        make: Callable[[], dict[str, np.ndarray]],
+        measure: Callable[[], tuple[dict[str, np.ndarray], float]] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of any other long computation, `make`, which is called only once.
+
+        Args:
+            name: Name of the stage.
+            make: The computation.
+            measure: For an estimate, called in place of `make`: returns arrays of the same shapes
+                from a part of the computation, and the estimated seconds. Defaults to `make`.
+        """
+        del measure
         path = self._state(name).with_suffix(".npz")
         if not path.exists():
             with self.record.timed(name, "data"):

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import numpy as np
 import pytest
 
 from keras_zskd import (
@@ -15,6 +16,7 @@ from keras_zskd import (
     Teacher,
     UniformCanvas,
 )
+from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.impressions.objectives import ClassLogit
 from keras_zskd.impressions.transforms import AffineJitter
 from keras_zskd.methods import get_method
@@ -50,12 +52,17 @@ class TestEveryMethod:
         with pytest.raises(InputError, match="magic"):
             METHODS[name].preset(magic=1)
 
-    def test_reports_what_is_missing(self, name, make_teacher):
+    def test_reports_what_is_missing(self, name, make_teacher, make_images, tmp_path):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         method = METHODS[name]()
+        records = tmp_path / "records.npz"
+        ActivationRecords.measure(teacher, make_images(8), np.arange(8) % 4).save(records)
+        if any("records" in need.text for need in method.needs):
+            assert "keras_zskd.record" in method.missing(teacher, Resources())
         if any("data" in need.text or "images" in need.text for need in method.needs):
             assert "training_dataset" in method.missing(teacher, Resources())
-        assert method.missing(teacher, Resources(training_dataset="mnist")) is None
+        resources = Resources(training_dataset="mnist", records=records)
+        assert method.missing(teacher, resources) is None
 
     @pytest.mark.parametrize("setting", ["epochs", "batch_size", "num_impressions"])
     def test_rejects_counts_below_one(self, name, setting):
