@@ -14,6 +14,7 @@ from keras_zskd.methods.hinton import Hinton
 from keras_zskd.methods.kimura import Kimura
 from keras_zskd.methods.lopes import Lopes
 from keras_zskd.methods.method import Method
+from keras_zskd.methods.nayer import NAYER
 from keras_zskd.methods.soft_targets import SoftTargets
 from keras_zskd.methods.transfer_set import ArbitraryTransferSet
 from keras_zskd.methods.zskd import ZSKD
@@ -23,7 +24,7 @@ METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
         *(Best, ZSKD, ClassImpressions, SoftTargets, DeepInversion),  # No data.
-        *(DAFL, DFAD, ZSKT),
+        *(DAFL, DFAD, ZSKT, NAYER),
         *(Lopes, ArbitraryTransferSet, Kimura, Hinton),  # Some, or all.
     )
 }

@@ -24,6 +24,7 @@ MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "1"))
 SAME_TRAINING = {
     "class_impressions": "zskd", "transfer_set": "zskd", "dfad": "dafl", "zskt": "dafl",
     "deepinversion": "zskd", "lopes": "zskd", "soft_targets": "zskd",
+    "nayer": "kimura",
 }  # fmt: skip
 # Methods that need a teacher with batch normalization.
 BATCH_NORM = ("deepinversion",)
@@ -39,6 +40,10 @@ SHORT = {
     },
     "lopes": {"num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2},
     "soft_targets": {"num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2},
+    "nayer": {
+        "rounds": 2, "batches": 2, "groups": 5, "generator_steps": 2, "latent": 4, "filters": 4,
+        "steps": 3, "batch_size": 4,
+    },
     "hinton": {"epochs": 2, "batch_size": 5},
     "kimura": {
         "num_images": 12, "num_pseudo": 10, "trainings": 2, "epochs": 2, "batch_size": 4,
@@ -62,6 +67,15 @@ LEARNING = {
     "deepinversion": {"num_impressions": 500, "epochs": 30, "batch_size": 64},
     "lopes": {"num_impressions": 500, "epochs": 30, "batch_size": 64},
     "soft_targets": {"num_impressions": 500, "epochs": 30, "batch_size": 64},
+    "nayer": {
+        "rounds": 4,
+        "batches": 4,
+        "latent": 32,
+        "filters": 16,
+        "generator_steps": 20,
+        "steps": 96,
+        "batch_size": 64,
+    },
     "hinton": {"epochs": 60, "batch_size": 32},
     "kimura": {"num_images": 40, "num_pseudo": 200, "trainings": 2, "epochs": 20},
     "dafl": {"latent": 10, "filters": 16, "epochs": 10, "rounds": 32},
