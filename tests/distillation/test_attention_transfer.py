@@ -35,14 +35,14 @@ def test_the_distance_against_numpy(make_images):
 
 
 def test_pairs_are_the_last_maps_of_each_common_size():
-    pairs = attention_pairs(network(6), network(2))
+    teacher, student = (keras.Model(m.inputs, m.outputs) for m in (network(6), network(2)))
+    pairs = attention_pairs(teacher, student)
     assert [(tuple(a.shape[1:]), tuple(b.shape[1:])) for a, b in pairs] == [
         ((8, 8, 6), (8, 8, 2)), ((3, 3, 6), (3, 3, 2)),
     ]  # fmt: skip
-    dense = keras.Sequential(
-        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)]
-    )
-    assert attention_pairs(network(6), dense) == []
+    inputs = keras.Input((8, 8, 1))
+    dense = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(inputs)))
+    assert attention_pairs(teacher, dense) == []
 
 
 def test_the_term_is_added_to_the_loss_of_the_student(make_images):
