@@ -50,8 +50,8 @@ class Kimura(Method):
         trainings: Number of trainings; the pseudo-examples are fixed within each.
         epochs: Epochs of each training.
         batch_size: Batch size of each training.
-        reference: "teacher", or "gaussian_processes" as in the paper, see `GaussianProcesses`;
-            these need scikit-learn.
+        labeled_by: The reference `g`: "teacher", or "gaussian_processes" as in the paper, see
+            `GaussianProcesses`; these need scikit-learn.
         share: Share of labeled images in a batch.
         fidelity: `lambda_2` at the teacher's most certain prediction.
         fidelity_mean: `lambda_2` at the mean entropy of its predictions.
@@ -72,7 +72,7 @@ class Kimura(Method):
     }
     presets = {
         "default": {},
-        "paper": {"learning_rate": 0.02, "reference": "gaussian_processes"},
+        "paper": {"learning_rate": 0.02, "labeled_by": "gaussian_processes"},
     }
 
     num_images: int = 200
@@ -80,7 +80,7 @@ class Kimura(Method):
     trainings: int = 8
     epochs: int = 25
     batch_size: int = 128
-    reference: str = "teacher"
+    labeled_by: str = "teacher"
     share: float = 0.25
     fidelity: float = 1.0
     fidelity_mean: float = 0.5
@@ -90,13 +90,13 @@ class Kimura(Method):
 
     def __post_init__(self) -> None:
         check_counts(self, "num_images", "num_pseudo", "trainings", "epochs", "batch_size", "moves")
-        check_choice("reference", self.reference, ("teacher", "gaussian_processes"))
+        check_choice("labeled_by", self.labeled_by, ("teacher", "gaussian_processes"))
 
     @property
     def needs(self) -> Sequence[Need]:
         """See `Method.needs`."""
         images = Images(self.num_images)
-        return (images, ScikitLearn()) if self.reference != "teacher" else (images,)
+        return (images, ScikitLearn()) if self.labeled_by != "teacher" else (images,)
 
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
@@ -122,7 +122,7 @@ class Kimura(Method):
         return Trained(distiller.student, Arrays({"image": pool}), held_out, origin)
 
     def _reference(self, run: Run, few: dict[str, np.ndarray]) -> Reference:
-        if self.reference == "teacher":
+        if self.labeled_by == "teacher":
             return TeacherReference(run.teacher)
         classes = run.teacher.num_classes
         fit = functools.partial(fitted, few["image"], few["label"], classes)
