@@ -14,7 +14,7 @@ from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas, PictureCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.objectives import ClassLogit, MatchTargets, Objective
-from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
+from keras_zskd.impressions.priors import BatchNormStatistics, PixelNorm, Prior, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets, Targets
 from keras_zskd.impressions.transforms import AffineJitter, Jitter, Transform
 from keras_zskd.inputs import datasets
@@ -23,6 +23,7 @@ from keras_zskd.inputs.source import Arrays, Mixture, Noise, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.quantizing import Quantized, quantize
+from keras_zskd.jobs.recording import record
 from keras_zskd.jobs.training import train
 from keras_zskd.methods import METHODS, Method
 from keras_zskd.models import (
@@ -71,6 +72,7 @@ __all__ = [
     "Origin",
     "PaperAugmentation",
     "PictureCanvas",
+    "PixelNorm",
     "Prior",
     "ProceduralPictures",
     "Quantized",
@@ -98,6 +100,7 @@ __all__ = [
     "load_model",
     "metrics",
     "quantize",
+    "record",
     "repair_batch_norms",
     "resnet20",
     "slim",

@@ -12,6 +12,7 @@ from keras_zskd.jobs.exporting import export_file
 from keras_zskd.jobs.inspecting import inspect, methods
 from keras_zskd.jobs.measuring import measure
 from keras_zskd.jobs.quantizing import Quantized, quantize
+from keras_zskd.jobs.recording import record
 from keras_zskd.jobs.synthesizing import synthesize
 from keras_zskd.jobs.training import train
 
@@ -87,6 +88,7 @@ COMMANDS = {
     ),
     "synthesize": Command(synthesize, "make impressions"),
     "evaluate": Command(measure, "measure a student against its teacher"),
+    "records": Command(record, "record a teacher's activations on its training data"),
     "export": Command(export_file, "export a model to a deployment format"),
     "inspect": Command(
         inspect, "describe a teacher and what can be done with it", _show_inspection

@@ -62,3 +62,8 @@ def log_gammas(seed: int, salt: int, indices: Any, concentrations: np.ndarray) -
         # In (0, 1], since the logarithm of 0 is not finite.
         row[:] = np.log(gamma) + np.log(1.0 - random.random(len(shape))) / shape
     return drawn
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """Derive a separate seed in [0, 2^32) for each number, of a run with several random parts."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

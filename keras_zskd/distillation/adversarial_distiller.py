@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import loss_tracker
+from keras_zskd.distillation.attention_transfer import attention_distance, attention_pairs
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.inputs.batching import ready
 from keras_zskd.inputs.source import Noise
@@ -52,9 +53,12 @@ class AdversarialDistiller(keras.Model):
         student_steps: Updates of the student per step, 1 or more.
         fresh_noise: Whether each update of the student uses new images.
         seed: Seed of the noise that is not from the dataset.
+        attention: Weight of `attention_distance` in the loss of the student, summed over the pairs
+            of `attention_pairs`; 0 or more.
 
     Attributes:
-        teacher_model: The teacher as a model that returns logits and features.
+        teacher_model: The teacher as a model that returns logits and features, then the maps of
+            the attention if it has a weight.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -82,6 +86,7 @@ class AdversarialDistiller(keras.Model):
         student_steps: int = 1,
         fresh_noise: bool = False,
         seed: int = 0,
+        attention: float = 0.0,
     ):
         for name, count in (("generator_steps", generator_steps), ("student_steps", student_steps)):
             if count < 1:
@@ -92,9 +97,16 @@ class AdversarialDistiller(keras.Model):
         self.generator_steps, self.student_steps = generator_steps, student_steps
         self.fresh_noise, self.seed = fresh_noise, seed
         self.generator_optimizer: Any = None
-        self.teacher_model = teacher.tapped([teacher.model.output, teacher.penultimate])
-        self.teacher_model.trainable = False
         self._view = logits_view(student).model
+        self.attention = float(attention)
+        pairs = attention_pairs(teacher.model, self._view) if attention else []
+        self.teacher_model = teacher.tapped(
+            [teacher.model.output, teacher.penultimate, *(theirs for theirs, _ in pairs)]
+        )
+        self.teacher_model.trainable = False
+        self._tapped_view = keras.Model(
+            self._view.inputs, [self._view.output, *(ours for _, ours in pairs)]
+        )
         self._generator_tracker = keras.metrics.Mean(name="generator_loss")
         self.built = True
 
@@ -153,7 +165,7 @@ class AdversarialDistiller(keras.Model):
             weights = self.generator.trainable_weights
             tape.watch([weight.value for weight in weights])
             images = self.generator(noise, training=True)
-            logits, features = self.teacher_model(images, training=False)
+            logits, features, *_ = self.teacher_model(images, training=False)
             features = tf.reshape(features, (-1, math.prod(features.shape[1:])))
             answers = Answers(tf.cast(logits, tf.float32), features)
             per_example, batch = self.generator_loss(
@@ -166,11 +178,14 @@ class AdversarialDistiller(keras.Model):
 
     def _update_student(self, images: Any) -> dict[str, Any]:
         """Update the student and return its logs."""
-        logits, _ = self.teacher_model(images, training=False)
+        logits, _, *maps = self.teacher_model(images, training=False)
         logits = tf.cast(logits, tf.float32)
         with tf.GradientTape() as tape:
-            answers = tf.cast(self._view(images, training=True), tf.float32)
+            answers, *own = keras.tree.flatten(self._tapped_view(images, training=True))
+            answers = tf.cast(answers, tf.float32)
             per_example = self.student_loss(logits, answers)
+            for pair in zip(maps, own, strict=True):
+                per_example += self.attention * attention_distance(*pair)
             loss, logged = _reduced(per_example, 0.0)
         weights = self.student.trainable_weights
         self.optimizer.apply(tape.gradient(loss, weights), weights)

@@ -1,6 +1,6 @@
 """Pseudo-examples (Kimura et al., BMVC 2018): interpolated between labeled images and updated."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -23,16 +23,52 @@ def interpolated(images: np.ndarray, count: int, seed: int) -> np.ndarray:
     return share * images[one] + (1.0 - share) * images[other]
 
 
-def fidelity_weight(logits: Any, fidelity: float, fidelity_mean: float) -> np.ndarray:
+class Reference(Protocol):
+    """The predictions `g` that pseudo-examples are labeled with."""
+
+    def __call__(self, x: Any) -> Any:
+        """Return logits `(N, K)` of inputs `(N, *input_shape)`; differentiable."""
+        ...
+
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return logits `(N, K)` and the uncertainty `sigma` `(N,)` of the predictions."""
+        ...
+
+
+class TeacherReference:
+    """The teacher as a reference; `sigma` is the entropy of its prediction.
+
+    Args:
+        teacher: The teacher.
+    """
+
+    def __init__(self, teacher: Teacher):
+        self._teacher = teacher
+
+    def __call__(self, x: Any) -> Any:
+        """See `Reference`."""
+        return self._teacher(x)
+
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Reference.predict`."""
+        logits = self._teacher.model.predict(images, batch_size=512, verbose=0)
+        return logits, entropy(logits)
+
+
+def entropy(logits: Any) -> np.ndarray:
+    """Compute the entropy `(N,)` of the predictions, in nats, from logits `(N, K)`."""
+    p = np.asarray(tf.nn.softmax(logits))
+    return np.asarray(-np.sum(p * np.log(np.maximum(p, 1e-30)), axis=-1))
+
+
+def fidelity_weight(sigma: np.ndarray, fidelity: float, fidelity_mean: float) -> np.ndarray:
     """Compute `fidelity exp(-log(fidelity / fidelity_mean) sigma / mean sigma)`, `(N,)`.
 
     Args:
-        logits: Logits `(N, K)` of the teacher; `sigma` is the entropy of its prediction.
+        sigma: Uncertainty of the reference `(N,)`.
         fidelity: Weight where `sigma` is 0.
         fidelity_mean: Weight where `sigma` is its mean.
     """
-    p = np.asarray(tf.nn.softmax(logits))
-    sigma = -np.sum(p * np.log(np.maximum(p, 1e-30)), axis=-1)
     return fidelity * np.exp(-np.log(fidelity / fidelity_mean) * sigma / max(sigma.mean(), 1e-30))
 
 
@@ -44,28 +80,33 @@ def labeled(images: np.ndarray, labels: np.ndarray, teacher: Teacher, weight: fl
 
 
 def answered(
-    images: np.ndarray, teacher: Teacher, fidelity: float, fidelity_mean: float, share: float
+    images: np.ndarray, reference: Reference, fidelity: float, fidelity_mean: float, share: float
 ) -> Arrays:
-    """Pseudo-examples with the teacher's logits and their fidelity weights divided by `share`."""
-    logits = teacher.model.predict(images, batch_size=512, verbose=0)
-    weights = fidelity_weight(logits, fidelity, fidelity_mean) / share
+    """Pseudo-examples with the reference's logits, and fidelity weights divided by `share`."""
+    logits, sigma = reference.predict(images)
+    weights = fidelity_weight(sigma, fidelity, fidelity_mean) / share
     inputs = {"image": images, "logits": logits}
     return Arrays((inputs, logits.argmax(-1), weights.astype(np.float32)))
 
 
 def moved_uphill(
-    images: np.ndarray, distiller: Distiller, moves: int, learning_rate: float
+    images: np.ndarray,
+    reference: Reference,
+    distiller: Distiller,
+    moves: int,
+    learning_rate: float,
 ) -> np.ndarray:
     """Update `x <- x + eps grad_x KL(g(x), f(x))` with Adam, inside the teacher's range.
 
     Args:
         images: `(N, *input_shape)`.
-        distiller: Distiller with the teacher `g` and the student `f`.
+        reference: The reference `g`.
+        distiller: Distiller with the student `f`.
         moves: Number of Adam steps.
         learning_rate: Learning rate of Adam, on pixels scaled to [0, 1].
     """
-    teacher, student = distiller.teacher, distiller.student_logits
-    low, high = teacher.input_range
+    student = distiller.student_logits
+    low, high = distiller.teacher.input_range
     beta1, beta2, epsilon = _ADAM
 
     # Tensors, because an optimizer cannot change variables outside of a replica context.
@@ -74,7 +115,7 @@ def moved_uphill(
         with tf.GradientTape() as tape:
             tape.watch(pixels)
             shown = low + (high - low) * pixels
-            divergence = distillation_loss(teacher(shown), student(shown, training=False))
+            divergence = distillation_loss(reference(shown), student(shown, training=False))
             loss = -tf.reduce_sum(divergence)
         gradient = tape.gradient(loss, pixels)
         mean = beta1 * mean + (1.0 - beta1) * gradient

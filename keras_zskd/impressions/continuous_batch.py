@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_zskd.impressions.engine import PixelEngine
 from keras_zskd.impressions.replicas import Replicas
 
-_STATE = ("z", "target", "draws")
+_STATE = ("z", "target", "draws", "aim")
 # Steps between two checks for finished impressions: few, since a finished slot may idle that long,
 # but enough that a check does not take longer than the steps.
 _SHORTEST, _LOOKS = 3, 100

@@ -26,8 +26,8 @@ class PixelEngine:
     that has met its objective is frozen, both pixels and Adam's state, while the others continue.
 
     The state of `N` impressions is a dict of tensors with leading axis `N`: `z`, Adam's `mean` and
-    `variance`, the `age` in steps, the `target`, the uniform `draws` `(N, steps, D)` of the
-    transforms, and `is_done`.
+    `variance`, the `age` in steps, the `target` and `aim` of the objective, the uniform `draws`
+    `(N, steps, D)` of the transforms, and `is_done`.
 
     Args:
         teacher: The teacher.
@@ -64,7 +64,7 @@ class PixelEngine:
         self.precision = precision
         self.compiled = compiled
         watched = teacher if precision == "float32" else teacher.at_precision(f"mixed_{precision}")
-        taps = [prior.taps(watched) for prior in priors]
+        taps = [objective.taps(watched), *(prior.taps(watched) for prior in priors)]
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
         # Once and early: it raises an error if the teacher lacks what the objective needs.
@@ -80,6 +80,7 @@ class PixelEngine:
         draws = randomness.uniforms(seed, _SALT, indices, self.steps * width)
         return {
             "target": target,
+            "aim": self.objective.aim(self.teacher, seed, indices, self._prepared),
             "label": np.asarray(label, np.int64),
             "draws": draws.reshape(len(draws), self.steps, width),
             "canvas": self.canvas.draw(seed, indices, self.teacher.input_shape),
@@ -93,13 +94,14 @@ class PixelEngine:
             "z": z, "mean": tf.zeros_like(z), "variance": tf.zeros_like(z),
             "age": tf.zeros_like(target[:, 0], tf.int32), "target": target,
             "draws": tf.convert_to_tensor(drawn["draws"]),
+            "aim": tf.convert_to_tensor(drawn["aim"]),
             "is_done": tf.zeros_like(target[:, 0], tf.bool),
         }  # fmt: skip
 
     def advance(self, state: dict[str, Any], steps: Any) -> dict[str, Any]:
         """Return the state after `steps` more Adam steps, or fewer if all impressions are done."""
         beta1, beta2, epsilon = _ADAM
-        target, draws = state["target"], state["draws"]
+        target, aim, draws = state["target"], state["aim"], state["draws"]
         wide = (-1, *(1 for _ in self.teacher.input_shape))
         weights = self._look.weights()  # Once, instead of at every step.
 
@@ -109,7 +111,7 @@ class PixelEngine:
             # An impression that has had all its steps may be evaluated again, with its last draws.
             now = tf.minimum(age, self.steps - 1)
             uniforms = tf.gather(draws, now, axis=1, batch_dims=1) if self.transforms else None
-            gradient, is_met = self.gradient(z, target, uniforms, weights)
+            gradient, is_met = self.gradient(z, target, uniforms, weights, aim)
             old = (z, mean, variance, age)
             mean = beta1 * mean + (1.0 - beta1) * gradient
             variance = beta2 * variance + (1.0 - beta2) * tf.square(gradient)
@@ -132,22 +134,22 @@ class PixelEngine:
         return {**state, **dict(zip(names, moved, strict=True))}
 
     def gradient(
-        self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
+        self, z: Any, target: Any, uniforms: Any = None, weights: Any = None, aim: Any = None
     ) -> tuple[Any, Any]:
         """Gradient of the summed loss with respect to `z`, and `Objective.is_met`; see `loss`."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(z)
-            loss, is_met = self.loss(z, target, uniforms, weights)
+            loss, is_met = self.loss(z, target, uniforms, weights, aim)
         return tape.gradient(loss, z), is_met
 
     def loss(
-        self, z: Any, target: Any, uniforms: Any = None, weights: Any = None
+        self, z: Any, target: Any, uniforms: Any = None, weights: Any = None, aim: Any = None
     ) -> tuple[Any, Any]:
         """Loss `(N,)`, and the result of `Objective.is_met` or None if the objective never stops.
 
         The loss is that of the objective plus the weighted priors. `uniforms` `(N, D)` are the
-        draws of the transforms, and `weights` the teacher's weights as returned by
-        `Lowered.weights`.
+        draws of the transforms, `weights` the teacher's weights as returned by `Lowered.weights`,
+        and `aim` `(N, A)` as drawn by the objective.
         """
         pixels = self.canvas.show(z)
         seen = pixels
@@ -156,9 +158,12 @@ class PixelEngine:
             uniforms = uniforms[:, transform.num_draws :]
         logits, *taps = self._look(self._scale(seen), weights)
         logits = tf.cast(logits, tf.float32)
-        loss = self.objective.loss(logits, target)
-        for prior, count in zip(self.priors, self._tap_counts, strict=True):
-            loss += prior.weight * prior.penalty(pixels, taps[:count], self.teacher)
+        first, *counts = self._tap_counts
+        loss = self.objective.total(logits, target, taps[:first], aim)
+        taps = taps[first:]
+        for prior, count in zip(self.priors, counts, strict=True):
+            shown = seen if prior.is_transformed else pixels
+            loss += prior.weight * prior.penalty(shown, taps[:count], self.teacher)
             taps = taps[count:]
         return loss, self.objective.is_met(logits, target) if self.objective.stops else None
 

@@ -44,6 +44,28 @@ class Objective(Configurable):
         """Loss `(N,)` of the teacher's `logits` `(N, K)` for the targets `(N, K)`."""
         raise NotImplementedError
 
+    def taps(self, teacher: Teacher) -> list[Any]:
+        """Symbolic tensors of the teacher whose values are passed to `total`."""
+        return []
+
+    def aim(
+        self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
+    ) -> np.ndarray:
+        """Draw what the taps should be, `(N, A)` float32 for any A; arguments as in `sample`."""
+        return np.zeros((len(indices), 0), np.float32)
+
+    def total(self, logits: Any, target: Any, taps: list[Any], aim: Any) -> Any:
+        """Loss `(N,)` that is minimized. Defaults to `loss`, without the taps.
+
+        Args:
+            logits: `(N, K)`.
+            target: Targets `(N, K)`.
+            taps: Values of the tensors that `taps` returned, with leading axis `N`.
+            aim: `(N, A)` from `aim`.
+        """
+        del taps, aim
+        return self.loss(logits, target)
+
     def is_met(self, logits: Any, target: Any) -> Any:
         """Whether each impression is done, `(N,)`; only called if `stops`.
 

@@ -1,5 +1,6 @@
 """Priors on impressions: penalties on their pixels or activations that need no data."""
 
+import math
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import tensorflow as tf
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.core.configurable import Configurable
 from keras_zskd.core.errors import InputError
-from keras_zskd.models.lowering.norms import moments
+from keras_zskd.models.batch_statistics import TINY, statistics_distance
 from keras_zskd.models.teacher import Teacher
 
 
@@ -21,6 +22,9 @@ class Prior(Configurable):
 
     group_size = 1
     """Number of consecutive impressions that the penalty combines."""
+
+    is_transformed = False
+    """Whether `penalty` gets the pixels after the transforms, as the teacher does."""
 
     def __init__(self, weight: float):
         if not weight >= 0:
@@ -35,7 +39,7 @@ class Prior(Configurable):
         """The penalty `(N,)`, without the weight.
 
         Args:
-            pixels: `(N, *input_shape)`, scaled to [0, 1].
+            pixels: `(N, *input_shape)`, scaled to [0, 1]; see `is_transformed`.
             taps: Values of the tensors that `taps` returned, with leading axis `N`.
             teacher: The teacher.
         """
@@ -65,6 +69,23 @@ class TotalVariation(Prior):
                 f"Received: inputs of shape {teacher.input_shape}. Leave this prior out."
             )
         return _total_variation(pixels)
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class PixelNorm(Prior):
+    """Penalizes the distance from mid-gray: `|x - 1/2|_2` (Yin et al., DeepInversion, CVPR 2020).
+
+    The paper penalizes the norm of standardized pixels, where 0 is the mean of the training data.
+    Here pixels are in [0, 1] and the mean is unknown, so the middle of the range takes its place.
+
+    Args:
+        weight: Factor of the penalty, 0 or more.
+    """
+
+    def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
+        """See `Prior.penalty`."""
+        flat = tf.reshape(pixels, (-1, math.prod(teacher.input_shape)))
+        return tf.norm(flat - 0.5 + TINY, axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -99,14 +120,7 @@ class BatchNormStatistics(Prior):
 
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
         """See `Prior.penalty`; each impression gets the full term of its group."""
-        total = tf.zeros((tf.shape(pixels)[0] // self.group_size,))
-        for layer, value in zip(teacher.batch_norms, taps, strict=True):
-            channels = value.shape[-1]
-            grouped = tf.reshape(value, (-1, self.group_size * _positions(value), channels))
-            mean, variance = moments(grouped)
-            total += tf.norm(mean - layer.moving_mean + 1e-12, axis=-1)
-            total += tf.norm(variance - layer.moving_variance + 1e-12, axis=-1)
-        return tf.repeat(total, self.group_size)
+        return tf.repeat(statistics_distance(teacher, taps, self.group_size), self.group_size)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
@@ -133,10 +147,3 @@ def priors_of(teacher: Teacher, total_variation: float, batch_norm_weight: float
 @compiled_on_cpu
 def _total_variation(pixels: Any) -> Any:
     return tf.image.total_variation(pixels)
-
-
-def _positions(value: Any) -> int:
-    positions = 1
-    for size in value.shape[1:-1]:
-        positions *= size
-    return positions

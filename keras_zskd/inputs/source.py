@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.randomness import derived_seed
 from keras_zskd.inputs.batching import divided, ready, steps_of, stream
 
 _MOST_HELD_OUT = 1_000
@@ -79,7 +80,7 @@ class Mixture:
     def stream(self, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         """See `Source.stream`."""
         streams = [
-            source.stream(size, _seed_of(seed, number), first_step)
+            source.stream(size, derived_seed(seed, number), first_step)
             for number, (source, size) in enumerate(
                 zip(self.sources, divided(batch_size, self.shares), strict=True)
             )
@@ -144,11 +145,6 @@ def images_of(batch: Any) -> Any:
     if isinstance(batch, dict):
         return batch["image"]
     return batch[0] if isinstance(batch, tuple) else batch
-
-
-def _seed_of(seed: int, number: int) -> int:
-    """Derive a separate seed for each source."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _side_by_side(*batches: Any) -> Any:

@@ -68,6 +68,7 @@ def distill(
     training_dataset: Data | None = None,
     dataset: Data | None = None,
     data_dir: str | None = None,
+    records: str | os.PathLike[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> Distilled:
@@ -93,6 +94,7 @@ def distill(
             `tf.data.Dataset`; see `datasets.load`.
         dataset: Data in the same forms whose test split is used for evaluation, and for nothing else.
         data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
+        records: File of activation records of the teacher, for methods that need them; see `record`.
         callbacks: Callbacks for the training, as in Keras' `fit`.
         verbose: 0 for silence, 1 for progress bars, 2 for one line per epoch and per tenth of the
             impressions; "auto" is 1 in a terminal or a notebook, else 2.
@@ -105,7 +107,7 @@ def distill(
     """
     method = as_method(method)
     teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-    resources = Resources(training_dataset, data_dir)
+    resources = Resources(training_dataset, data_dir, records)
     check_needs(method, teacher, resources)
     # Loaded first, so that a wrong name raises before the training.
     real = None if dataset is None else _test_data(dataset, teacher, data_dir)
@@ -113,7 +115,8 @@ def distill(
     config = {"name": method.name, "config": method.get_config()}
     with Run(teacher, student, config, output_dir, seed, resources, callbacks, verbose) as run:
         if progress.resolved(verbose) and not run.record.run["stages"] and not method.sizes_itself:
-            _say_estimate(run, estimate(teacher, student, method, seed, training_dataset, data_dir))
+            given = (training_dataset, data_dir, records)
+            _say_estimate(run, estimate(teacher, student, method, seed, *given))
         trained = method.train(run)
         run.record.update(origin=trained.origin.as_json())
         _save(trained.student, run.directory / "student.keras")

@@ -22,6 +22,7 @@ def estimate(
     seed: int = 0,
     training_dataset: Data | None = None,
     data_dir: str | None = None,
+    records: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Estimate time, disk and memory of `distill` with the same arguments.
 
@@ -35,12 +36,13 @@ def estimate(
         seed: Seed of all random numbers.
         training_dataset: Real, labeled training data, for methods that need it; see `distill`.
         data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
+        records: File of activation records, for methods that need them; see `distill`.
 
     Returns:
         "stages" as a list of name, seconds, disk and memory, and the totals "seconds", "disk" and
         "memory", in seconds and bytes.
     """
-    method, resources = as_method(method), Resources(training_dataset, data_dir)
+    method, resources = as_method(method), Resources(training_dataset, data_dir, records)
     check_needs(method, teacher, resources)
     with Rehearsal(teacher, as_student(student, teacher), seed, resources) as rehearsal:
         method.train(rehearsal)

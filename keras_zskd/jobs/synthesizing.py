@@ -1,11 +1,13 @@
 """`synthesize`: make impressions without a student."""
 
+import os
 from typing import Any
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.methods import Method, as_method
 from keras_zskd.methods.synthesis_method import SynthesisMethod
 from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.resources import Resources
 
 
 def synthesize(
@@ -14,6 +16,7 @@ def synthesize(
     method: str | Method = "zskd",
     seed: int = 0,
     batch_size: int | None = None,
+    records: str | os.PathLike[str] | None = None,
     verbose: int | str = "auto",
 ) -> dict[str, Any]:
     """Make the impressions of a method.
@@ -24,6 +27,7 @@ def synthesize(
         method: A method that stores impressions.
         seed: Seed of all random numbers.
         batch_size: Impressions per batch. Defaults to a size that suits the teacher.
+        records: File of activation records of the teacher, for methods that need them; see `record`.
         verbose: As in `ImpressionGenerator.generate`.
 
     Returns:
@@ -37,7 +41,7 @@ def synthesize(
         raise InputError(
             f"`method` must be one that stores impressions. Received: method={method.name!r}."
         )
-    made = method.generator(teacher).generate(
+    made = method.generator(teacher, Resources(records=records)).generate(
         method.num_impressions, output_dir, seed=seed, batch_size=batch_size, verbose=verbose
     )
     return {

@@ -5,10 +5,14 @@ from keras_zskd.core.own_modules import import_own
 from keras_zskd.methods.best import Best
 from keras_zskd.methods.class_impressions import ClassImpressions
 from keras_zskd.methods.dafl import DAFL
+from keras_zskd.methods.deepinversion import DeepInversion
 from keras_zskd.methods.dfad import DFAD
 from keras_zskd.methods.hinton import Hinton
 from keras_zskd.methods.kimura import Kimura
+from keras_zskd.methods.lopes import Lopes
 from keras_zskd.methods.method import Method
+from keras_zskd.methods.nayer import NAYER
+from keras_zskd.methods.soft_targets import SoftTargets
 from keras_zskd.methods.transfer_set import ArbitraryTransferSet
 from keras_zskd.methods.zskd import ZSKD
 from keras_zskd.methods.zskt import ZSKT
@@ -16,8 +20,9 @@ from keras_zskd.methods.zskt import ZSKT
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
-        *(Best, ZSKD, ClassImpressions, DAFL, DFAD, ZSKT),  # No data.
-        *(ArbitraryTransferSet, Kimura, Hinton),  # Some, or all.
+        *(Best, ZSKD, ClassImpressions, SoftTargets, DeepInversion),  # No data.
+        *(DAFL, DFAD, ZSKT, NAYER),
+        *(Lopes, ArbitraryTransferSet, Kimura, Hinton),  # Some, or all.
     )
 }
 

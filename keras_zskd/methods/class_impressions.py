@@ -10,6 +10,8 @@ from keras_zskd.impressions.targets import OneHotTargets
 from keras_zskd.impressions.transforms import AffineJitter, Transform
 from keras_zskd.methods.method import check_choice
 from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod
+from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.resources import Resources
 
 _MAXIMIZED = ("probability", "logit")
 
@@ -46,7 +48,7 @@ class ClassImpressions(SynthesisMethod):
         super().__post_init__()
         check_choice("maximizes", self.maximizes, _MAXIMIZED)
 
-    def objective(self) -> Objective:
+    def objective(self, teacher: Teacher, resources: Resources) -> Objective:
         """See `SynthesisMethod.objective`."""
         if self.maximizes == "logit":
             return ClassLogit()

@@ -39,6 +39,7 @@ class DFAD(GeneratorMethod):
         },
     }  # fmt: skip
 
+    filters: int = 32
     student_steps: int = 5
     fresh_noise: bool = True
     student_optimizer: str = "adam"

@@ -42,7 +42,12 @@ class GeneratorMethod(Method):
         rate_student: Learning rate of the student.
         rate_generator: Adam's learning rate for the generator.
         decay: Whether both rates decay to 0 along a cosine.
+
+    Attributes:
+        attention: Weight of the attention term in the student's loss, see `AdversarialDistiller`.
     """
+
+    attention = 0.0
 
     latent: int = 100
     filters: int = 64
@@ -101,6 +106,7 @@ class GeneratorMethod(Method):
             student_steps=self.student_steps,
             fresh_noise=self.fresh_noise,
             seed=run.seed,
+            attention=self.attention,
         )
         student, generator = self.optimizers(self.epochs * self.rounds)
         distiller.compile(student, generator_optimizer=generator, metrics=[TeacherAgreement()])

@@ -8,7 +8,10 @@ import keras
 import numpy as np
 
 from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.distillation.gaussian_processes import GaussianProcesses, fitted
 from keras_zskd.distillation.pseudo_examples import (
+    Reference,
+    TeacherReference,
     answered,
     interpolated,
     labeled,
@@ -16,8 +19,8 @@ from keras_zskd.distillation.pseudo_examples import (
 )
 from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Arrays, Mixture
-from keras_zskd.methods.method import Method, check_counts
-from keras_zskd.runs.needs import Images, Need
+from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.runs.needs import Images, Need, ScikitLearn
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
 
@@ -35,11 +38,11 @@ class Kimura(Method):
     a copy of the newest ones ascends the gradient, `x <- x + eps grad_x KL(g(x), f(x))`, and is
     added.
 
-    The paper's reference `g` is an ensemble of Gaussian processes; here it is the teacher. Where
-    the paper gives no details, this is our reading: the entropy of the teacher's prediction
-    replaces the deviation `sigma` of the Gaussian process, a move is `moves` steps of Adam, and
-    each training adds as many pseudo-examples as there were initially (1,250 become 10,000 in 8
-    trainings, as in the paper).
+    The paper's reference `g` is an ensemble of Gaussian processes fitted to the labeled images; by
+    default it is the teacher, and the entropy of its prediction replaces the deviation `sigma` of
+    the Gaussian process. Where the paper gives no details, this is our reading: a move is `moves`
+    steps of Adam, each training adds as many pseudo-examples as there were initially (1,250 become
+    10,000 in 8 trainings, as in the paper), and the ensemble is one process per class.
 
     Args:
         num_images: Number of labeled training images, as balanced as possible.
@@ -47,6 +50,8 @@ class Kimura(Method):
         trainings: Number of trainings; the pseudo-examples are fixed within each.
         epochs: Epochs of each training.
         batch_size: Batch size of each training.
+        labeled_by: The reference `g`: "teacher", or "gaussian_processes" as in the paper, see
+            `GaussianProcesses`; these need scikit-learn.
         share: Share of labeled images in a batch.
         fidelity: `lambda_2` at the teacher's most certain prediction.
         fidelity_mean: `lambda_2` at the mean entropy of its predictions.
@@ -65,13 +70,17 @@ class Kimura(Method):
         "MNIST, 200 images, in Nayak et al.": 86.70,
         "Fashion-MNIST, 200 images, in Nayak et al.": 72.50,
     }
-    presets = {"default": {}, "paper": {"learning_rate": 0.02}}
+    presets = {
+        "default": {},
+        "paper": {"learning_rate": 0.02, "labeled_by": "gaussian_processes"},
+    }
 
     num_images: int = 200
     num_pseudo: int = 1_250
     trainings: int = 8
     epochs: int = 25
     batch_size: int = 128
+    labeled_by: str = "teacher"
     share: float = 0.25
     fidelity: float = 1.0
     fidelity_mean: float = 0.5
@@ -81,15 +90,18 @@ class Kimura(Method):
 
     def __post_init__(self) -> None:
         check_counts(self, "num_images", "num_pseudo", "trainings", "epochs", "batch_size", "moves")
+        check_choice("labeled_by", self.labeled_by, ("teacher", "gaussian_processes"))
 
     @property
     def needs(self) -> Sequence[Need]:
         """See `Method.needs`."""
-        return (Images(self.num_images),)
+        images = Images(self.num_images)
+        return (images, ScikitLearn()) if self.labeled_by != "teacher" else (images,)
 
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
         few = run.keep("images", functools.partial(_few, run, self.num_images))
+        reference = self._reference(run, few)
         distiller = Distiller(run.teacher, run.new_student(), temperature=1.0, seed=run.seed)
         distiller.compile(
             keras.optimizers.Nadam(self.learning_rate), weighted_metrics=[TeacherAgreement()]
@@ -97,20 +109,30 @@ class Kimura(Method):
         pool = newest = interpolated(few["image"], self.num_pseudo, run.seed)
         for number in range(self.trainings):
             if number:
-                move = functools.partial(self._moved, newest, distiller)
+                move = functools.partial(self._moved, newest, reference, distiller)
                 newest = run.keep(f"pool-{number}", move)["image"]
                 pool = np.concatenate([pool, newest])
             real, pseudo = self.share, 1.0 - self.share
             images = labeled(few["image"], few["label"], run.teacher, 1.0 / real)
-            pseudo_examples = answered(pool, run.teacher, self.fidelity, self.fidelity_mean, pseudo)
+            pseudo_examples = answered(pool, reference, self.fidelity, self.fidelity_mean, pseudo)
             inputs = Mixture([images, pseudo_examples], (real, pseudo))
             run.fit(distiller, inputs, self.epochs, self.batch_size, name=f"training-{number + 1}")
         held_out = interpolated(few["image"], _NUM_HELD_OUT, run.seed + 1)
         origin = Origin.few_images(len(few["image"]), str(run.resources.training_name))
         return Trained(distiller.student, Arrays({"image": pool}), held_out, origin)
 
-    def _moved(self, images: np.ndarray, distiller: Distiller) -> dict[str, np.ndarray]:
-        return {"image": moved_uphill(images, distiller, self.moves, self.rate_images)}
+    def _reference(self, run: Run, few: dict[str, np.ndarray]) -> Reference:
+        if self.labeled_by == "teacher":
+            return TeacherReference(run.teacher)
+        classes = run.teacher.num_classes
+        fit = functools.partial(fitted, few["image"], few["label"], classes)
+        return GaussianProcesses(run.keep("reference", fit))
+
+    def _moved(
+        self, images: np.ndarray, reference: Reference, distiller: Distiller
+    ) -> dict[str, np.ndarray]:
+        moved = moved_uphill(images, reference, distiller, self.moves, self.rate_images)
+        return {"image": moved}
 
 
 def _few(run: Run, count: int) -> dict[str, np.ndarray]:

@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_zskd.distillation.augmentation import Mixup, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
@@ -12,11 +14,14 @@ from keras_zskd.evaluation.report.synthesis_sections import impression_sections
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.objectives import Objective
-from keras_zskd.impressions.priors import TotalVariation, priors_of
+from keras_zskd.impressions.priors import Prior, TotalVariation, priors_of
 from keras_zskd.impressions.transforms import Jitter, Transform
+from keras_zskd.inputs.source import Arrays
+from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.methods.method import Method, check_choice, check_counts
 from keras_zskd.methods.training import fit_distiller
 from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
 
@@ -98,19 +103,25 @@ class SynthesisMethod(Method):
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)
 
     @abc.abstractmethod
-    def objective(self) -> Objective:
+    def objective(self, teacher: Teacher, resources: Resources) -> Objective:
         """Return the objective of the synthesis."""
 
     def transforms(self) -> Sequence[Transform]:
         """Return the transforms of impressions before they are input to the teacher."""
         return [Jitter(self.jitter)] if self.jitter else []
 
-    def generator(self, teacher: Teacher) -> ImpressionGenerator:
-        """Return the generator of impressions."""
+    def priors(self, teacher: Teacher) -> list[Prior]:
+        """Return the priors of the synthesis that apply to the teacher."""
+        return priors_of(teacher, self.total_variation, self.batch_norm_weight)
+
+    def generator(
+        self, teacher: Teacher, resources: Resources | None = None, more: Sequence[Prior] = ()
+    ) -> ImpressionGenerator:
+        """Return the generator of impressions, with the priors `more` added."""
         return ImpressionGenerator(
             teacher,
-            objective=self.objective(),
-            priors=priors_of(teacher, self.total_variation, self.batch_norm_weight),
+            objective=self.objective(teacher, resources or Resources()),
+            priors=[*self.priors(teacher), *more],
             transforms=self.transforms(),
             canvas=CANVASES[self.canvas],
             steps=self.synthesis_steps,
@@ -118,27 +129,46 @@ class SynthesisMethod(Method):
             precision=self.precision,
         )
 
-    def train(self, run: Run) -> Trained:
-        """See `Method.train`."""
-        made = run.synthesize(self.generator(run.teacher), self.num_impressions)
-        seen, held_out = made.split()
-        distiller = Distiller(
+    def origin(self, count: int) -> Origin:
+        """Return the origin of `count` impressions."""
+        return Origin.impressions(count)
+
+    def distiller(self, run: Run) -> Distiller:
+        """Return the distiller of a new student."""
+        return Distiller(
             run.teacher,
             run.new_student(),
             temperature=self.temperature,
             augmentations=AUGMENTATIONS[self.augmentation],
             seed=run.seed,
         )
+
+    def train(self, run: Run) -> Trained:
+        """See `Method.train`."""
+        made = run.synthesize(self.generator(run.teacher, run.resources), self.num_impressions)
+        seen, held_out = made.split()
+        distiller = self.distiller(run)
         fit_distiller(run, distiller, seen, held_out, self)
+        return self.trained(run, distiller, [made], seen, held_out)
+
+    def trained(
+        self,
+        run: Run,
+        distiller: Distiller,
+        made: Sequence[TransferSet],
+        seen: Arrays,
+        held_out: np.ndarray,
+    ) -> Trained:
+        """Return the result of a training on impressions; the report shows the last set."""
         return Trained(
             distiller.student,
             seen,
             held_out,
-            Origin.impressions(made.num_impressions),
+            self.origin(sum(part.num_impressions for part in made)),
             lambda: impression_sections(
-                made.arrays(limit=_REPORTED),
+                made[-1].arrays(limit=_REPORTED),
                 run.teacher.input_range,
-                self.objective().temperature,
+                self.objective(run.teacher, run.resources).temperature,
                 {"teacher": run.teacher.model, "student": distiller.student},
             ),
         )

@@ -63,11 +63,22 @@ def agreements(run: Run, held_out: Mapping[str, np.ndarray]) -> list[HeldOutAgre
     ]
 
 
-def fit_distiller(
-    run: Run, distiller: Distiller, seen: Arrays, held_out: np.ndarray, method: Any
-) -> None:
-    """Train with the `epochs`, `batch_size`, `learning_rate` and `decay` of a method."""
-    num_steps = method.epochs * seen.steps(method.batch_size) if method.decay else None
+def compile_distiller(distiller: Distiller, method: Any, steps_per_epoch: int) -> None:
+    """Compile for the `epochs` of a method with its `learning_rate` and `decay`."""
+    num_steps = method.epochs * steps_per_epoch if method.decay else None
     distiller.compile(adam(method.learning_rate, num_steps), metrics=[TeacherAgreement()])
+
+
+def fit_distiller(
+    run: Run,
+    distiller: Distiller,
+    seen: Arrays,
+    held_out: np.ndarray,
+    method: Any,
+    name: str = "training",
+) -> None:
+    """Train with the `epochs` and `batch_size` of a method, compiled first if it is not."""
+    if not distiller.compiled:
+        compile_distiller(distiller, method, seen.steps(method.batch_size))
     watching = agreements(run, {"held_out_agreement": held_out})
-    run.fit(distiller, seen, method.epochs, method.batch_size, callbacks=watching)
+    run.fit(distiller, seen, method.epochs, method.batch_size, name=name, callbacks=watching)

@@ -8,7 +8,9 @@ import keras
 from keras_zskd.impressions.objectives import MatchTargets, Objective
 from keras_zskd.impressions.targets import DirichletTargets
 from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.needs import ClassTemplates, Need
+from keras_zskd.runs.resources import Resources
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -43,6 +45,6 @@ class ZSKD(SynthesisMethod):
         """See `Method.needs`."""
         return (ClassTemplates(),)
 
-    def objective(self) -> Objective:
+    def objective(self, teacher: Teacher, resources: Resources) -> Objective:
         """See `SynthesisMethod.objective`."""
         return MatchTargets(DirichletTargets(tuple(self.scales)), self.synthesis_temperature)

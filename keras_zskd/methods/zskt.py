@@ -8,6 +8,7 @@ import keras
 
 from keras_zskd.distillation.adversarial_distiller import Answers
 from keras_zskd.methods.generator_method import GeneratorMethod
+from keras_zskd.methods.method import check_range
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -15,10 +16,14 @@ from keras_zskd.methods.generator_method import GeneratorMethod
 class ZSKT(GeneratorMethod):
     """A generator of images for which the student's predictions differ from the teacher's.
 
-    The student minimizes `KL(T(x) || S(x))` at temperature 1, in ten updates on the same images;
-    the generator maximizes it in one update (algorithm 1). The attention term of the paper is
-    omitted: it is defined for wide residual networks, and according to the authors it contributes
-    about two points and can be omitted.
+    The student minimizes `KL(T(x) || S(x)) + attention * AT(x)` at temperature 1, in ten updates on
+    the same images; the generator maximizes the first term in one update (algorithm 1). `AT` is the
+    `attention_distance` of feature maps, summed over the sizes that both networks have. According
+    to the authors it contributes about two points and can be omitted, as by default.
+
+    In the released code `beta` is 250, but its divergence is divided by the number of classes as
+    well. Here the divergence is the mean over the images, so preset "paper" has 2,500 for ten
+    classes.
 
     With `fresh_noise`, each update of the student uses new images, as in the reproduction of
     Ferles et al. (ReScience, 2020).
@@ -26,6 +31,7 @@ class ZSKT(GeneratorMethod):
     For the other arguments see `GeneratorMethod`.
 
     Args:
+        attention: Weight of the attention term, 0 or more.
         clip: Maximum global norm of the gradients of each network.
     """
 
@@ -38,17 +44,22 @@ class ZSKT(GeneratorMethod):
     published = {"CIFAR-10, WRN-16-2 to WRN-16-1": 82.44, "CIFAR-10, WRN-40-2 to WRN-16-1": 83.69}
     presets = {
         "default": {},
-        # The released code for CIFAR-10, without attention: 80,000 batches of images,
-        # eleven per step.
+        # The released code for CIFAR-10: 80,000 batches of images, eleven per step.
         "paper": {
             "filters": 128, "output": "normalized", "student_steps": 10, "fresh_noise": False,
-            "epochs": 80, "rounds": 91, "batch_size": 128,
+            "epochs": 80, "rounds": 91, "batch_size": 128, "attention": 2_500.0,
         },
     }  # fmt: skip
 
+    filters: int = 32
     student_steps: int = 5
     fresh_noise: bool = True
+    attention: float = 0.0
     clip: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("attention", self.attention, 0.0)
 
     def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
         """Return `-KL(T(x) || S(x))` of each image."""

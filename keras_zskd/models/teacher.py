@@ -140,6 +140,14 @@ class Teacher:
         return np.concatenate([-0.5 * kernel, 0.5 * kernel], axis=-1) if is_single else kernel
 
     @property
+    def offsets(self) -> np.ndarray:
+        """Biases `(K,)` that are added to the products with the class templates."""
+        _ = self.templates  # Raises an InputError if there are none.
+        bias = getattr(self._view.head, "bias", None)
+        with tf.init_scope():
+            return np.zeros(self.num_classes, np.float32) if bias is None else np.asarray(bias)
+
+    @property
     def penultimate(self) -> Any:
         """Symbolic tensor of the features that are multiplied by the class templates."""
         _ = self.templates  # Raises an InputError if there are none.

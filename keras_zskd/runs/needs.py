@@ -1,6 +1,7 @@
 """What a method needs from the teacher and from the user, and what is missing."""
 
 import abc
+import importlib.util
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.models.teacher import Teacher
@@ -34,6 +35,49 @@ class ClassTemplates(Need):
         except InputError as error:
             return str(error)
         return None
+
+
+class BatchNorms(Need):
+    """Batch normalization layers, which hold statistics of the training data."""
+
+    text = "a teacher with batch normalization"
+
+    def missing(self, teacher: Teacher, resources: Resources) -> str | None:
+        """See `Need.missing`."""
+        del resources
+        if teacher.batch_norms:
+            return None
+        return (
+            "`teacher` must have batch normalization layers, whose statistics its inputs shall "
+            f"match. Received: teacher={teacher.name!r} without such layers. Use another method."
+        )
+
+
+class Records(Need):
+    """Records of the teacher's activations on its training data."""
+
+    text = "activation records of the teacher"
+
+    def missing(self, teacher: Teacher, resources: Resources) -> str | None:
+        """See `Need.missing`."""
+        try:
+            resources.activation_records(teacher)
+        except InputError as error:
+            return str(error)
+        return None
+
+
+class ScikitLearn(Need):
+    """The package that fits Gaussian processes."""
+
+    text = "scikit-learn"
+
+    def missing(self, teacher: Teacher, resources: Resources) -> str | None:
+        """See `Need.missing`."""
+        del teacher, resources
+        if importlib.util.find_spec("sklearn") is not None:
+            return None
+        return "Gaussian processes need scikit-learn. Run `pip install keras-zskd[gp]`."
 
 
 class TrainingData(Need):

@@ -81,9 +81,14 @@ class Rehearsal(Run):
         return in_bytes + 2 * max((stage.memory for stage in self.stages), default=0)
 
     def synthesize(
-        self, generator: ImpressionGenerator, count: int, name: str = "impressions"
+        self,
+        generator: ImpressionGenerator,
+        count: int,
+        name: str = "impressions",
+        seed: int | None = None,
     ) -> TransferSet:
         """Make one batch of impressions with few steps, which reports `count` impressions."""
+        del seed
         seconds = generator.measure(count, self.directory / name)
         values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
         size = 4 * count * values
@@ -108,12 +113,20 @@ class Rehearsal(Run):
         self.stages.append(StageEstimate(name, first + epochs * steps * per_step))
         return dict(model.history.history)
 
-    def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Make the arrays in full, since they are small."""
-        begun = time.perf_counter()
-        arrays = make()
+    def keep(
+        self,
+        name: str,
+        make: Callable[[], dict[str, np.ndarray]],
+        measure: Callable[[], tuple[dict[str, np.ndarray], float]] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Measure a part, or make the arrays in full where there is no `measure`."""
+        if measure is None:
+            begun = time.perf_counter()
+            arrays = make()
+            seconds = time.perf_counter() - begun
+        else:
+            arrays, seconds = measure()
         size = sum(array.nbytes for array in arrays.values())
-        seconds = time.perf_counter() - begun
         self.stages.append(StageEstimate(name, seconds, disk=size, memory=size))
         return arrays
 

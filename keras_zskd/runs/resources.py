@@ -1,9 +1,12 @@
 """What a user has in addition to the teacher."""
 
 import dataclasses
+import os
 
 import numpy as np
 
+from keras_zskd.core.errors import InputError
+from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.models.teacher import Teacher
@@ -16,10 +19,12 @@ class Resources:
     Attributes:
         training_dataset: Labeled data, see `datasets.load`; its training split is used.
         data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
+        records: File of activation records of the teacher, see `ActivationRecords`.
     """
 
     training_dataset: Data | None = None
     data_dir: str | None = None
+    records: str | os.PathLike[str] | None = None
 
     @property
     def training_name(self) -> str | None:
@@ -35,6 +40,20 @@ class Resources:
             teacher.input_range,
             self.data_dir,
         )
+
+    def activation_records(self, teacher: Teacher) -> ActivationRecords:
+        """Read the activation records of the teacher.
+
+        Raises:
+            InputError: If none are given, or they are of another teacher.
+        """
+        if self.records is None:
+            raise InputError(
+                "`records` must be given for a method that needs activation records of the teacher. "
+                "Received: records=None. Write them with keras_zskd.record, where the training data "
+                "is."
+            )
+        return ActivationRecords.load(self.records, teacher)
 
     def images(self, count: int, teacher: Teacher, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return `count` images of the training split, balanced if possible, and their labels."""

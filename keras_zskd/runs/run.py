@@ -139,16 +139,27 @@ class Run:
             progress.show(text, self.elapsed, {})
 
     def synthesize(
-        self, generator: ImpressionGenerator, count: int, name: str = "impressions"
+        self,
+        generator: ImpressionGenerator,
+        count: int,
+        name: str = "impressions",
+        seed: int | None = None,
     ) -> TransferSet:
-        """Make `count` impressions in the subdirectory `name` of the run directory."""
+        """Make `count` impressions in the subdirectory `name` of the run directory.
+
+        Args:
+            generator: The generator.
+            count: Number of impressions.
+            name: Name of the stage and of the subdirectory.
+            seed: Seed of the impressions. Defaults to that of the run; several sets need several.
+        """
         watching = for_synthesis(str(self.directory / "logs"))
         config = generator.get_config()
         with self.record.timed(name, "synthesis", num_impressions=count, config=config):
             return generator.generate(
                 count,
                 self.directory / name,
-                seed=self.seed,
+                seed=self.seed if seed is None else seed,
                 callbacks=watching,
                 verbose=self._verbose,
             )
@@ -217,8 +228,21 @@ class Run:
             found["history"] = history
         return history
 
-    def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the arrays of any other long computation, `make`, which is called only once."""
+    def keep(
+        self,
+        name: str,
+        make: Callable[[], dict[str, np.ndarray]],
+        measure: Callable[[], tuple[dict[str, np.ndarray], float]] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of any other long computation, `make`, which is called only once.
+
+        Args:
+            name: Name of the stage.
+            make: The computation.
+            measure: For an estimate, called in place of `make`: returns arrays of the same shapes
+                from a part of the computation, and the estimated seconds. Defaults to `make`.
+        """
+        del measure
         path = self._state(name).with_suffix(".npz")
         if not path.exists():
             with self.record.timed(name, "data"):

@@ -40,6 +40,17 @@ class Origin:
         )
 
     @classmethod
+    def recorded(cls, count: int) -> "Origin":
+        """Optimized inputs whose activations follow statistics of the training data."""
+        return cls(
+            "impressions",
+            True,
+            f"They are synthetic. {count:,} impressions were optimized, pixel by pixel from noise, "
+            "until the teacher's activations followed means and covariances that were recorded on "
+            "its training data. No example of it was read.",
+        )
+
+    @classmethod
     def pictures(cls, count: int) -> "Origin":
         """Pictures drawn by formula, and `count` impressions."""
         more = (
@@ -63,6 +74,16 @@ class Origin:
             False,
             "They are synthetic. A generator network, trained against the teacher, made them "
             "during the training of the student. None was stored, and no original data was read.",
+        )
+
+    @classmethod
+    def pool(cls, count: int) -> "Origin":
+        """Inputs from several generator networks, which are stored."""
+        return cls(
+            "generated images",
+            False,
+            f"They are synthetic. Generator networks, each trained against the teacher, made {count:,} "
+            "images, which are stored. No original data was read.",
         )
 
     @classmethod

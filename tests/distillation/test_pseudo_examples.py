@@ -4,7 +4,9 @@ import pytest
 from keras_zskd import Distiller, Teacher
 from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.distillation.pseudo_examples import (
+    TeacherReference,
     answered,
+    entropy,
     fidelity_weight,
     interpolated,
     labeled,
@@ -27,7 +29,7 @@ def test_interpolated_images_lie_between_two(make_images):
 def test_the_fidelity_weight_at_its_two_reference_points():
     # Entropies 0, log 2 and log 4: the mean is log 2.
     logits = np.array([[90.0, 0, 0, 0], [90, 90, 0, 0], [0, 0, 0, 0]])
-    weight = fidelity_weight(logits, fidelity=2.0, fidelity_mean=0.5)
+    weight = fidelity_weight(entropy(logits), fidelity=2.0, fidelity_mean=0.5)
     np.testing.assert_allclose(weight, [2.0, 0.5, 0.125], rtol=1e-5)
 
 
@@ -37,7 +39,9 @@ def test_moves_increase_the_divergence_and_stay_in_the_range(
     teacher = Teacher(make_teacher("logits"), (-1.0, 3.0))
     student = make_teacher("logits", seed=3)
     images = 4 * make_images(10) - 1
-    moved = moved_uphill(images, Distiller(teacher, student), moves=10, learning_rate=0.02)
+    moved = moved_uphill(
+        images, TeacherReference(teacher), Distiller(teacher, student), moves=10, learning_rate=0.02
+    )
     before, after = (distillation_loss(teacher(x), student(x)).numpy() for x in (images, moved))
     assert np.mean(after > before) > 0.8
     assert moved.min() >= -1.0
@@ -53,7 +57,7 @@ def test_a_mixed_batch_has_the_loss_of_the_paper(make_teacher, make_images):
     pool = make_images(20)[8:]
     parts = [
         labeled(few["image"], few["label"], teacher, 4.0),
-        answered(pool, teacher, 1.0, 0.5, 0.75),
+        answered(pool, TeacherReference(teacher), 1.0, 0.5, 0.75),
     ]
     total = 0.0
     for part, share in zip(parts, (0.25, 0.75), strict=True):
@@ -64,7 +68,7 @@ def test_a_mixed_batch_has_the_loss_of_the_paper(make_teacher, make_images):
     probability /= probability.sum(-1, keepdims=True)
     cross_entropy = -np.log(probability[np.arange(6), few["label"]]).mean()
     divergence = distillation_loss(teacher(pool), student(pool)).numpy()
-    weight = fidelity_weight(teacher(pool).numpy(), 1.0, 0.5)
+    weight = fidelity_weight(entropy(teacher(pool).numpy()), 1.0, 0.5)
     assert total == pytest.approx(cross_entropy + np.mean(weight * divergence), rel=1e-4)
 
 

@@ -4,7 +4,12 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.impressions.priors import BatchNormStatistics, Prior, TotalVariation
+from keras_zskd.impressions.priors import (
+    BatchNormStatistics,
+    PixelNorm,
+    Prior,
+    TotalVariation,
+)
 from keras_zskd.models.teacher import Teacher
 
 
@@ -34,6 +39,23 @@ class TestTotalVariation:
         prior = TotalVariation()
         assert prior.taps(Teacher(tiny_teacher, (0, 1))) == []
         assert prior.group_size == 1
+
+
+class TestPixelNorm:
+    def test_against_numpy_and_finite_at_mid_gray(self, tiny_teacher, make_images):
+        pixels = make_images(3)
+        pixels[0] = 0.5
+        pixels = tf.constant(pixels)
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            penalty = PixelNorm(2.0).penalty(pixels, [], Teacher(tiny_teacher, (0, 1)))
+        expected = [np.sqrt(((image - 0.5) ** 2).sum()) for image in pixels.numpy()]
+        np.testing.assert_allclose(penalty, expected, rtol=1e-5, atol=1e-6)
+        gradient = tape.gradient(penalty, pixels).numpy()
+        assert np.isfinite(gradient).all()
+        np.testing.assert_allclose(
+            gradient[1], (pixels.numpy()[1] - 0.5) / expected[1], rtol=1e-4, atol=1e-6
+        )
 
 
 class TestBatchNormStatistics:

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import numpy as np
 import pytest
 
 from keras_zskd import (
@@ -15,6 +16,7 @@ from keras_zskd import (
     Teacher,
     UniformCanvas,
 )
+from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.impressions.objectives import ClassLogit
 from keras_zskd.impressions.transforms import AffineJitter
 from keras_zskd.methods import get_method
@@ -50,12 +52,17 @@ class TestEveryMethod:
         with pytest.raises(InputError, match="magic"):
             METHODS[name].preset(magic=1)
 
-    def test_reports_what_is_missing(self, name, tiny_teacher):
-        teacher = Teacher(tiny_teacher, (0, 1))
+    def test_reports_what_is_missing(self, name, make_teacher, make_images, tmp_path):
+        teacher = Teacher(make_teacher("batch_norm"), (0, 1))
         method = METHODS[name]()
+        records = tmp_path / "records.npz"
+        ActivationRecords.measure(teacher, make_images(8), np.arange(8) % 4).save(records)
+        if any("records" in need.text for need in method.needs):
+            assert "keras_zskd.record" in method.missing(teacher, Resources())
         if any("data" in need.text or "images" in need.text for need in method.needs):
             assert "training_dataset" in method.missing(teacher, Resources())
-        assert method.missing(teacher, Resources(training_dataset="mnist")) is None
+        resources = Resources(training_dataset="mnist", records=records)
+        assert method.missing(teacher, resources) is None
 
     @pytest.mark.parametrize("setting", ["epochs", "batch_size", "num_impressions"])
     def test_rejects_counts_below_one(self, name, setting):
@@ -71,6 +78,24 @@ def test_a_teacher_without_templates_is_rejected():
     teacher = Teacher(keras.Model(inputs, x), (0, 1))
     assert METHODS["zskd"]().missing(teacher, Resources())
     assert METHODS["class_impressions"]().missing(teacher, Resources()) is None
+
+
+def test_a_teacher_without_batch_normalization_is_rejected(tiny_teacher):
+    said = METHODS["deepinversion"]().missing(Teacher(tiny_teacher, (0, 1)), Resources())
+    assert said.startswith("`teacher` must have batch normalization layers")
+    assert "teacher='logits'" in said
+
+
+def test_deepinversion_has_the_priors_of_the_paper(make_teacher):
+    method = METHODS["deepinversion"].preset("paper", pixel_norm=3e-8)
+    engine = method.generator(Teacher(make_teacher("batch_norm"), (0, 1))).engine
+    priors = {type(prior).__name__: prior for prior in engine.priors}
+    assert [*priors] == ["TotalVariation", "PixelNorm", "BatchNormStatistics"]
+    assert [prior.weight for prior in priors.values()] == [2.5e-5, 3e-8, 10.0]
+    assert priors["BatchNormStatistics"].group_size == 256
+    assert (engine.steps, engine.learning_rate) == (2000, 0.1)
+    assert engine.objective.temperature == 1.0
+    assert isinstance(engine.objective.targets, OneHotTargets)
 
 
 def test_the_paper_preset_has_the_settings_of_the_released_code(tiny_teacher):
