@@ -44,6 +44,8 @@ class GeneratorMethod(Method):
         decay: Whether both rates decay to 0 along a cosine.
     """
 
+    counts = ("rounds",)
+
     latent: int = 100
     filters: int = 64
     output: str = "normalized_tanh"

@@ -17,6 +17,7 @@ from keras_zskd.distillation.pseudo_examples import (
 from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Arrays, Mixture
 from keras_zskd.methods.method import Method, check_counts
+from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.runs.needs import Images, Need
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -66,6 +67,7 @@ class Kimura(Method):
         "Fashion-MNIST, 200 images, in Nayak et al.": 72.50,
     }
     presets = {"default": {}, "paper": {"learning_rate": 0.02}}
+    counts = ("epochs",)
 
     num_images: int = 200
     num_pseudo: int = 1_250
@@ -98,7 +100,9 @@ class Kimura(Method):
         for number in range(self.trainings):
             if number:
                 move = functools.partial(self._moved, newest, distiller)
-                newest = run.keep(f"pool-{number}", move)["image"]
+                updates = UPDATE * self.moves * len(newest)
+                passes = [(run.teacher.model, updates), (distiller.student, updates)]
+                newest = run.keep(f"pool-{number}", move, passes)["image"]
                 pool = np.concatenate([pool, newest])
             real, pseudo = self.share, 1.0 - self.share
             images = labeled(few["image"], few["label"], run.teacher, 1.0 / real)

@@ -3,8 +3,6 @@
 import dataclasses
 import math
 import pathlib
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_zskd.core.machine import peak_memory
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.batching import steps_of
 from keras_zskd.inputs.source import Arrays, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
-from keras_zskd.runs.run import Run, set_steps_at_once
+from keras_zskd.runs.run import Passes, Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
 
@@ -75,10 +74,8 @@ class Rehearsal(Run):
     @property
     def memory(self) -> int:
         """Upper bound of the memory in bytes: the peak of this process, plus the examples."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        in_bytes = peak if sys.platform == "darwin" else 1024 * peak
         # Held as arrays, and again as tensors.
-        return in_bytes + 2 * max((stage.memory for stage in self.stages), default=0)
+        return peak_memory() + 2 * max((stage.memory for stage in self.stages), default=0)
 
     def synthesize(
         self, generator: ImpressionGenerator, count: int, name: str = "impressions"
@@ -88,7 +85,7 @@ class Rehearsal(Run):
         values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
         size = 4 * count * values
         self.stages.append(StageEstimate(name, seconds, disk=size, memory=size))
-        return _Sample(self.directory / name, count)
+        return Sample(self.directory / name, count)
 
     def fit(
         self,
@@ -108,8 +105,11 @@ class Rehearsal(Run):
         self.stages.append(StageEstimate(name, first + epochs * steps * per_step))
         return dict(model.history.history)
 
-    def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def keep(
+        self, name: str, make: Callable[[], dict[str, np.ndarray]], passes: Passes = ()
+    ) -> dict[str, np.ndarray]:
         """Make the arrays in full, since they are small."""
+        del passes
         begun = time.perf_counter()
         arrays = make()
         size = sum(array.nbytes for array in arrays.values())
@@ -118,7 +118,7 @@ class Rehearsal(Run):
         return arrays
 
 
-class _Sample(TransferSet):
+class Sample(TransferSet):
     """A few impressions that represent many."""
 
     def __init__(self, directory: pathlib.Path, count: int):
@@ -126,6 +126,7 @@ class _Sample(TransferSet):
         self._count = count
 
     def split(self) -> tuple[Arrays, np.ndarray]:
+        """See `TransferSet.split`; the source reports as many examples as the whole set has."""
         seen, held_out = super().split()
         return _Repeated(seen.arrays, self._count), held_out
 

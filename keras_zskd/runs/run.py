@@ -26,6 +26,9 @@ from keras_zskd.runs import backup
 from keras_zskd.runs.record import RunRecord
 from keras_zskd.runs.resources import Resources
 
+Passes = Sequence[tuple[keras.Model, float]]
+"""Networks, each with a number of forward passes."""
+
 
 class Run:
     """One training of one student by one method, in a directory.
@@ -217,8 +220,18 @@ class Run:
             found["history"] = history
         return history
 
-    def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the arrays of any other long computation, `make`, which is called only once."""
+    def keep(
+        self, name: str, make: Callable[[], dict[str, np.ndarray]], passes: Passes = ()
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of any other long computation, which is called only once.
+
+        Args:
+            name: Name of the stage.
+            make: The computation.
+            passes: Forward passes of each network in it, for `Tally`; a pass with a gradient counts
+                as `UPDATE`.
+        """
+        del passes
         path = self._state(name).with_suffix(".npz")
         if not path.exists():
             with self.record.timed(name, "data"):
