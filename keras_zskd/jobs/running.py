@@ -1,5 +1,6 @@
 """`run_row`: one row of a benchmark for one seed; `python -m` runs it in a process of its own."""
 
+import dataclasses
 import json
 import math
 import os
@@ -38,6 +39,18 @@ _MOST_POINTS = 100
 _ALL = 10**9
 
 
+@dataclasses.dataclass(frozen=True)
+class _ReadOnce(Resources):
+    """Resources that keep the training data, which is needed to choose the sizes and to train."""
+
+    held: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
+        if "data" not in self.held:
+            self.held["data"] = super().training_data(teacher)
+        return tuple(self.held["data"])
+
+
 def run_row(
     suite: Suite,
     name: str,
@@ -70,7 +83,7 @@ def run_row(
     pair = suite.pairs[row.pair]
     teacher = Teacher(results.teacher_path(pair.teacher), _INPUT_RANGE)
     method = get_method(row.method).preset(row.preset, **row.settings)
-    resources = Resources(row.data or None, data_dir)
+    resources = _ReadOnce(row.data or None, data_dir)
     check_needs(method, teacher, resources)
     images, labels = datasets.load(
         suite.dataset, "test", teacher.input_shape, teacher.input_range, data_dir
