@@ -92,6 +92,21 @@ def _impressions(
     return found
 
 
+def _paper_settings(pair: str) -> list[Row]:
+    """Impressions with the published settings, of which the budget allows few."""
+    common: dict[str, Any] = {"preset": "paper", "pair": pair, "seeds": 1, "tier": 3}
+    titles = {"class_impressions": "Class Impressions", "zskd": "Data Impressions"}
+    return [
+        Row(
+            name=f"{method}_paper-{pair}",
+            title=f"{title}, preset paper",
+            method=method,
+            **common,
+        )
+        for method, title in titles.items()
+    ]
+
+
 def _transfer_sets(pair: str, seeds: int, other: str) -> list[Row]:
     common: dict[str, Any] = {"method": "transfer_set", "pair": pair, "seeds": seeds}
     return [
@@ -200,6 +215,7 @@ def _lenet5(
             kimura,
             lopes,
             _soft_targets("half", published.get("soft_targets")),
+            *_paper_settings("half"),
             *_references(dataset, "quarter", 3)[:2],
             *_best("quarter", 3)[:1],
             *_generators("quarter", 3, **generators)[:2],

@@ -43,11 +43,11 @@ def suite(tmp_path):
     np.savez(path, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
     common = {"pair": "half", "seeds": 2}
     return Suite(
-        name="tiny", title="Stripes", dataset=str(path), budget=20_000, minutes=0.1, teachers={},
+        name="tiny", title="Stripes", dataset=str(path), budget=5_000, minutes=0.1, teachers={},
         pairs={"half": Pair(title="tiny to half", teacher="tiny", student=0.5, published=99.5)},
         rows=(
             Row(name="zskd-half", title="DI", method="zskd", published=98.0, **common,
-                settings={"synthesis_steps": 5, "epochs": 10, "batch_size": 16}),
+                settings={"synthesis_steps": 3, "epochs": 4, "batch_size": 16}),
             Row(name="student_ce-half", title="Student-CE", method=CROSS_ENTROPY, **common,
                 data=str(path), settings={"batch_size": 16}),
             Row(name="later-half", title="a later method", method="not_there", tier=3, **common),
