@@ -56,7 +56,7 @@ def _against_cost(results: Results, rows: Sequence[Row], num_seeds: int) -> Any:
         spent = [statistics.mean(x for x, _ in point) / 1e6 for point in points]
         accuracy = [100 * statistics.mean(y for _, y in point) for point in points]
         style = ("-", "--", ":", "-.")[number // 10 % 4]
-        axes.plot(spent, accuracy, style, label=row.title, linewidth=1.3)
+        axes.plot(spent, accuracy, style, label=row.title, linewidth=1.3, marker=".", markersize=3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 

@@ -14,7 +14,7 @@ import numpy as np
 from keras_zskd.core.machine import peak_memory
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.batching import steps_of
-from keras_zskd.inputs.source import Arrays, Source, num_held_out
+from keras_zskd.inputs.source import Arrays, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
@@ -85,7 +85,7 @@ class Rehearsal(Run):
         values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
         size = 4 * count * values
         self.stages.append(StageEstimate(name, seconds, disk=size, memory=size))
-        return Sample(self.directory / name, count)
+        return _Sample(self.directory / name, count)
 
     def fit(
         self,
@@ -118,7 +118,7 @@ class Rehearsal(Run):
         return arrays
 
 
-class Sample(TransferSet):
+class _Sample(TransferSet):
     """A few impressions that represent many."""
 
     def __init__(self, directory: pathlib.Path, count: int):
@@ -126,9 +126,8 @@ class Sample(TransferSet):
         self._count = count
 
     def split(self) -> tuple[Arrays, np.ndarray]:
-        """See `TransferSet.split`; the source reports as many examples as in the whole set."""
         seen, held_out = super().split()
-        return _Repeated(seen.arrays, self._count - num_held_out(self._count)), held_out
+        return _Repeated(seen.arrays, self._count), held_out
 
 
 class _Repeated(Arrays):

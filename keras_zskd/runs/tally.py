@@ -1,6 +1,8 @@
 """`Tally`: the arithmetic of a run, counted in forward passes of its teacher."""
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,11 +14,11 @@ from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.source import Mixture, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.arithmetic import UPDATE, forward_flops
-from keras_zskd.runs.rehearsal import Rehearsal, Sample
+from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.run import Passes
 
 # Impressions that are made in place of all.
-_MADE = 64
+_MADE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +80,27 @@ class Tally(Rehearsal):
         return sum(cost.forwards for cost in self.costs)
 
     def synthesize(
-        self, generator: ImpressionGenerator, count: int, name: str = "impressions"
+        self,
+        generator: ImpressionGenerator,
+        count: int,
+        name: str = "impressions",
+        seed: int | None = None,
     ) -> TransferSet:
-        """Make a few impressions of one step, which report `count` impressions."""
+        """Make a few impressions of one step, which are repeated in place of `count` different ones.
+
+        Args:
+            generator: As for `Run.synthesize`.
+            count: As for `Run.synthesize`.
+            name: As for `Run.synthesize`.
+            seed: Not used; the cost does not depend on it.
+        """
+        del seed
         self.costs.append(StageCost(name, "synthesis", count * UPDATE * generator.engine.steps))
-        few = min(count, _MADE)
-        directory = pathlib.Path(self.directory) / name
-        generator.shortened(1).generate(few, directory, seed=self.seed, verbose=0)
-        return Sample(directory, count)
+        config = json.dumps(generator.get_config(), sort_keys=True)
+        settings = hashlib.sha256(config.encode()).hexdigest()[:16]
+        directory = pathlib.Path(self.directory) / f"{name}-{settings}"
+        generator.shortened(1).generate(_MADE, directory, verbose=0)
+        return _Repeated(directory, count)
 
     def fit(
         self,
@@ -126,6 +141,25 @@ class Tally(Rehearsal):
             self._networks.append(network)
             self._flops[id(network)] = max(1, forward_flops(network))
         return self._flops[id(network)]
+
+
+class _Repeated(TransferSet):
+    """A few impressions in place of many; the arrays have the full length but not its memory."""
+
+    def __init__(self, directory: pathlib.Path, count: int):
+        super().__init__(directory)
+        self._count = count
+
+    @property
+    def num_impressions(self) -> int:
+        return self._count
+
+    def part(self, start: int, stop: int, *names: str) -> dict[str, np.ndarray]:
+        few = super().part(0, 1, *names)
+        return {
+            name: np.broadcast_to(array, (stop - start, *array.shape[1:]))
+            for name, array in few.items()
+        }
 
 
 def parts_of(source: Source) -> list[tuple[Source, float]]:
