@@ -161,6 +161,31 @@ def _soft_targets(pair: str, published: float | None = None) -> Row:
     )
 
 
+def _batch_normalization(pair: str) -> list[Row]:
+    """Methods for teachers with batch normalization."""
+    common: dict[str, Any] = {"pair": pair, "tier": 3, "seeds": 1}
+    rounds = {"rounds": 4}
+    inversion = "deepinversion"
+    return [
+        Row(
+            name=f"{inversion}-{pair}", title="DeepInversion (Yin 2020)", method=inversion, **common
+        ),
+        Row(
+            name=f"{inversion}_adaptive-{pair}",
+            title="Adaptive DeepInversion, four rounds",
+            method=inversion,
+            settings=rounds,
+            **common,
+        ),
+        Row(
+            name=f"nayer-{pair}",
+            title="replay pool, generators that start anew (Tran 2024)",
+            method="nayer",
+            **common,
+        ),
+    ]
+
+
 _HALF: dict[str, Any] = {
     "title": "LeNet-5 (61,706 parameters) to LeNet-5-Half (35,820)",
     "teacher": "lenet5",
@@ -187,14 +212,23 @@ def _lenet5(
         published=published.get("kimura"),
         tier=2,
     )
-    lopes = Row(
-        name="lopes-half",
-        title="Lopes 2017, activation records",
-        method="lopes",
-        pair="half",
-        data=dataset,
-        tier=2,
-    )
+    lopes = [
+        Row(
+            name=f"lopes_{layers}-half",
+            title=f"Lopes 2017, {title}",
+            method="lopes",
+            settings={"layers": layers},
+            pair="half",
+            published=published.get(f"lopes_{layers}"),
+            tier=tier,
+            seeds=seeds,
+        )
+        for layers, title, tier, seeds in (
+            ("top", "top layer", 2, 3),
+            ("all", "all layers", 2, 3),
+            ("spectral", "spectral modes", 3, 1),
+        )
+    ]
     return Suite(
         name=dataset,
         title=title,
@@ -213,7 +247,7 @@ def _lenet5(
             *_best("half", 3),
             *_generators("half", 3),
             kimura,
-            lopes,
+            *lopes,
             _soft_targets("half", published.get("soft_targets")),
             *_paper_settings("half"),
             *_references(dataset, "quarter", 3)[:2],
@@ -254,14 +288,7 @@ _CIFAR10 = Suite(
         *_references("cifar10", "resnet20", 1),
         *_best("resnet20", 1),
         *_generators("resnet20", 1),
-        Row(
-            name="deepinversion-resnet20",
-            title="DeepInversion (Yin 2020)",
-            method="deepinversion",
-            pair="resnet20",
-            tier=3,
-            seeds=1,
-        ),
+        *_batch_normalization("resnet20"),
         _soft_targets("alexnet", 73.91),
     ),
 )
@@ -311,6 +338,9 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
                 hinton=99.25,
                 zskd=98.77,
                 kimura=86.70,
+                lopes_top=77.30,
+                lopes_all=85.61,
+                lopes_spectral=92.47,
                 soft_targets=99.08,
             ),
             _lenet5(

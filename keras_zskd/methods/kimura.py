@@ -102,7 +102,7 @@ class Kimura(Method):
                 move = functools.partial(self._moved, newest, distiller)
                 updates = UPDATE * self.moves * len(newest)
                 passes = [(run.teacher.model, updates), (distiller.student, updates)]
-                newest = run.keep(f"pool-{number}", move, passes)["image"]
+                newest = run.keep(f"pool-{number}", move, passes=passes)["image"]
                 pool = np.concatenate([pool, newest])
             real, pseudo = self.share, 1.0 - self.share
             images = labeled(few["image"], few["label"], run.teacher, 1.0 / real)
