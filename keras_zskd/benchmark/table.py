@@ -8,6 +8,7 @@ from keras_zskd.benchmark.results import Results
 from keras_zskd.benchmark.suite import Pair, Row
 
 MISSING = "missing"
+_OVER = 1.1
 _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
     "last epoch": lambda found: 100 * found["accuracy"]["last"],
     "best": lambda found: 100 * found["accuracy"]["best"],
@@ -18,7 +19,7 @@ _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
 }
 _COSTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "inputs": lambda found: f"{found['inputs']:,}",
-    "forwards": lambda found: f"{found['forwards'] / 1e6:.3g} M",
+    "forwards": lambda found: _forwards(found["forwards"], found["budget"]),
     "seconds": lambda found: f"{found['seconds']:.0f}",
     "memory": lambda found: f"{found['peak_memory'] / 1e9:.1f} GB",
 }
@@ -85,7 +86,8 @@ def _note(results: Results, rows: Sequence[Row], num_seeds: int) -> str:
         "fifth of the training. Nearest: median distance of an input to the nearest other, as a "
         "share of the range; rank: effective rank of the teacher's features; both of 1,000 inputs. "
         "Inputs: different ones, before augmentation. Forwards: the cost in forward passes of the "
-        "teacher. Inputs, forwards, seconds and memory are of the first seed."
+        "teacher; over budget where the smallest sizes of the method cost more. "
+        "Inputs, forwards, seconds and memory are of the first seed."
     ]
     found = [result for row in rows for result in results.of(row, num_seeds)]
     for facts in dict.fromkeys(
@@ -99,6 +101,12 @@ def _note(results: Results, rows: Sequence[Row], num_seeds: int) -> str:
     if absent := missing(results, rows, num_seeds):
         lines.append(f"Missing: {', '.join(absent)}.")
     return "\n\n".join(lines)
+
+
+def _forwards(cost: float, budget: float) -> str:
+    """The cost of a run; with one unit of each count, it may exceed a small budget."""
+    over = " (over budget)" if cost > _OVER * budget else ""
+    return f"{cost / 1e6:.3g} M{over}"
 
 
 def _published(value: float | None) -> str:

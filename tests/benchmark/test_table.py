@@ -23,7 +23,7 @@ def test_a_table_has_published_and_own_figures_and_says_what_is_missing(empty, r
     teacher, impressions, student, later = lines[start + 4 : start + 8]
     assert teacher.startswith("| Teacher-CE | 99.50 | 99.00 |")
     assert impressions.startswith("| DI | 98.00 | 91.00 ± 1.41 | 95.00 ± 0.00 |")
-    assert impressions.endswith("| 2 M | 12 | 1.5 GB | 2 |")
+    assert impressions.endswith("| 2 M (over budget) | 12 | 1.5 GB | 2 |")
     assert student.startswith("| Student-CE |  | missing | missing |")
     assert later.endswith("| missing | 0 of 2 |")
     assert lines[-1] == "Missing: student_ce-half (seeds 0, 1), later-half (seeds 0, 1)."
