@@ -31,9 +31,13 @@ def draw_all(results: Results, rows: Sequence[Row], num_seeds: int) -> list[path
             "`pip install keras-zskd[benchmark]`."
         ) from error
     matplotlib.use("Agg")
+    pairs = {name: [row for row in rows if row.pair == name] for name in results.suite.pairs}
+    figures = {
+        **{f"cost-{name}": _against_cost(results, own, num_seeds) for name, own in pairs.items()},
+        "impressions": _against_impressions(results, rows, num_seeds),
+    }
     drawn = []
-    for name, draw in (("cost", _against_cost), ("impressions", _against_impressions)):
-        figure = draw(results, rows, num_seeds)
+    for name, figure in figures.items():
         if figure is not None:
             path = results.directory / f"{results.suite.name}-{name}.svg"
             beside = path.with_name(f".{path.name}")
@@ -49,7 +53,8 @@ def _against_cost(results: Results, rows: Sequence[Row], num_seeds: int) -> Any:
     groups = [(row, group) for row, group in groups if group and group[0]["curve"]]
     if not groups:
         return None
-    figure, axes = _new_axes("forward passes of the teacher, in millions", results)
+    title = f"{results.suite.title}, {results.suite.pairs[groups[0][0].pair].title}"
+    figure, axes = _new_axes("forward passes of the teacher, in millions", title)
     for number, (row, group) in enumerate(groups):
         length = min(len(found["curve"]) for found in group)
         points = [[found["curve"][i] for found in group] for i in range(length)]
@@ -76,7 +81,8 @@ def _against_impressions(results: Results, rows: Sequence[Row], num_seeds: int) 
             series[method] = sorted(points)
     if not series:
         return None
-    figure, axes = _new_axes("impressions, in percent of the training set", results)
+    title = results.suite.title
+    figure, axes = _new_axes("impressions, in percent of the training set", title)
     for method, points in series.items():
         x, mean, error = zip(*points, strict=True)
         axes.errorbar(x, mean, yerr=error, label=method, marker="o", capsize=3)
@@ -88,14 +94,14 @@ def _against_impressions(results: Results, rows: Sequence[Row], num_seeds: int) 
     return figure
 
 
-def _new_axes(x_label: str, results: Results) -> tuple[Any, Any]:
+def _new_axes(x_label: str, title: str) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5))
     axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.set_ylabel("test accuracy, percent")
-    axes.set_title(results.suite.title, fontsize=10)
+    axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     return figure, axes
 

@@ -37,7 +37,7 @@ def test_figures_are_drawn_from_what_exists(empty, result):
     assert draw_all(empty, empty.suite.rows, 2) == []
     empty.write("zskd-half", 0, result("zskd-half"))
     (path,) = draw_all(empty, empty.suite.rows, 2)
-    assert path.name == "tiny-cost.svg"
+    assert path.name == "tiny-cost-half.svg"
     assert "<svg" in path.read_text()
     rows = [
         dataclasses.replace(row, x=10.0, method=row.name) if row.name != "later-half" else row
