@@ -63,8 +63,8 @@ def matmul(precision: str) -> dict[str, Any]:
 
 def synthesis(network: str, precision: str) -> dict[str, Any]:
     """GFLOP/s of the compiled loop at the batch size that `generate` chooses."""
-    from benchmarks.networks import forward_flops
     from benchmarks.ours import Loop, MissingFeatureError, make_generator, wide_teacher
+    from keras_zskd.models.arithmetic import forward_flops
 
     teacher = wide_teacher(network)
     try:

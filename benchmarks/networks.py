@@ -1,6 +1,5 @@
-"""Networks that only the benchmarks need, and the arithmetic of a network."""
+"""Networks that only the benchmarks need."""
 
-import math
 from typing import Any
 
 import keras
@@ -50,19 +49,3 @@ def six_convolutions(
 def _convolution(x: Any, width: int, size: int, stride: int) -> Any:
     x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=False)(x)
     return layers.BatchNormalization()(x)
-
-
-def forward_flops(model: keras.Model) -> int:
-    """Floating-point operations of the convolutions and dense layers for one image, forward.
-
-    A multiplication and an addition count as two. The gradient by the input takes as many again; the
-    gradient by the weights, which synthesis does not need, would take as many a third time.
-    """
-    return sum(layer_flops(layer) for layer in model.layers)
-
-
-def layer_flops(layer: keras.layers.Layer) -> int:
-    """As `forward_flops`, of one layer."""
-    if not isinstance(layer, layers.Conv2D | layers.Dense):
-        return 0
-    return 2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])

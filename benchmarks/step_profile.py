@@ -48,8 +48,8 @@ def measure() -> dict[str, Any]:
 def lenet5() -> dict[str, Any]:
     """The step of `synthesis_lenet5`."""
     import keras_zskd as zskd
-    from benchmarks.networks import forward_flops
     from benchmarks.ours import SHIPPED, Loop, make_generator
+    from keras_zskd.models.arithmetic import forward_flops
 
     teacher = zskd.Teacher(SHIPPED, (0.0, 1.0))
     loop = Loop(make_generator(teacher, priors=(), transforms=(), steps=_STEPS))
@@ -87,10 +87,10 @@ def wide(network: str) -> dict[str, Any]:
 
 def _extra_flops(plan: Any) -> float:
     """Operations of an image, forward, that are multiplications by zero on blocks of pixels."""
-    from benchmarks.networks import layer_flops
+    from keras_zskd.models.arithmetic import flops_of_call
 
     return sum(
-        layer_flops(node.operation) * (plan.convolutions[id(node)].waste - 1.0)
+        flops_of_call(node) * (plan.convolutions[id(node)].waste - 1.0)
         for node in plan.nodes
         if plan.convolutions.get(id(node)) is not None
     )

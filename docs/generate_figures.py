@@ -9,6 +9,7 @@ With `--check` nothing is written; the exit code is 1 where a page is not what w
 documentation does not build then.
 """
 
+import functools
 import json
 import re
 import sys
@@ -114,18 +115,38 @@ def two_workers() -> str:
     return "\n".join([*lines, *(_line([name, f"{rate:,.0f}"]) for name, rate in found.items())])
 
 
+def _benchmark(suite: str) -> str:
+    """The tables and figures of a suite: results/benchmark/."""
+    where = ROOT / "results" / "benchmark"
+    path = where / f"{suite}.md"
+    if not path.exists():
+        command = f"keras-zskd benchmark --suite={suite} --output_dir=results/benchmark"
+        return f"Not measured yet: `{command}`."
+    _, _, text = path.read_text(encoding="utf-8").partition("\n")
+    parts = [text.strip().replace("## ", "### ")]
+    for drawn in sorted(where.glob(f"{suite}-*.svg")):
+        parts.append(f"![{drawn.stem}](../results/benchmark/{drawn.name})")
+    return "\n\n".join(parts)
+
+
 FIGURES: dict[str, Callable[[], str]] = {
-    figure.__name__: figure
-    for figure in (
-        best,
-        lenet5,
-        quantize,
-        cold_start,
-        demo,
-        step_profile,
-        distillation,
-        two_workers,
-    )
+    **{
+        figure.__name__: figure
+        for figure in (
+            best,
+            lenet5,
+            quantize,
+            cold_start,
+            demo,
+            step_profile,
+            distillation,
+            two_workers,
+        )
+    },
+    **{
+        f"benchmark_{suite}": functools.partial(_benchmark, suite)
+        for suite in ("mnist", "fashion_mnist", "cifar10", "mnist_curve")
+    },
 }
 
 

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("impressions", "distillation", "evaluation", "deploy"),
     ("runs",),
     ("methods",),
+    ("benchmark",),
     ("jobs",),
     ("cli",),
 )

@@ -6,7 +6,6 @@ import sys
 import types
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from absl.testing import flagsaver
@@ -185,15 +184,6 @@ def test_the_load_of_other_processes_is_measured(monkeypatch):
         values = iter(values)
         monkeypatch.setattr(f"benchmarks.machine.{name}", lambda values=values: next(values))
     assert machine.Neighbours().share() == 0.5
-
-
-def test_the_arithmetic_of_a_network():
-    pixels = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(pixels)
-    x = keras.layers.Flatten()(keras.layers.MaxPooling2D()(x))
-    model = keras.Model(pixels, keras.layers.Dense(5)(x))
-    # 4x4 positions of 3x3x3x4 products, 2x2x4 inputs of 5 units; two operations each.
-    assert networks.forward_flops(model) == 2 * (16 * 108 + 16 * 5)
 
 
 def test_resnet18_has_the_size_of_the_published_one():

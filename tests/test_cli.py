@@ -56,6 +56,7 @@ def test_help_lists_every_command(capsys):
         "inspect",
         "methods",
         "train",
+        "benchmark",
     ):
         assert f"\n  {name} " in printed
 

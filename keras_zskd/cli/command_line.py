@@ -69,6 +69,8 @@ def main(argv: list[str]) -> int:
         print(show(result))
         if values.json:
             write_json(values.json, as_json(result))
+        if (sentence := command.incomplete(result)) is not None:
+            return _refuse(sentence)
     except (flags.Error, InputError) as error:
         return _refuse(str(error))
     except OSError as error:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_zskd.core.tables import forms_table, pairs_table, run_summary, similarity_table
+from keras_zskd.jobs.benchmarking import Benchmarked, benchmark
 from keras_zskd.jobs.demonstrating import demonstrate
 from keras_zskd.jobs.distilling import Distilled, distill
 from keras_zskd.jobs.estimating import estimate
@@ -28,6 +29,8 @@ class Command:
         as_json: Function from the job's result to the data that `--json` writes.
         note: Text that is printed first.
         rehearsal: The function that `--dry_run` calls instead, with the same arguments.
+        incomplete: Function from the job's result to a sentence about what is missing, with which
+            the command fails after it has shown the result; None if nothing is.
     """
 
     job: Callable[..., Any]
@@ -36,6 +39,7 @@ class Command:
     as_json: Callable[[Any], Any] = dict
     note: str = ""
     rehearsal: Callable[..., Any] | None = None
+    incomplete: Callable[[Any], str | None] = lambda result: None
 
 
 def _show_run(done: Distilled) -> str:
@@ -56,6 +60,19 @@ def _show_inspection(found: dict[str, Any]) -> str:
     if "class_similarity" in found:
         shown += f"\n\n{similarity_table(found['class_similarity'])}"
     return shown
+
+
+def _show_benchmark(done: Benchmarked) -> str:
+    return "\n".join([done.table, "", *(f"Figure: {path}" for path in done.figures)])
+
+
+def _incomplete_benchmark(done: Benchmarked) -> str | None:
+    if not done.missing:
+        return None
+    return (
+        f"`--output_dir` must hold results of every row. Received: {str(done.directory)!r} without "
+        f"{', '.join(done.missing)}. Run the command without --table to make them."
+    )
 
 
 def _show_methods(found: dict[str, dict[str, str]]) -> str:
@@ -97,4 +114,11 @@ COMMANDS = {
         methods, "list all methods with needs, results and references", _show_methods
     ),
     "train": Command(train, "train a teacher, or a student from scratch"),
+    "benchmark": Command(
+        benchmark,
+        "compare methods on one teacher at an equal budget",
+        _show_benchmark,
+        lambda done: {"results": done.results, "missing": done.missing},
+        incomplete=_incomplete_benchmark,
+    ),
 }

@@ -15,6 +15,7 @@ from keras_zskd.distillation.attention_transfer import attention_distance, atten
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.inputs.batching import ready
 from keras_zskd.inputs.source import Noise
+from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.logits import logits_view
 from keras_zskd.models.teacher import Teacher
 
@@ -119,6 +120,35 @@ class AdversarialDistiller(keras.Model):
     def optimizers(self) -> tuple[Any, ...]:
         """Optimizers of the student and of the generator."""
         return self.optimizer, self.generator_optimizer
+
+    @property
+    def images_per_example(self) -> int:
+        """New images in a step for each example of its batch of noise."""
+        return self.generator_steps + (self.student_steps if self.fresh_noise else 0)
+
+    def passes(self, batch: Any) -> list[tuple[keras.Model, float]]:
+        """Return the forward passes of each network for one example of a training step.
+
+        Args:
+            batch: Not used; every batch is noise.
+        """
+        del batch
+        asked: list[bool] = []
+        classes, features = self.teacher.num_classes, self.teacher.penultimate.shape[1:]
+
+        def student() -> Any:
+            asked.append(True)
+            return tf.zeros((1, classes))
+
+        # Whether the loss of the generator looks at the student.
+        answers = Answers(tf.zeros((1, classes)), tf.zeros((1, math.prod(features))))
+        self.generator_loss(answers, student)
+        updates, more = self.generator_steps * UPDATE, self.images_per_example
+        return [
+            (self.teacher.model, updates + self.student_steps),
+            (self.generator, updates + more - self.generator_steps),
+            (self.student, (updates if asked else 0.0) + self.student_steps * UPDATE),
+        ]
 
     def compile(self, optimizer: Any, generator_optimizer: Any, **options: Any) -> None:
         """Compile with one optimizer per network; metrics compare teacher and student logits."""

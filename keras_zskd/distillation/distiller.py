@@ -12,6 +12,7 @@ from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
+from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.classifier import check_classifier
 from keras_zskd.models.logits import logits_view
 from keras_zskd.models.lowering.plan import compiles_well
@@ -205,6 +206,16 @@ class Distiller(keras.Model):
     def frozen_variables(self) -> list[Any]:
         """Variables of the teacher, which training does not change."""
         return list(self.teacher_model.variables)
+
+    def passes(self, batch: Any) -> list[tuple[keras.Model, float]]:
+        """Return the forward passes of each network for one example of a training step.
+
+        Args:
+            batch: A batch in a format of `fit`, or its specification.
+        """
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        is_answered = _answers(x) is not None and not self.augmentations
+        return [(self.teacher.model, 0.0 if is_answered else 1.0), (self.student, UPDATE)]
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Return the output of the student for images, or for a dict with "image"."""

@@ -98,6 +98,23 @@ def nearest_distances(images: np.ndarray, input_range: tuple[float, float]) -> n
     return np.asarray(np.sqrt(np.maximum(distances.min(axis=1), 0.0) / flat.shape[1]))
 
 
+def effective_rank(features: np.ndarray) -> float:
+    """Return the effective rank of features `(N, D)`: between 1 and the smaller of `N` and `D`.
+
+    `exp(H(s / sum s))` with the entropy `H` and the singular values `s` of the centered features:
+    the number of directions that the examples differ in. 1 if all examples are equal.
+
+    References:
+        Roy and Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
+    """
+    features = np.asarray(features, np.float64)
+    values = np.linalg.svd(features - features.mean(axis=0), compute_uv=False)
+    if not values.sum() > 0:
+        return 1.0
+    shares = values[values > 0] / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
 def shared_layout(images: np.ndarray, classes: np.ndarray) -> float | None:
     """Accuracy of a nearest-class-mean classifier on the pixels of the images.
 

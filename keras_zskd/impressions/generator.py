@@ -200,6 +200,16 @@ class ImpressionGenerator:
             self._fill(writer, num_impressions, size, seed, watchers, bar)
         return TransferSet(directory)
 
+    def shortened(self, steps: int) -> "ImpressionGenerator":
+        """Return this generator with at most `steps` steps per impression."""
+        if self.engine.steps <= steps:
+            return self  # Then `generate` reuses what is compiled.
+        short = copy.copy(self)
+        short.engine = copy.copy(self.engine)
+        short.engine.steps = steps
+        short._batches = {}
+        return short
+
     def measure(self, num_impressions: int, directory: str | os.PathLike[str]) -> float:
         """Estimate the seconds for `num_impressions` on this machine from one batch of few steps.
 
@@ -207,12 +217,7 @@ class ImpressionGenerator:
             num_impressions: Number of impressions to estimate for.
             directory: An empty directory, which holds a batch of such impressions afterwards.
         """
-        short = self  # Then `generate` reuses what is compiled here.
-        if self.engine.steps > _MEASURED_STEPS:
-            short = copy.copy(self)
-            short.engine = copy.copy(self.engine)
-            short.engine.steps = _MEASURED_STEPS
-            short._batches = {}
+        short = self.shortened(_MEASURED_STEPS)
         size = self._batch_size(None, num_impressions)
         with tempfile.TemporaryDirectory() as warm:
             short.generate(size, warm, verbose=0)  # Warm-up: compiles everything.

@@ -1,6 +1,7 @@
 """The best student that we can train without data; the default method."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -26,7 +27,12 @@ from keras_zskd.methods.method import (
 from keras_zskd.methods.training import CosineDecay, agreements
 from keras_zskd.models import repair_batch_norms
 from keras_zskd.runs.run import Run
-from keras_zskd.runs.sizing import Sizes, size_by_time
+from keras_zskd.runs.sizing import (
+    DEFAULT_EXAMPLES,
+    DEFAULT_IMPRESSIONS,
+    Sizes,
+    size_by_time,
+)
 from keras_zskd.runs.trained import Origin, Trained
 
 # Pictures of 32x32x3 values for batch normalization statistics; fewer of larger ones.
@@ -81,6 +87,7 @@ class Best(Method):
         "al., CVPR 2020 (prior) and Nayak et al., ICML 2019 (targets)"
     )
     sizes_itself = True
+    counts = ("num_impressions", "steps")
 
     minutes: float | None = None
     start: str = "auto"
@@ -107,6 +114,16 @@ class Best(Method):
         check_range("impression_share", self.impression_share, 0, 1)
         if self.minutes is not None:
             check_range("minutes", self.minutes, 0)
+
+    def scaled(self, factor: float, counts: Sequence[str] | None = None) -> "Best":
+        """See `Method.scaled`; sizes that time would choose are given."""
+        impressions, steps = self.num_impressions, self.steps
+        sized = dataclasses.replace(
+            self,
+            num_impressions=DEFAULT_IMPRESSIONS if impressions is None else impressions,
+            steps=round(DEFAULT_EXAMPLES / self.batch_size) if steps is None else steps,
+        )
+        return super(Best, sized).scaled(factor, counts)
 
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""

@@ -48,6 +48,7 @@ class GeneratorMethod(Method):
     """
 
     attention = 0.0
+    counts = ("rounds",)
 
     latent: int = 100
     filters: int = 64

@@ -41,6 +41,7 @@ class Hinton(Method):
         # The settings of the baseline in the ZSKD code.
         "paper": {"batch_size": 64, "epochs": 500, "learning_rate": 1e-3, "decay": False},
     }
+    counts = ("epochs",)
 
     temperature: float = 20.0
     hard_label_weight: float = 0.3

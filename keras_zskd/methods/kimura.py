@@ -20,6 +20,7 @@ from keras_zskd.distillation.pseudo_examples import (
 from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Arrays, Mixture
 from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.runs.needs import Images, Need, ScikitLearn
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -74,6 +75,7 @@ class Kimura(Method):
         "default": {},
         "paper": {"learning_rate": 0.02, "labeled_by": "gaussian_processes"},
     }
+    counts = ("epochs",)
 
     num_images: int = 200
     num_pseudo: int = 1_250
@@ -110,7 +112,11 @@ class Kimura(Method):
         for number in range(self.trainings):
             if number:
                 move = functools.partial(self._moved, newest, reference, distiller)
-                newest = run.keep(f"pool-{number}", move)["image"]
+                updates = UPDATE * self.moves * len(newest)
+                passes = [(distiller.student, updates)]
+                if self.labeled_by == "teacher":
+                    passes.append((run.teacher.model, updates))
+                newest = run.keep(f"pool-{number}", move, passes=passes)["image"]
                 pool = np.concatenate([pool, newest])
             real, pseudo = self.share, 1.0 - self.share
             images = labeled(few["image"], few["label"], run.teacher, 1.0 / real)

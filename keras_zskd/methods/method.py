@@ -29,6 +29,8 @@ class Method(Configurable, abc.ABC):
         presets: Constructor arguments by name: "default" has none, "paper" has the authors'.
         sizes_itself: Whether the method chooses its sizes by time and reports it. For other methods
             `distill` prints an estimate first.
+        counts: Names of the integer settings that its cost is proportional to, such as the number of
+            impressions; see `scaled`.
     """
 
     name: ClassVar[str]
@@ -37,6 +39,7 @@ class Method(Configurable, abc.ABC):
     published: ClassVar[Mapping[str, float]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     sizes_itself: ClassVar[bool] = False
+    counts: ClassVar[Sequence[str]] = ()
 
     @property
     def needs(self) -> Sequence[Need]:
@@ -66,6 +69,23 @@ class Method(Configurable, abc.ABC):
                 f"{', '.join(cls.arguments()) or 'none'}. Received: {', '.join(unknown)}."
             )
         return cls(**{**cls.presets[name], **settings})
+
+    def scaled(self, factor: float, counts: Sequence[str] | None = None) -> Self:
+        """Return the method with its counts multiplied by a factor.
+
+        Counts of 64 or more are rounded to a multiple of eight, as the steps of an epoch are; others
+        to an integer, 1 or more. A count of 0 stays 0.
+
+        Args:
+            factor: A positive number.
+            counts: Names of the settings to scale. Defaults to `Method.counts`.
+        """
+        settings = {name: getattr(self, name) for name in self.arguments()}
+        for name in self.counts if counts is None else counts:
+            count = factor * settings[name]
+            rounded = 8 * round(count / 8) if count >= 64 else max(1, round(count))
+            settings[name] = rounded if count else 0
+        return type(self)(**settings)
 
     @classmethod
     def arguments(cls) -> dict[str, Any]:

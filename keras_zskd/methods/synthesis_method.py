@@ -81,6 +81,8 @@ class SynthesisMethod(Method):
         decay: Whether the learning rate decays to 0 along a cosine.
     """
 
+    counts = ("num_impressions",)
+
     num_impressions: int = 40_000
     synthesis_temperature: float = 4.0
     synthesis_steps: int = 30

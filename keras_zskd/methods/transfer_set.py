@@ -48,6 +48,7 @@ class ArbitraryTransferSet(Method):
         "Nayak, Mopuri, Chakraborty: Effectiveness of Arbitrary Transfer Sets for Data-free Knowledge "
         "Distillation, WACV 2021"
     )
+    counts = ("epochs",)
 
     inputs: str = "noise"
     num_inputs: int = 40_000

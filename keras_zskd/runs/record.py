@@ -1,7 +1,6 @@
 """RUN/run.json: the arguments of a run, its stages, their times, and the results."""
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.machine import version_of
 
 _FILE = "run.json"
 # Version of the file; a directory with a different one is rejected.
@@ -62,7 +62,7 @@ class RunRecord:
             )
         self.run = {
             "format": _FORMAT,
-            **{name: _version(name) for name in ("keras_zskd", "tensorflow", "keras")},
+            **{name: version_of(name) for name in ("keras_zskd", "tensorflow", "keras")},
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "request": request,
@@ -113,10 +113,3 @@ class RunRecord:
         beside = self.directory / f".{_FILE}"
         beside.write_text(json.dumps(self.run, indent=1, default=float), encoding="utf-8")
         os.replace(beside, self.directory / _FILE)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package.replace("_", "-"))
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -3,8 +3,6 @@
 import dataclasses
 import math
 import pathlib
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_zskd.core.machine import peak_memory
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.batching import steps_of
 from keras_zskd.inputs.source import Arrays, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
-from keras_zskd.runs.run import Run, set_steps_at_once
+from keras_zskd.runs.run import Passes, Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
 
@@ -75,10 +74,8 @@ class Rehearsal(Run):
     @property
     def memory(self) -> int:
         """Upper bound of the memory in bytes: the peak of this process, plus the examples."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        in_bytes = peak if sys.platform == "darwin" else 1024 * peak
         # Held as arrays, and again as tensors.
-        return in_bytes + 2 * max((stage.memory for stage in self.stages), default=0)
+        return peak_memory() + 2 * max((stage.memory for stage in self.stages), default=0)
 
     def synthesize(
         self,
@@ -118,8 +115,10 @@ class Rehearsal(Run):
         name: str,
         make: Callable[[], dict[str, np.ndarray]],
         measure: Callable[[], tuple[dict[str, np.ndarray], float]] | None = None,
+        passes: Passes = (),
     ) -> dict[str, np.ndarray]:
         """Measure a part, or make the arrays in full where there is no `measure`."""
+        del passes
         if measure is None:
             begun = time.perf_counter()
             arrays = make()

@@ -26,6 +26,9 @@ from keras_zskd.runs import backup
 from keras_zskd.runs.record import RunRecord
 from keras_zskd.runs.resources import Resources
 
+Passes = Sequence[tuple[keras.Model, float]]
+"""Networks, each with a number of forward passes."""
+
 
 class Run:
     """One training of one student by one method, in a directory.
@@ -233,6 +236,7 @@ class Run:
         name: str,
         make: Callable[[], dict[str, np.ndarray]],
         measure: Callable[[], tuple[dict[str, np.ndarray], float]] | None = None,
+        passes: Passes = (),
     ) -> dict[str, np.ndarray]:
         """Return the arrays of any other long computation, `make`, which is called only once.
 
@@ -241,8 +245,10 @@ class Run:
             make: The computation.
             measure: For an estimate, called in place of `make`: returns arrays of the same shapes
                 from a part of the computation, and the estimated seconds. Defaults to `make`.
+            passes: Forward passes of each network in it, for `Tally`; a pass with a gradient counts
+                as `UPDATE`.
         """
-        del measure
+        del measure, passes
         path = self._state(name).with_suffix(".npz")
         if not path.exists():
             with self.record.timed(name, "data"):

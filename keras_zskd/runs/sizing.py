@@ -25,7 +25,7 @@ _LEAST_SECONDS = 5.0
 _SYNTHESIS_SHARE = 0.2
 _FEWEST, _MOST = 1_000, 40_000
 # Defaults without a given time, which take from two minutes to an hour.
-_DEFAULT_IMPRESSIONS, _DEFAULT_EXAMPLES = 12_000, 800_000
+DEFAULT_IMPRESSIONS, DEFAULT_EXAMPLES = 12_000, 800_000
 _DEFAULT_SECONDS = (120.0, 3600.0)
 # In less time, most of it would go into compiling the synthesis.
 _SECONDS_FOR_IMPRESSIONS = 30.0
@@ -77,7 +77,7 @@ def size_by_time(
                 per_impression = generator.measure(_MOST, scratch) / _MOST
         if seconds is None:
             all_of_it = (
-                _DEFAULT_IMPRESSIONS * per_impression + _DEFAULT_EXAMPLES / batch_size * per_step
+                DEFAULT_IMPRESSIONS * per_impression + DEFAULT_EXAMPLES / batch_size * per_step
             )
             seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))
         left = (1.0 - _MARGIN) * (seconds - run.elapsed - besides)

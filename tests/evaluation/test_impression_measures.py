@@ -3,6 +3,7 @@ import pytest
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.evaluation.impression_measures import (
+    effective_rank,
     measure_impressions,
     nearest_distances,
     shared_layout,
@@ -81,3 +82,10 @@ def test_arrays_of_different_lengths_raise():
               "logits": np.eye(2), "gap": np.zeros(3)}  # fmt: skip
     with pytest.raises(InputError, match="'gap': 3"):
         measure_impressions(arrays)
+
+
+def test_the_effective_rank_counts_directions():
+    axes = np.concatenate([np.eye(3), -np.eye(3)])
+    assert effective_rank(axes) == pytest.approx(3.0)
+    assert effective_rank(axes @ np.diag([1.0, 1.0, 0.0]) + 7.0) == pytest.approx(2.0)
+    assert effective_rank(np.ones((5, 2))) == 1.0
