@@ -177,7 +177,7 @@ def splits(monkeypatch):
         seen["read"].append(split)
         return pixels[split], np.arange(len(pixels[split])) % 4
 
-    fit, export = Run.fit, distilling.export
+    fit, export = Run.fit, exporting.export
 
     def watched_fit(self, model, source, *arguments, **settings):
         seen["trained"].append(source.images(10_000))
