@@ -10,7 +10,8 @@ from keras_zskd.core import randomness
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import nodes_of
 from keras_zskd.impressions.priors import Prior
-from keras_zskd.impressions.targets import Targets, class_similarity
+from keras_zskd.impressions.targets import Targets
+from keras_zskd.models.class_templates import class_similarity
 from keras_zskd.models.teacher import Teacher
 
 _SALT = 60
