@@ -141,6 +141,12 @@ def _model(outputs: int = 4, activation: str | None = None, inputs: int = 1) -> 
     return keras.Model(tensors, keras.layers.Dense(outputs, activation=activation)(x))
 
 
+def _regressor() -> keras.Model:
+    model = _model(outputs=1)
+    model.compile(loss="mse")
+    return model
+
+
 def _nan_model() -> keras.Model:
     model = _model()
     model.set_weights([np.full_like(value, np.nan) for value in model.get_weights()])
@@ -163,7 +169,7 @@ def _lambda_model() -> keras.Model:
     ("build", "said"),
     [
         (lambda: _model(inputs=2), "2 inputs"),
-        (lambda: _model(outputs=1), "at least 2 classes"),
+        (lambda: _regressor(), "loss 'mse' of a regressor"),
         (lambda: _model(activation="sigmoid"), "sigmoid"),
         (_nan_model, "NaN"),
         (_dynamic_model, "dynamic input shape"),
@@ -254,7 +260,9 @@ def test_inspect_reports_methods_formats_and_cost(capsys, saved_teacher, tmp_pat
     assert {name: said for name, said in found.items() if name.startswith("format l")} == {
         "format litert": "yes",
         "format litert_int8": "yes",
+        "format litert_int16x8": "yes",
     }
+    assert found["input range known by"] == "given"
     assert re.match(r"[\d.]+ minutes, \d+ MB on disk, ", found["distill at half the width"])
 
 

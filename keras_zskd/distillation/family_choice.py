@@ -14,7 +14,7 @@ from keras_zskd.inputs.procedural_pictures import (
     at_most,
     families_of,
 )
-from keras_zskd.models.batch_norm_distance import batch_norm_distance
+from keras_zskd.models.batch_norm_distance import distance_from_statistics
 from keras_zskd.models.teacher import Teacher
 
 # Below this share a family is left out: drawing it would have to be compiled.
@@ -138,5 +138,5 @@ def _distance(teacher: Teacher, batches: list[list[tuple[Any, Any]]]) -> float:
     divergences = []
     for number, layer in enumerate(teacher.batch_norms):
         mean, square = np.mean([np.asarray(moments[number]) for moments in batches], axis=0)
-        divergences.append(batch_norm_distance(layer, mean, square - mean**2))
+        divergences.append(distance_from_statistics(layer, mean, square - mean**2))
     return float(np.mean(divergences)) if divergences else 0.0

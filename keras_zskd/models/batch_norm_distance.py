@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 
-def batch_norm_distance(
+def distance_from_statistics(
     layer: keras.layers.BatchNormalization, mean: np.ndarray, variance: np.ndarray
 ) -> float:
     """Compute the KL divergence of the moving statistics from those of a batch, in nats.

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from keras_zskd.core.keras_internals import nodes_of
-from keras_zskd.models.batch_norm_distance import batch_norm_distance
+from keras_zskd.models.batch_norm_distance import distance_from_statistics
 from keras_zskd.models.logits import LogitsView
 
 Range = tuple[float, float]
@@ -117,7 +117,7 @@ def _by_batch_norm(view: LogitsView) -> PixelRange | None:
         for low, high in _RANGES:
             values = np.asarray(features(low + (high - low) * pictures, training=False))
             values = np.moveaxis(values, layer.axis, -1).reshape(-1, values.shape[layer.axis])
-            distance = batch_norm_distance(layer, values.mean(axis=0), values.var(axis=0))
+            distance = distance_from_statistics(layer, values.mean(axis=0), values.var(axis=0))
             distances[low, high] = min(distances[low, high], distance)
     best, second = sorted(distances, key=lambda pixels: distances[pixels])[:2]
     if distances[best] > min(_FITS, _FITS_BETTER * distances[second]):
