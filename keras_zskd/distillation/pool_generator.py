@@ -57,6 +57,11 @@ class PoolGenerator:
         self._generator = self._new(0)
         self._update = tf.function(self._updated)
 
+    @property
+    def network(self) -> keras.Model:
+        """The generator `G`."""
+        return self._generator
+
     def restart(self, seed: int) -> None:
         """Draw new weights of `G`."""
         fresh = self._new(seed)

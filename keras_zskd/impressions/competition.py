@@ -41,6 +41,7 @@ class Competition(Prior):
                 f"`temperature` must be positive. Received: temperature={temperature}."
             )
         self.student, self.temperature = student, float(temperature)
+        self.networks = (student,)
         self._look = Lowered(student)
 
     def taps(self, teacher: Teacher) -> list[Any]:

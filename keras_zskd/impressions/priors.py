@@ -1,6 +1,7 @@
 """Priors on impressions: penalties on their pixels or activations that need no data."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -25,6 +26,9 @@ class Prior(Configurable):
 
     is_transformed = False
     """Whether `penalty` gets the pixels after the transforms, as the teacher does."""
+
+    networks: Sequence[keras.Model] = ()
+    """Networks that `penalty` runs in addition to the teacher."""
 
     def __init__(self, weight: float):
         if not weight >= 0:

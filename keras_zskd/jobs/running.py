@@ -24,9 +24,12 @@ from keras_zskd.evaluation.impression_measures import effective_rank, nearest_di
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.inputs import datasets
 from keras_zskd.jobs.estimating import as_student, check_needs
+from keras_zskd.jobs.recording import record
 from keras_zskd.jobs.training import train
 from keras_zskd.methods import get_method
+from keras_zskd.methods.method import Method
 from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.needs import Records
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.tally import StageCost, Tally, parts_of
@@ -83,7 +86,8 @@ def run_row(
     pair = suite.pairs[row.pair]
     teacher = Teacher(results.teacher_path(pair.teacher), _INPUT_RANGE)
     method = get_method(row.method).preset(row.preset, **row.settings)
-    resources = _ReadOnce(row.data or None, data_dir)
+    records = _records(method, teacher, results.teacher_path(pair.teacher), suite.dataset, data_dir)
+    resources = _ReadOnce(row.data or None, data_dir, records)
     check_needs(method, teacher, resources)
     images, labels = datasets.load(
         suite.dataset, "test", teacher.input_shape, teacher.input_range, data_dir
@@ -138,6 +142,20 @@ def run_row(
     results.write(name, seed, found)
     shutil.rmtree(directory)
     return found
+
+
+def _records(
+    method: Method, teacher: Teacher, path: pathlib.Path, dataset: str, data_dir: str | None
+) -> pathlib.Path | None:
+    """The teacher's activation records, written once next to it, if the method needs them."""
+    if not any(isinstance(need, Records) for need in method.needs):
+        return None
+    path = path.with_name(f"{path.stem}-records.npz")
+    if not path.exists():
+        beside = path.with_name(f".{path.name}")
+        record(teacher, dataset, beside, data_dir)
+        os.replace(beside, path)
+    return path
 
 
 def _new_student(teacher: Teacher, pair: Pair, row: Row, seed: int) -> keras.Model:

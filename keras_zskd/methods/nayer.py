@@ -19,6 +19,7 @@ from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.methods.method import Method, check_choice, check_counts
 from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 from keras_zskd.methods.training import adam, agreements
+from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.runs.needs import ClassTemplates, Need
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -82,6 +83,8 @@ class NAYER(Method):
         },
     }  # fmt: skip
 
+    counts = ("batches", "steps")
+
     rounds: int = 10
     batches: int = 8
     groups: int = 20
@@ -136,11 +139,14 @@ class NAYER(Method):
             run.teacher, distiller.student_logits, self.generator_loss, self.latent, self.filters,
             self.groups, self.rate_generator,
         )  # fmt: skip
-        pool, held_out = [], []
+        pool, held_out, classes = [], [], run.teacher.num_classes
         for number in range(self.rounds):
             make = functools.partial(self._made, generator, run.seed, number)
             measure = functools.partial(self._measured, generator)
-            made = run.keep(f"pool-{number + 1}", make, measure)["image"]
+            updates = UPDATE * self.generator_steps * self.batches * self.groups * classes
+            networks = [run.teacher.model, generator.network, distiller.student_logits]
+            passes = [(network, updates) for network in networks]
+            made = run.keep(f"pool-{number + 1}", make, measure, passes)["image"]
             num_unseen = num_held_out(len(made))
             held_out.append(made[:num_unseen])
             pool.append(made[num_unseen:])

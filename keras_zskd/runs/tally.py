@@ -95,7 +95,10 @@ class Tally(Rehearsal):
             seed: Not used; the cost does not depend on it.
         """
         del seed
-        self.costs.append(StageCost(name, "synthesis", count * UPDATE * generator.engine.steps))
+        networks = [net for prior in generator.engine.priors for net in prior.networks]
+        steps = count * generator.engine.steps
+        passes = [(network, UPDATE * steps) for network in (self.teacher.model, *networks)]
+        self.costs.append(StageCost(name, "synthesis", self._in_forwards(passes)))
         config = json.dumps(generator.get_config(), sort_keys=True)
         settings = hashlib.sha256(config.encode()).hexdigest()[:16]
         directory = pathlib.Path(self.directory) / f"{name}-{settings}"

@@ -1,5 +1,6 @@
 """The benchmark as a job: runs, resuming, results files, failures."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -57,6 +58,17 @@ def test_rows_run_once_and_write_their_results(results, suite, in_this_process, 
     assert "DI" in (results.directory / "tiny.md").read_text()
     benchmark(suite, results.directory, methods="zskd,student_ce", seeds=1)
     assert len(in_this_process) == 2
+
+
+def test_a_method_that_needs_records_gets_them(results, suite, in_this_process):
+    row = dataclasses.replace(suite.rows[0], name="lopes-half", method="lopes")
+    suite = dataclasses.replace(suite, rows=(row,))
+    done = benchmark(suite, results.directory, seeds=1)
+    assert done.missing == []
+    assert done.results[0]["accuracy"]["last"] > 0.4
+    assert [path.name for path in results.directory.glob("*-records.npz")] == [
+        f"{results.teacher_path('tiny').stem}-records.npz"
+    ]
 
 
 def test_a_row_runs_in_a_process_and_an_absent_method_is_missing(

@@ -48,6 +48,18 @@ def test_real_images_are_shown_to_the_teacher(tally, student):
     assert tally.forwards == pytest.approx(2 * 72 * (1 + 3 * student))
 
 
+def test_a_pool_is_made_by_three_networks(tally, student):
+    settings = {"latent": 4, "filters": 4, "rounds": 2, "batches": 3, "groups": 5, "steps": 7}
+    zskd.METHODS["nayer"](**settings, generator_steps=2, batch_size=6).train(tally)
+    first, training, *_ = tally.costs
+    teacher = tally.teacher
+    generator = image_generator(teacher, 4, 4, output="normalized_tanh", seed=0)
+    drawn = forward_flops(generator) / forward_flops(teacher.model)
+    # Five images of each of four classes.
+    assert first.forwards == pytest.approx(3 * 5 * 4 * 2 * 3 * (1 + drawn + student))
+    assert training.forwards == pytest.approx(7 * 6 * (1 + 3 * student))
+
+
 @pytest.mark.parametrize(
     ("name", "teacher", "generator", "of_student"),
     # One update of the generator; then one student step, or two on fresh images.
