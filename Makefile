@@ -65,7 +65,7 @@ docs: $(VENV)/.installed-tools
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
 unit: $(VENV)/.installed-tools
-	$(BIN)/python -m pytest -n 2 --dist=loadfile
+	$(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 format: $(VENV)/.installed-tools
 	$(BIN)/ruff check --fix .

@@ -53,7 +53,7 @@ def network(dataset: str, pixels: str, batch_norm: bool, layer: bool) -> dict[st
     images, labels = datasets.load(dataset, "train", shape)
     test, test_labels = datasets.load(dataset, "test", shape)
     axes = (0, 1, 2)
-    mean, deviation = images.mean(axes), images.std(axes)
+    mean, deviation = images.mean(axes, dtype="float64"), images.std(axes, dtype="float64")
     scale, offset = {
         "[0, 1]": (1.0, 0.0),
         "[-1, 1]": (2.0, -1.0),
