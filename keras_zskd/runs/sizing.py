@@ -12,9 +12,9 @@ from keras_zskd.inputs.source import Source
 from keras_zskd.runs.run import Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
-# Seconds for imports. Export, evaluation and report of a network as small as LeNet-5 take a little
+# Seconds for imports, and for measuring agreement after each epoch. Export, evaluation and report of a network as small as LeNet-5 take a little
 # longer than compiling its training step, which is measured: it tells how fast the machine is.
-_SECONDS_OF_IMPORTS = 6.0
+_SECONDS_BESIDES = 11.0
 _EXPORT_PER_COMPILATION = 1.25
 # Share of the remaining time that is kept free: a long run is slower than its first steps, and export
 # and evaluation of a large network take longer.
@@ -69,7 +69,7 @@ def size_by_time(
     def measured() -> dict[str, np.ndarray]:
         at_once = set_steps_at_once(distiller, STEPS_AT_ONCE)
         first, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
-        besides = _SECONDS_OF_IMPORTS + _EXPORT_PER_COMPILATION * first
+        besides = _SECONDS_BESIDES + _EXPORT_PER_COMPILATION * first
         seconds = None if minutes is None else 60.0 * minutes
         per_impression = np.inf
         if seconds is None or seconds - run.elapsed - besides > _SECONDS_FOR_IMPRESSIONS:

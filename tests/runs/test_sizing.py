@@ -34,8 +34,8 @@ class FakeGenerator:
 
 @pytest.fixture
 def sized(monkeypatch):
-    """`size_by_time` where compiling takes 11.2 seconds and a step 20 milliseconds."""
-    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (11.2, 0.02))
+    """`size_by_time` where compiling takes 7.2 seconds and a step 20 milliseconds."""
+    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (7.2, 0.02))
     monkeypatch.setattr(sizing, "set_steps_at_once", lambda model, steps: steps)
 
     def sized(minutes, wanted=None, run=None):
@@ -46,7 +46,7 @@ def sized(monkeypatch):
 
 
 def test_the_time_that_is_left_is_shared(sized):
-    # Of 120 seconds 10 are gone and 20 are for imports (6) and export (1.25 times 11.2); 7 % of the
+    # Of 120 seconds 10 are gone and 20 are for imports and epochs (11) and export (1.25 times 7.2); 7 % of the
     # rest are kept free. Of what is left 20 % are for impressions.
     assert sized(2.0) == Sizes(3_348, 3_348)
 
@@ -69,7 +69,7 @@ def test_no_time_means_no_training(sized):
 def test_without_a_time_it_grows_with_the_networks(sized, monkeypatch):
     # 12,000 impressions and 800,000 examples: 122.5 seconds, and 30 are for other things.
     assert sized(None).num_impressions == round(0.2 * 0.93 * 92.5 / 0.005)
-    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (11.2, 5.0))
+    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (7.2, 5.0))
     # An hour, and no more impressions than are worth it.
     assert sized(None) == Sizes(40_000, round((0.93 * 3_570 - 200) / 5.0))
 
@@ -80,6 +80,6 @@ def test_a_continued_run_has_the_sizes_of_the_first(sized, monkeypatch):
     assert run.said == [
         "about 2.0 minutes in all: 3,348 impressions, then 3,348 steps of 256 examples"
     ]
-    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (11.2, 1.0))
+    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (7.2, 1.0))
     assert sized(2.0, run=run) == first
     assert all(isinstance(value, np.ndarray) for value in run.kept["sizes"].values())
