@@ -12,8 +12,9 @@ from keras_zskd.inputs.source import Source
 from keras_zskd.runs.run import Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
-# Seconds for imports, and for measuring agreement after each epoch. Export, evaluation and report of a network as small as LeNet-5 take a little
-# longer than compiling its training step, which is measured: it tells how fast the machine is.
+# Seconds for imports, and for measuring agreement after each epoch. Export, evaluation and report of
+# a network as small as LeNet-5 take a little longer than compiling its training step, which is
+# measured: it tells how fast the machine is.
 _SECONDS_BESIDES = 11.0
 _EXPORT_PER_COMPILATION = 1.25
 # Share of the remaining time that is kept free: a long run is slower than its first steps, and export
