@@ -46,8 +46,8 @@ def sized(monkeypatch):
 
 
 def test_the_time_that_is_left_is_shared(sized):
-    # Of 120 seconds 10 are gone and 20 are for imports and epochs (11) and export (1.25 times 7.2); 7 % of the
-    # rest are kept free. Of what is left 20 % are for impressions.
+    # Of 120 seconds 10 are gone and 20 are for imports and epochs (11) and export (1.25 times 7.2).
+    # 7 % of the rest are kept free. Of what is left 20 % are for impressions.
     assert sized(2.0) == Sizes(3_348, 3_348)
 
 
