@@ -1,6 +1,5 @@
 """Figures of a benchmark: accuracy against cost, and against the number of impressions."""
 
-import os
 import pathlib
 import statistics
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from typing import Any
 
 from keras_zskd.benchmark.results import Results
 from keras_zskd.benchmark.suite import Row
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.files import replacing
 
 # Two-sided 95 % quantiles of Student's t distribution, by number of values.
 _T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
@@ -19,18 +18,7 @@ def draw_all(results: Results, rows: Sequence[Row], num_seeds: int) -> list[path
 
     Returns:
         The files.
-
-    Raises:
-        InputError: If matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise InputError(
-            "Figures require matplotlib, which is not installed. Run "
-            "`pip install keras-zskd[benchmark]`."
-        ) from error
-    matplotlib.use("Agg")
     pairs = {name: [row for row in rows if row.pair == name] for name in results.suite.pairs}
     figures = {
         **{f"cost-{name}": _against_cost(results, own, num_seeds) for name, own in pairs.items()},
@@ -40,9 +28,8 @@ def draw_all(results: Results, rows: Sequence[Row], num_seeds: int) -> list[path
     for name, figure in figures.items():
         if figure is not None:
             path = results.directory / f"{results.suite.name}-{name}.svg"
-            beside = path.with_name(f".{path.name}")
-            figure.savefig(beside, format="svg", metadata={"Date": None}, bbox_inches="tight")
-            os.replace(beside, path)
+            with replacing(path) as beside:
+                figure.savefig(beside, format="svg", metadata={"Date": None}, bbox_inches="tight")
             drawn.append(path)
     return drawn
 

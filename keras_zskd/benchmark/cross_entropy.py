@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.methods.method import Method, check_counts
-from keras_zskd.methods.training import adam
+from keras_zskd.methods.training import adam, training_split
 from keras_zskd.models.logits import logits_view
 from keras_zskd.runs.needs import Need, TrainingData
 from keras_zskd.runs.run import Run
@@ -46,9 +45,7 @@ class CrossEntropy(Method):
 
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
-        images, labels = run.resources.training_data(run.teacher)
-        num_seen = len(images) - num_held_out(len(images))
-        seen = Arrays((images[:num_seen], labels[:num_seen]))
+        seen, held_out = training_split(run)
         student = run.new_student()
         logits = logits_view(student).model
         logits.compile(
@@ -57,4 +54,4 @@ class CrossEntropy(Method):
         )
         run.fit(logits, seen, self.epochs, self.batch_size)
         origin = Origin.training_data(str(run.resources.training_name))
-        return Trained(student, seen, images[num_seen:], origin)
+        return Trained(student, seen, held_out, origin)

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_zskd.benchmark.suite import Row, Suite
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.files import write_whole
 
 FORMAT = 1
 
@@ -79,11 +80,3 @@ class Results:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (found for row in self.suite.rows for found in self.of(row))
-
-
-def write_whole(path: pathlib.Path, text: str) -> None:
-    """Write a file, in full or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

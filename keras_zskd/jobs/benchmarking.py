@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_zskd.benchmark.charts import draw_all
-from keras_zskd.benchmark.results import Results, write_whole
+from keras_zskd.benchmark.results import Results
 from keras_zskd.benchmark.suite import Row, Suite
 from keras_zskd.benchmark.suites import SUITES
 from keras_zskd.benchmark.table import missing, tables
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.files import write_whole
 from keras_zskd.methods import get_method
 
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_zskd.core import progress
+from keras_zskd.core.files import replacing
 from keras_zskd.core.tables import estimate_table
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
@@ -140,15 +141,10 @@ def _test_data(
 
 
 def _save(student: keras.Model, path: pathlib.Path) -> None:
-    """Save to a temporary file and rename it once complete."""
-    if path.exists():
-        return
-    beside = path.with_name(f".{path.name}")
-    try:
-        student.save(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Save the student, unless an earlier call did."""
+    if not path.exists():
+        with replacing(path) as beside:
+            student.save(beside)
 
 
 def _export_all(trained: Trained, run: Run) -> dict[str, dict[str, Any]]:

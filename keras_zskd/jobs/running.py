@@ -19,6 +19,7 @@ from keras_zskd.benchmark.budget import sized
 from keras_zskd.benchmark.results import Results
 from keras_zskd.benchmark.suite import Pair, Row, Suite
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.files import replacing
 from keras_zskd.core.machine import hardware, peak_memory, versions
 from keras_zskd.evaluation.impression_measures import effective_rank, nearest_distances
 from keras_zskd.evaluation.measures import evaluate
@@ -152,9 +153,8 @@ def _records(
         return None
     path = path.with_name(f"{path.stem}-records.npz")
     if not path.exists():
-        beside = path.with_name(f".{path.name}")
-        record(teacher, dataset, beside, data_dir)
-        os.replace(beside, path)
+        with replacing(path) as beside:
+            record(teacher, dataset, beside, data_dir)
     return path
 
 

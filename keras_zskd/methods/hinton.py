@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import keras
 
 from keras_zskd.distillation.distiller import Distiller
-from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.methods.method import Method, check_counts
-from keras_zskd.methods.training import fit_distiller
+from keras_zskd.methods.training import fit_distiller, training_split
 from keras_zskd.runs.needs import Need, TrainingData
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -60,9 +59,7 @@ class Hinton(Method):
 
     def train(self, run: Run) -> Trained:
         """See `Method.train`."""
-        images, labels = run.resources.training_data(run.teacher)
-        num_seen = len(images) - num_held_out(len(images))
-        seen, held_out = Arrays((images[:num_seen], labels[:num_seen])), images[num_seen:]
+        seen, held_out = training_split(run)
         distiller = Distiller(
             run.teacher,
             run.new_student(),

@@ -10,7 +10,7 @@ import numpy as np
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.evaluation.callbacks.held_out_agreement import HeldOutAgreement
 from keras_zskd.evaluation.metrics import TeacherAgreement
-from keras_zskd.inputs.source import Arrays
+from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.runs.run import Run
 
 
@@ -82,3 +82,10 @@ def fit_distiller(
         compile_distiller(distiller, method, seen.steps(method.batch_size))
     watching = agreements(run, {"held_out_agreement": held_out})
     run.fit(distiller, seen, method.epochs, method.batch_size, name=name, callbacks=watching)
+
+
+def training_split(run: Run) -> tuple[Arrays, np.ndarray]:
+    """Return the labeled training data of a run, without the last images, and those images."""
+    images, labels = run.resources.training_data(run.teacher)
+    num_seen = len(images) - num_held_out(len(images))
+    return Arrays((images[:num_seen], labels[:num_seen])), images[num_seen:]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.files import write_whole
 from keras_zskd.core.machine import version_of
 
 _FILE = "run.json"
@@ -109,7 +110,4 @@ class RunRecord:
             ) from error
 
     def _write(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        beside = self.directory / f".{_FILE}"
-        beside.write_text(json.dumps(self.run, indent=1, default=float), encoding="utf-8")
-        os.replace(beside, self.directory / _FILE)
+        write_whole(self.directory / _FILE, json.dumps(self.run, indent=1, default=float))

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_zskd import models
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.files import replacing
 from keras_zskd.evaluation.callbacks.synthesis_callbacks import for_synthesis
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.batching import STEPS_AT_ONCE
@@ -253,11 +254,8 @@ class Run:
         if not path.exists():
             with self.record.timed(name, "data"):
                 arrays = make()
-            path.parent.mkdir(exist_ok=True)
-            beside = path.with_name(f"{path.name}.new")
-            with open(beside, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-            os.replace(beside, path)
+            with replacing(path) as temporary:
+                np.savez(temporary, **arrays)  # type: ignore[arg-type]
         with np.load(path) as held:
             return dict(held)
 
