@@ -22,7 +22,11 @@ class ResultsFile:
     def __init__(self, path: str, command: str, lines: Callable[[Runs], list[str]]):
         self._path, self._lines = pathlib.Path(path), lines
         self._results = json.loads(self._path.read_text()) if self._path.exists() else {"runs": []}
-        self._results["hardware"], self._results["command"] = hardware(), command
+        self._results["command"] = command
+        # A table may be filled on several machines.
+        earlier = self._results.pop("hardware", None)
+        for run in self._results["runs"]:
+            run.setdefault("hardware", earlier)
 
     @property
     def runs(self) -> Runs:
@@ -35,7 +39,7 @@ class ResultsFile:
 
     def add(self, run: dict[str, Any]) -> None:
         """Add a run, on disk at once."""
-        self._results["runs"].append(run)
+        self._results["runs"].append({**run, "hardware": hardware()})
         self._write()
 
     def show(self) -> None:
@@ -45,7 +49,8 @@ class ResultsFile:
     def _write(self) -> str:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps(self._results, indent=1) + "\n", encoding="utf-8")
-        source = f"`{self._results['command']}`, {self._results['hardware']}."
+        machines = dict.fromkeys(run["hardware"] for run in self._results["runs"])
+        source = f"`{self._results['command']}`, {'; '.join(machines)}."
         text = "\n".join([*self._lines(self._results["runs"]), "", source, ""])
         self._path.with_suffix(".md").write_text(text, encoding="utf-8")
         return text

@@ -8,7 +8,9 @@ import numpy as np
 
 from keras_zskd.inputs.source import Source
 
-_MEASURED_CALLS = 3
+# Single calls vary by tens of percent, and a call of a small network takes milliseconds.
+_LEAST_CALLS, _LEAST_SECONDS = 3, 1.0
+_MOST_CALLS = 10_000
 
 
 def training_seconds(
@@ -32,7 +34,7 @@ def training_seconds(
     before = [variable.numpy() for variable in variables]
     model.fit(
         source.stream(batch_size, seed),
-        epochs=1 + _MEASURED_CALLS,
+        epochs=_MOST_CALLS,
         steps_per_epoch=steps,
         callbacks=[clock],
         verbose=0,
@@ -40,13 +42,14 @@ def training_seconds(
     )
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
+    model.stop_training = False
     first, *others = clock.seconds
     # The median, since the load of the machine varies.
     return first, float(np.median(others)) / steps
 
 
 class _Clock(keras.callbacks.Callback):
-    """Measures the seconds of each epoch."""
+    """Measures the seconds of each epoch, and stops once enough were measured."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,3 +60,5 @@ class _Clock(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.seconds.append(time.perf_counter() - self._begun)
+        measured = self.seconds[1:]
+        self.model.stop_training = len(measured) >= _LEAST_CALLS and sum(measured) >= _LEAST_SECONDS
