@@ -92,23 +92,42 @@ def test_a_finished_run_is_not_trained_again(tiny_teacher, first, finished):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("seconds", "is_said"), [(59.0, False), (61.0, True)])
-def test_a_long_run_is_estimated_first_and_is_the_same(
-    tiny_teacher, first, tmp_path, monkeypatch, capsys, seconds, is_said
-):
-    real, asked = distilling.estimate, []
+@pytest.fixture
+def estimated(monkeypatch):
+    """Set the seconds of estimates; count them."""
+    real, found = distilling.estimate, {"seconds": 61.0, "count": 0}
 
     def estimate(*arguments):
-        asked.append(arguments)
-        return {**real(*arguments), "seconds": seconds}
+        found["count"] += 1
+        return {**real(*arguments), "seconds": found["seconds"]}
 
     monkeypatch.setattr(distilling, "estimate", estimate)
+    return found
+
+
+def test_a_long_run_is_estimated_first_and_is_the_same(
+    tiny_teacher, first, tmp_path, estimated, capsys
+):
     for _ in range(2):  # A resumed run is not estimated again.
         small_run(tiny_teacher, tmp_path / "run", verbose=2)
-    assert len(asked) == 1
-    assert ("MB on disk" in capsys.readouterr().out) == is_said
+    assert estimated["count"] == 1
+    assert "MB on disk" in capsys.readouterr().out
     for file in ("student.tflite", "student_int8.tflite"):
         assert (tmp_path / "run" / file).read_bytes() == (first[1] / file).read_bytes()
+
+
+@pytest.mark.parametrize(("seconds", "is_said"), [(59.0, False), (61.0, True)])
+def test_only_a_long_estimate_is_printed_before_the_first_stage(
+    tiny_teacher, tmp_path, monkeypatch, estimated, capsys, seconds, is_said
+):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    estimated["seconds"] = seconds
+    monkeypatch.setattr(Run, "synthesize", stop)
+    with pytest.raises(KeyboardInterrupt):
+        small_run(tiny_teacher, tmp_path / "run", verbose=2)
+    assert ("MB on disk" in capsys.readouterr().out) == is_said
 
 
 def test_another_request_for_the_same_directory_is_rejected(tiny_teacher, finished):

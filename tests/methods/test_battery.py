@@ -26,6 +26,9 @@ SAME_TRAINING = {
     "deepinversion": "zskd", "lopes": "zskd", "soft_targets": "zskd",
     "nayer": "kimura",
 }  # fmt: skip
+# Methods with the stages of another one, and those whose training on two replicas differs from all others'.
+SAME_STAGES = ("soft_targets", "lopes", "class_impressions", "transfer_set", "zskt")
+OWN_ON_REPLICAS = ("best", "kimura", "hinton")
 # Methods that need a teacher with batch normalization.
 BATCH_NORM = ("deepinversion",)
 # For each method, settings with a few steps, and settings that learn the small problem.
@@ -148,8 +151,15 @@ def own_training(name):
 @pytest.fixture
 def own_stages(name):
     """Skip a method that inherits its whole training, unless every method is asked for."""
-    if name in ("soft_targets", "lopes") and "KERAS_ZSKD_MOMENTS" not in os.environ:
+    if name in SAME_STAGES and "KERAS_ZSKD_MOMENTS" not in os.environ:
         pytest.skip(f"the stages are those of {SAME_TRAINING[name]}; set KERAS_ZSKD_MOMENTS.")
+
+
+@pytest.fixture
+def own_on_replicas(name):
+    """Skip a method whose training on replicas another one shares, unless every method is asked for."""
+    if name not in OWN_ON_REPLICAS and "KERAS_ZSKD_MOMENTS" not in os.environ:
+        pytest.skip("the training on replicas is that of another method; set KERAS_ZSKD_MOMENTS.")
 
 
 @pytest.fixture
@@ -265,7 +275,7 @@ class TestEveryMethod:
             assert_equal(again, whole)
             assert int8_file(again[0], tmp_path) == int8_file(whole[0], tmp_path)
 
-    @pytest.mark.usefixtures("own_training", "one_step_a_call", "read")
+    @pytest.mark.usefixtures("own_on_replicas", "one_step_a_call", "read")
     def test_killed_on_two_replicas_it_equals_the_uninterrupted_run(
         self, name, stripes_teacher, two_replicas, tmp_path, kill
     ):
