@@ -54,36 +54,47 @@ def test_the_prose_uses_standard_terms(path):
     assert not found, "\n".join(found)
 
 
-def raised_messages(path: Path) -> list[tuple[int, str]]:
-    """Line and text of each `raise InputError("...")`; values are replaced by `{}`."""
+def literal(node: ast.expr | None) -> str:
+    """The text of a string or f-string, with `{expression}` for values; "" for anything else."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value)
+            if isinstance(part, ast.Constant)
+            else "{" + ast.unparse(part).lstrip("f").strip("'\"{}") + "}"
+            for part in node.values
+        )
+    return str(node.value) if isinstance(node, ast.Constant) else ""
+
+
+def raised_errors(path: Path) -> list[tuple[int, str, str]]:
+    """Line, name and text of each `raise InputError("...")` and `raise invalid(...)`."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
-            continue
-        call = node.exc
-        if getattr(call.func, "id", "") != "InputError" or not call.args:
-            continue
-        message = call.args[0]
-        if isinstance(message, ast.Constant):
-            found.append((node.lineno, str(message.value)))
-        elif isinstance(message, ast.JoinedStr):
-            parts = [p.value if isinstance(p, ast.Constant) else "{}" for p in message.values]
-            found.append((node.lineno, "".join(map(str, parts))))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            call = node.exc
+            name = getattr(call.func, "id", "")
+            parts = [*call.args, *(keyword.value for keyword in call.keywords)]
+            text = " ".join(filter(None, map(literal, parts)))
+            if name in ("InputError", "invalid") and text:
+                found.append((node.lineno, name, text))
     return found
 
 
 ERRORS = [
-    (path, number, text)
+    (path, *found)
     for path in FILES
     if path.suffix == ".py" and path.is_relative_to(ROOT / "keras_zskd")
-    for number, text in raised_messages(path)
+    for found in raised_errors(path)
 ]
 
 
 @pytest.mark.parametrize(
-    ("path", "number", "text"), ERRORS, ids=[f"{p.name}:{n}" for p, n, _ in ERRORS]
+    ("path", "number", "name", "text"), ERRORS, ids=[f"{p.name}:{n}" for p, n, *_ in ERRORS]
 )
-def test_errors_say_what_must_hold_and_what_was_received(path, number, text):
-    assert re.search(r"Received: |`pip install |\{\}$", text), text
+def test_errors_say_what_must_hold_and_what_was_received(path, number, name, text):
+    if name == "InputError":
+        assert re.search(r"Received: |`pip install |\}$", text), text
+        # These are written by `invalid`.
+        assert not re.search(r"^`(\w+)` must [^{}]+\. Received: \1=\{[^{}]+\}\.", text), text
     if "cli" not in path.parts:
         assert not re.search(r"(?<![\w-])--[a-z]", text), "Errors of the library name no flags."

@@ -1,5 +1,7 @@
 """`InputError`: the exception for invalid input."""
 
+from typing import Any
+
 
 class InputError(ValueError):
     """Invalid input from the caller.
@@ -8,3 +10,22 @@ class InputError(ValueError):
     prints it and exits with code 2. Any other exception that reaches the user is a bug in this
     package.
     """
+
+
+def invalid(argument: str, expected: str, value: Any, fix: str = "") -> InputError:
+    """Return the error of an argument with an invalid value.
+
+    Args:
+        argument: Name of the argument.
+        expected: What it must be or do, after the word "must".
+        value: The received value.
+        fix: A sentence about how to fix it, if that does not follow from `expected`.
+
+    Example:
+        >>> str(invalid("width", "be in (0, 1]", 2.0, fix="Divide by the largest width."))
+        '`width` must be in (0, 1]. Received: width=2.0. Divide by the largest width.'
+    """
+    received = repr(value) if isinstance(value, str) else str(value)
+    return InputError(
+        f"`{argument}` must {expected}. Received: {argument}={received}. {fix}".strip()
+    )

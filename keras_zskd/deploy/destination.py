@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.deploy.litert_conversion import LITERT_FORMATS, first_line
 
 FORMATS = ("saved_model", *LITERT_FORMATS, "onnx")
@@ -22,23 +22,20 @@ def find_format(target: pathlib.Path, format: str | None) -> str:
     found = {"": "saved_model", ".onnx": "onnx", ".tflite": "litert"}.get(suffix)
     if format is None:
         if found is None:
-            raise InputError(
-                "`path` must end in .tflite or .onnx, or have no suffix for a SavedModel. "
-                f"Received: path={str(target)!r}. Rename it, or pass `format`."
+            raise invalid(
+                "path",
+                "end in .tflite or .onnx, or have no suffix for a SavedModel",
+                str(target),
+                fix="Rename it, or pass `format`.",
             )
         named = re.search(r"_([a-z0-9]+)\.tflite$", target.name.lower())
         quantized = f"litert_{named[1]}" if named else ""
         return quantized if quantized in LITERT_FORMATS else found
     if format not in FORMATS:
-        raise InputError(
-            f"`format` must be one of {', '.join(FORMATS)}. Received: format={format!r}."
-        )
+        raise invalid("format", f"be one of {', '.join(FORMATS)}", format)
     if format != "saved_model" and found != format.partition("_")[0]:
         wanted = ".onnx" if format == "onnx" else ".tflite"
-        raise InputError(
-            f"`path` must end in {wanted} if `format` is {format!r}. Received: "
-            f"path={str(target)!r}."
-        )
+        raise invalid("path", f"end in {wanted} if `format` is {format!r}", str(target))
     return format
 
 

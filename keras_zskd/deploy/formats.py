@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.deploy.calibration import (
     NUM_CALIBRATION_IMAGES,
     balanced,
@@ -126,7 +126,7 @@ def export(
     format = find_format(target, format)
     check_target(target, format)
     if num_checks < 1:
-        raise InputError(f"`num_checks` must be positive. Received: num_checks={num_checks}.")
+        raise invalid("num_checks", "be positive", num_checks)
     shape = tuple(model.inputs[0].shape[1:])
     images, labels, input_range = load_calibration(calibration, shape, input_range)
     if format in CALIBRATED and not len(images):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.deploy.outputs import logits_of
 
 _BATCH_SIZE = 256
@@ -49,9 +49,11 @@ class LiteRTModel:
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InputError(
-                "`path` must be a LiteRT file with built-in operators only. Received: "
-                f"path={self.path!r}. Error of the interpreter: {str(error).splitlines()[0][:200]}"
+            raise invalid(
+                "path",
+                "be a LiteRT file with built-in operators only",
+                self.path,
+                fix=f"Error of the interpreter: {str(error).splitlines()[0][:200]}",
             ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -98,7 +100,7 @@ class LiteRTModel:
             repeats: Number of timed runs, positive; a few warm-up runs precede them.
         """
         if repeats < 1:
-            raise InputError(f"`repeats` must be positive. Received: repeats={repeats}.")
+            raise invalid("repeats", "be positive", repeats)
         image = np.zeros(self.input_shape, np.float32) if image is None else np.asarray(image)
         batch = self._quantized(image[np.newaxis])
         times = []

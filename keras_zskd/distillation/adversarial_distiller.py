@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.core.keras_internals import loss_tracker
 from keras_zskd.distillation.attention_transfer import attention_distance, attention_pairs
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
@@ -91,7 +91,7 @@ class AdversarialDistiller(keras.Model):
     ):
         for name, count in (("generator_steps", generator_steps), ("student_steps", student_steps)):
             if count < 1:
-                raise InputError(f"`{name}` must be 1 or more. Received: {name}={count}.")
+                raise invalid(name, "be 1 or more", count)
         super().__init__()
         self.teacher, self.student, self.generator = teacher, student, generator
         self.generator_loss, self.student_loss = generator_loss, student_loss

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.core.configurable import Configurable
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.inputs.affine import Affine, warp
 
 
@@ -54,11 +54,9 @@ class RandomAffine(Augmentation):
     ):
         for name, value in (("rotation", rotation), ("zoom", zoom), ("translation", translation)):
             if value < 0:
-                raise InputError(f"`{name}` must be 0 or more. Received: {name}={value}.")
+                raise invalid(name, "be 0 or more", value)
         if not 0.0 <= probability <= 1.0:
-            raise InputError(
-                f"`probability` must be in [0, 1]. Received: probability={probability}."
-            )
+            raise invalid("probability", "be in [0, 1]", probability)
         self.rotation, self.zoom, self.translation = rotation, zoom, translation
         self.probability = probability
 
@@ -95,9 +93,7 @@ class Mixup(Augmentation):
 
     def __init__(self, probability: float = 0.1):
         if not 0.0 <= probability <= 1.0:
-            raise InputError(
-                f"`probability` must be in [0, 1]. Received: probability={probability}."
-            )
+            raise invalid("probability", "be in [0, 1]", probability)
         self.probability = probability
 
     def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:

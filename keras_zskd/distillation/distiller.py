@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.keras_internals import flat_layers, loss_tracker
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
@@ -91,14 +91,9 @@ class Distiller(keras.Model):
         **kwargs: Any,
     ):
         if not temperature > 0:
-            raise InputError(
-                f"`temperature` must be positive. Received: temperature={temperature}."
-            )
+            raise invalid("temperature", "be positive", temperature)
         if not hard_label_weight >= 0:
-            raise InputError(
-                "`hard_label_weight` must be 0 or more. "
-                f"Received: hard_label_weight={hard_label_weight}."
-            )
+            raise invalid("hard_label_weight", "be 0 or more", hard_label_weight)
         teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
         check_student(teacher, student)
         # compile() adds a LossScaleOptimizer only if the dtype policy of this model is
@@ -167,11 +162,12 @@ class Distiller(keras.Model):
         """
         for name, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
-                raise InputError(
-                    f"`{name}` must be None, because `Distiller` has its own loss. Received: "
-                    f"{name}={value!r}. Pass a custom loss to "
-                    "`Distiller(distillation_losses=[...])`, and set `hard_label_weight` for the "
-                    "cross-entropy with labels."
+                raise invalid(
+                    name,
+                    "be None, because `Distiller` has its own loss",
+                    value,
+                    fix="Pass a custom loss to `Distiller(distillation_losses=[...])`, and set "
+                    "`hard_label_weight` for the cross-entropy with labels.",
                 )
         given = [keras.tree.flatten(part or []) for part in (metrics, weighted_metrics)]
         if any(getattr(metric, "name", None) == "accuracy" for part in given for metric in part):

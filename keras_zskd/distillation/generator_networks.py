@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.models.teacher import Teacher
 
 OUTPUTS = ("tanh", "normalized_tanh", "normalized", "standardized")
@@ -41,9 +41,7 @@ def image_generator(
         InputError: If `output` is unknown.
     """
     if output not in OUTPUTS:
-        raise InputError(
-            f"`output` must be one of {', '.join(OUTPUTS)}. Received: output={output!r}."
-        )
+        raise invalid("output", f"be one of {', '.join(OUTPUTS)}", output)
     layers = keras.layers
     low, high = teacher.input_range
     keras.utils.set_random_seed(seed)

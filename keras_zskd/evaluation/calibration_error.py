@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 
 
 def expected_calibration_error(probabilities: Any, labels: Any, num_bins: int = 15) -> float:
@@ -35,7 +35,7 @@ def expected_calibration_error(probabilities: Any, labels: Any, num_bins: int = 
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
     if num_bins < 1:
-        raise InputError(f"`num_bins` must be positive. Received: num_bins={num_bins}.")
+        raise invalid("num_bins", "be positive", num_bins)
     probabilities, labels = _checked(probabilities, labels)
     confidence = probabilities.max(axis=1)
     is_right = probabilities.argmax(axis=1) == labels

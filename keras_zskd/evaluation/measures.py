@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.evaluation.calibration_error import (
     brier_score,
     expected_calibration_error,
@@ -58,7 +58,7 @@ def evaluate(
     from scipy.special import log_softmax
 
     if batch_size < 1:
-        raise InputError(f"`batch_size` must be positive. Received: batch_size={batch_size}.")
+        raise invalid("batch_size", "be positive", batch_size)
     images = np.asarray(images)
     if not images.ndim or not len(images):
         raise InputError("`images` must hold at least one image. Received: no images.")

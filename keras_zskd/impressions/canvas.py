@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_zskd.core import randomness
 from keras_zskd.core.configurable import Configurable
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.inputs.procedural.blobs import Blobs
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 
@@ -54,10 +54,7 @@ class UniformCanvas(Canvas):
 
     def __init__(self, constraint: str = "rescale"):
         if constraint not in ("rescale", "clip", "none"):
-            raise InputError(
-                "`constraint` must be 'rescale', 'clip' or 'none'. "
-                f"Received: constraint={constraint!r}."
-            )
+            raise invalid("constraint", "be 'rescale', 'clip' or 'none'", constraint)
         self.constraint = constraint
 
     def draw(self, seed: int, indices: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -175,9 +172,7 @@ class PictureCanvas(Canvas):
 
     def __init__(self, shares: Mapping[str, float] | None = None, margin: float = 0.03):
         if not 0.0 < margin < 0.5:
-            raise InputError(
-                f"`margin` must be in the open interval (0, 0.5). Received: margin={margin}."
-            )
+            raise invalid("margin", "be in the open interval (0, 0.5)", margin)
         self.shares = None if shares is None else dict(shares)
         self.margin = float(margin)
 

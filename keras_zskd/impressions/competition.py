@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.impressions.priors import Prior
 from keras_zskd.models.graph import fingerprint
 from keras_zskd.models.lowering.lowered import Lowered
@@ -37,9 +37,7 @@ class Competition(Prior):
     def __init__(self, student: keras.Model, weight: float = 10.0, temperature: float = 3.0):
         super().__init__(weight)
         if not temperature > 0:
-            raise InputError(
-                f"`temperature` must be positive. Received: temperature={temperature}."
-            )
+            raise invalid("temperature", "be positive", temperature)
         self.student, self.temperature = student, float(temperature)
         self.networks = (student,)
         self._look = Lowered(student)

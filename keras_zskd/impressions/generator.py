@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.core import progress
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.processor import has_bfloat16
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
@@ -96,10 +96,7 @@ class ImpressionGenerator:
                 f"Received: steps={steps}, learning_rate={learning_rate}."
             )
         if precision not in ("auto", "float32", "bfloat16"):
-            raise InputError(
-                "`precision` must be 'auto', 'float32' or 'bfloat16'. "
-                f"Received: precision={precision!r}."
-            )
+            raise invalid("precision", "be 'auto', 'float32' or 'bfloat16'", precision)
         self.teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
         is_image = len(self.teacher.input_shape) == 3
         if priors is None:
@@ -175,11 +172,9 @@ class ImpressionGenerator:
                 impressions stay on disk. Exceptions of callbacks are raised unchanged.
         """
         if num_impressions < 1:
-            raise InputError(
-                f"`num_impressions` must be 1 or more. Received: num_impressions={num_impressions}."
-            )
+            raise invalid("num_impressions", "be 1 or more", num_impressions)
         if not 0 <= seed < 2**31:
-            raise InputError(f"`seed` must be an integer in [0, 2^31). Received: seed={seed}.")
+            raise invalid("seed", "be an integer in [0, 2^31)", seed)
         size = self._batch_size(batch_size, num_impressions)
         with _writing(directory):
             writer = TransferSetWriter(
@@ -307,9 +302,10 @@ class ImpressionGenerator:
             wanted = -(-num_impressions // unit) * unit
             return max(unit, min(wanted, fitting // unit * unit))
         if batch_size < 1 or batch_size % unit:
-            raise InputError(
-                f"`batch_size` must be a positive multiple of {unit} (replicas times the group "
-                f"size of the priors). Received: batch_size={batch_size}."
+            raise invalid(
+                "batch_size",
+                f"be a positive multiple of {unit} (replicas times the group size of the priors)",
+                batch_size,
             )
         return batch_size
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core import randomness
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.impressions.activation_records import TOP, ActivationRecords
 from keras_zskd.impressions.objectives import Objective
 from keras_zskd.models.activations import hidden_activations, per_channel
@@ -53,9 +53,7 @@ class MatchRecords(Objective):
         share: float = 0.1,
     ):
         if layers not in LAYERS:
-            raise InputError(
-                f"`layers` must be one of {', '.join(LAYERS)}. Received: layers={layers!r}."
-            )
+            raise invalid("layers", f"be one of {', '.join(LAYERS)}", layers)
         if not (temperature > 0 and 0 < share <= 1):
             raise InputError(
                 "`temperature` must be positive and `share` must be in (0, 1]. Received: "

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_zskd.core import randomness
 from keras_zskd.core.configurable import Configurable
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.impressions.targets import DirichletTargets, Targets, peaked
 from keras_zskd.models.teacher import Teacher
 
@@ -88,14 +88,9 @@ class MatchTargets(Objective):
 
     def __init__(self, targets: Targets, temperature: float = 4.0, tolerance: float | None = None):
         if not temperature > 0:
-            raise InputError(
-                f"`temperature` must be positive. Received: temperature={temperature}."
-            )
+            raise invalid("temperature", "be positive", temperature)
         if tolerance is not None and not tolerance > 0:
-            raise InputError(
-                "`tolerance` must be a positive number of nats, or None. "
-                f"Received: tolerance={tolerance}."
-            )
+            raise invalid("tolerance", "be a positive number of nats, or None", tolerance)
         self.targets = targets
         self.temperature = float(temperature)
         self.tolerance = None if tolerance is None else float(tolerance)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.core.configurable import Configurable
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models.batch_statistics import TINY, statistics_distance
 from keras_zskd.models.teacher import Teacher
 
@@ -32,7 +32,7 @@ class Prior(Configurable):
 
     def __init__(self, weight: float):
         if not weight >= 0:
-            raise InputError(f"`weight` must be 0 or more. Received: weight={weight}.")
+            raise invalid("weight", "be 0 or more", weight)
         self.weight = float(weight)
 
     def taps(self, teacher: Teacher) -> list[Any]:
@@ -115,7 +115,7 @@ class BatchNormStatistics(Prior):
     def __init__(self, weight: float = 0.005, group_size: int = 20):
         super().__init__(weight)
         if group_size < 2:
-            raise InputError(f"`group_size` must be 2 or more. Received: group_size={group_size}.")
+            raise invalid("group_size", "be 2 or more", group_size)
         self.group_size = group_size
 
     def taps(self, teacher: Teacher) -> list[Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_zskd.core import randomness
 from keras_zskd.core.configurable import Configurable
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.models.class_templates import class_similarity
 from keras_zskd.models.teacher import Teacher
 
@@ -90,7 +90,7 @@ class OneHotTargets(Targets):
 
     def __init__(self, confidence: float = 1.0):
         if not 0.0 < confidence <= 1.0:
-            raise InputError(f"`confidence` must be in (0, 1]. Received: confidence={confidence}.")
+            raise invalid("confidence", "be in (0, 1]", confidence)
         self.confidence = confidence
 
     def draw(
@@ -125,9 +125,7 @@ class DirichletTargets(Targets):
 
     def __init__(self, scales: tuple[float, ...] = (1.0, 0.1)):
         if not scales or any(not scale > 0 for scale in scales):
-            raise InputError(
-                f"`scales` must be one or more positive values of beta. Received: scales={scales}."
-            )
+            raise invalid("scales", "be one or more positive values of beta", scales)
         self.scales = tuple(float(scale) for scale in scales)
 
     def prepare(self, teacher: Teacher) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.configurable import Configurable
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.inputs.affine import Affine, warp
 
 
@@ -42,7 +42,7 @@ class Jitter(Transform):
 
     def __init__(self, pixels: int = 2):
         if pixels < 0:
-            raise InputError(f"`pixels` must be 0 or more. Received: pixels={pixels}.")
+            raise invalid("pixels", "be 0 or more", pixels)
         self.pixels = int(pixels)
 
     def apply(self, pixels: Any, uniforms: Any) -> Any:
@@ -85,9 +85,11 @@ class AffineJitter(Transform):
                 f"degrees={degrees}, pixels={pixels}. Pass 0 for no rotation or no shift."
             )
         if not scales or any(not scale > 0 for scale in scales):
-            raise InputError(
-                f"`scales` must be one or more positive factors. Received: scales={scales}. "
-                "Pass (1.0,) for no scaling."
+            raise invalid(
+                "scales",
+                "be one or more positive factors",
+                scales,
+                fix="Pass (1.0,) for no scaling.",
             )
         self.degrees = float(degrees)
         self.scales = tuple(float(scale) for scale in scales)

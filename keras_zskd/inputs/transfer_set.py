@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.inputs.batching import batches
 from keras_zskd.inputs.source import Arrays, num_held_out
 
@@ -48,9 +48,10 @@ class TransferSet:
             self.input_range: tuple[float, float] = tuple(self.metadata["input_range"])
             self.num_classes: int = self.metadata["num_classes"]
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(
-                "`directory` must be a directory of impressions written by "
-                f"ImpressionGenerator.generate. Received: directory={self.directory!r}."
+            raise invalid(
+                "directory",
+                "be a directory of impressions written by ImpressionGenerator.generate",
+                self.directory,
             ) from error
 
     @property

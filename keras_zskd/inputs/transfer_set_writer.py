@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.inputs.shards import Ledger, Shard, cut, replace_text
 from keras_zskd.inputs.tfds_files import records_path, write_info, write_records
 from keras_zskd.inputs.transfer_set import (
@@ -63,7 +63,7 @@ class TransferSetWriter:
         num_workers: int = 1,
     ):
         if shard_size < 1:
-            raise InputError(f"`shard_size` must be 1 or more. Received: shard_size={shard_size}.")
+            raise invalid("shard_size", "be 1 or more", shard_size)
         if not 0 <= worker < num_workers:
             raise InputError(
                 "`worker` must be from 0 to `num_workers` - 1. Received: "

@@ -16,7 +16,7 @@ from keras_zskd.benchmark.suite import Row, Suite
 from keras_zskd.benchmark.suites import SUITES
 from keras_zskd.benchmark.table import missing, tables
 from keras_zskd.core import progress
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.files import write_whole
 from keras_zskd.methods import get_method
 
@@ -76,9 +76,9 @@ def benchmark(
     """
     suite = _suite(suite)
     if seeds < 1:
-        raise InputError(f"`seeds` must be 1 or more. Received: seeds={seeds}.")
+        raise invalid("seeds", "be 1 or more", seeds)
     if budget is not None and not budget > 0:
-        raise InputError(f"`budget` must be positive. Received: budget={budget}.")
+        raise invalid("budget", "be positive", budget)
     rows = _selected(suite, methods)
     results = Results(output_dir, suite)
     failures: dict[str, str] = {}
@@ -108,7 +108,7 @@ def _suite(suite: str | Suite) -> Suite:
     if isinstance(suite, Suite):
         return suite
     if suite not in SUITES:
-        raise InputError(f"`suite` must be one of {', '.join(SUITES)}. Received: suite={suite!r}.")
+        raise invalid("suite", f"be one of {', '.join(SUITES)}", suite)
     return SUITES[suite]
 
 

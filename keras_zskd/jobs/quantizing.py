@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.distillation.family_choice import rate_families
 from keras_zskd.evaluation.measures import evaluate
@@ -88,9 +88,8 @@ def quantize(
         InputError: If an argument cannot be used.
     """
     if num_impressions < 2:
-        raise InputError(
-            "`num_impressions` must be 2 or more. Received: "
-            f"num_impressions={num_impressions}. Leave it out for the default."
+        raise invalid(
+            "num_impressions", "be 2 or more", num_impressions, fix="Leave it out for the default."
         )
     teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
     shape, value_range = teacher.input_shape, teacher.input_range

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.models.teacher import Teacher
@@ -33,7 +33,7 @@ def record(
         InputError: If a class has no example, or the file has another ending.
     """
     if not str(output).endswith(".npz"):
-        raise InputError(f"`output` must end in .npz. Received: output={str(output)!r}.")
+        raise invalid("output", "end in .npz", str(output))
     images, labels = Resources(training_dataset, data_dir).training_data(teacher)
     records = ActivationRecords.measure(teacher, images, labels)
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.methods import Method, as_method
 from keras_zskd.methods.synthesis_method import SynthesisMethod
 from keras_zskd.models.teacher import Teacher
@@ -38,9 +38,7 @@ def synthesize(
     """
     method = as_method(method)
     if not isinstance(method, SynthesisMethod):
-        raise InputError(
-            f"`method` must be one that stores impressions. Received: method={method.name!r}."
-        )
+        raise invalid("method", "be one that stores impressions", method.name)
     made = method.generator(teacher, Resources(records=records)).generate(
         method.num_impressions, output_dir, seed=seed, batch_size=batch_size, verbose=verbose
     )

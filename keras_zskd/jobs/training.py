@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd import models
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.batching import steps_of, stream
@@ -57,14 +57,11 @@ def train(
         InputError: If a name is unknown, the data set does not fit, or the file cannot be written.
     """
     if architecture not in models.ARCHITECTURES:
-        raise InputError(
-            f"`architecture` must be one of {', '.join(models.ARCHITECTURES)}. Received: "
-            f"architecture={architecture!r}."
-        )
+        raise invalid("architecture", f"be one of {', '.join(models.ARCHITECTURES)}", architecture)
     if not str(output).endswith(".keras"):
-        raise InputError(f"`output` must end in .keras. Received: output={str(output)!r}.")
+        raise invalid("output", "end in .keras", str(output))
     if epochs < 1:
-        raise InputError(f"`epochs` must be 1 or more. Received: epochs={epochs}.")
+        raise invalid("epochs", "be 1 or more", epochs)
     if not has_splits(dataset):
         raise InputError(
             "`dataset` must have a training split and a test split, as subfolders train and test or as "

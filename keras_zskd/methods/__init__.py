@@ -1,6 +1,6 @@
 """Methods of the literature by name; each file follows its paper."""
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.own_modules import import_own
 from keras_zskd.methods.best import Best
 from keras_zskd.methods.class_impressions import ClassImpressions
@@ -37,10 +37,7 @@ def get_method(name: str) -> type[Method]:
         return METHODS[name]
     module, _, kind = name.partition(":")
     if not kind:
-        raise InputError(
-            f"`method` must be one of {', '.join(METHODS)}, or package.module:Class. Received: "
-            f"method={name!r}."
-        )
+        raise invalid("method", f"be one of {', '.join(METHODS)}, or package.module:Class", name)
     try:
         found = getattr(import_own(module), kind)
     except (ImportError, AttributeError) as error:
@@ -48,9 +45,7 @@ def get_method(name: str) -> type[Method]:
             f"`method` must name a class that can be imported. Received: method={name!r} ({error})."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise InputError(
-            f"`method` must name a subclass of keras_zskd.Method. Received: method={name!r}."
-        )
+        raise invalid("method", "name a subclass of keras_zskd.Method", name)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from keras_zskd.core.configurable import Configurable
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.needs import Need
 from keras_zskd.runs.resources import Resources
@@ -58,9 +58,8 @@ class Method(Configurable, abc.ABC):
             InputError: If there is no such preset or argument.
         """
         if name not in cls.presets:
-            raise InputError(
-                f"`preset` must be one of {', '.join(cls.presets)} for method {cls.name!r}. "
-                f"Received: preset={name!r}."
+            raise invalid(
+                "preset", f"be one of {', '.join(cls.presets)} for method {cls.name!r}", name
             )
         unknown = sorted(set(settings) - set(cls.arguments()))
         if unknown:
@@ -110,16 +109,14 @@ def check_counts(method: Method, *names: str) -> None:
     for name in names:
         count = getattr(method, name)
         if not isinstance(count, int) or count < 1:
-            raise InputError(
-                f"`{name}` must be an integer of 1 or more. Received: {name}={count!r}."
-            )
+            raise invalid(name, "be an integer of 1 or more", count)
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise an error if an argument is not one of the choices."""
     names = tuple(choices)
     if value not in names:
-        raise InputError(f"`{name}` must be one of {', '.join(names)}. Received: {name}={value!r}.")
+        raise invalid(name, f"be one of {', '.join(names)}", value)
 
 
 def check_optional_sizes(method: Method, *names: str) -> None:
@@ -127,13 +124,11 @@ def check_optional_sizes(method: Method, *names: str) -> None:
     for name in names:
         size = getattr(method, name)
         if size is not None and not (isinstance(size, int) and size >= 0):
-            raise InputError(
-                f"`{name}` must be an integer of 0 or more, or None. Received: {name}={size!r}."
-            )
+            raise invalid(name, "be an integer of 0 or more, or None", size)
 
 
 def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
     """Raise an error if a number is not between `low` and `high`; None for no upper bound."""
     if not (value >= low and (high is None or value <= high)):
         expected = f"between {low} and {high}" if high is not None else f"of {low} or more"
-        raise InputError(f"`{name}` must be a number {expected}. Received: {name}={value!r}.")
+        raise invalid(name, f"be a number {expected}", value)

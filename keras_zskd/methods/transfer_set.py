@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.methods.method import Method, check_choice, check_counts
@@ -104,10 +104,7 @@ class ArbitraryTransferSet(Method):
             return candidates[: self.num_inputs]
         kept = balanced(predicted(run.teacher, candidates), self.num_inputs)
         if len(kept) < 2:
-            raise InputError(
-                "`num_inputs` must be at least twice the number of classes. Received: "
-                f"num_inputs={self.num_inputs}."
-            )
+            raise invalid("num_inputs", "be at least twice the number of classes", self.num_inputs)
         return candidates[kept]
 
 

@@ -7,7 +7,7 @@ not compare results of one with results of the other.
 import keras
 from keras import layers
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 
 # Channels of the two convolutions and units of the two hidden dense layers.
 _LENET5 = (6, 16, 120, 84)
@@ -68,9 +68,8 @@ def lenet5_half(
     (35820, 15738)
     """
     if variant not in _HALVES:
-        raise InputError(
-            '`variant` must be "zskd" (35,820 parameters) or "dafl" (15,738 parameters). Received: '
-            f"variant={variant!r}."
+        raise invalid(
+            "variant", 'be "zskd" (35,820 parameters) or "dafl" (15,738 parameters)', variant
         )
     return _lenet(_HALVES[variant], num_classes, input_shape, f"lenet5_half_{variant}")
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models import graph
 from keras_zskd.models.classifier import check_classifier, check_layers
 from keras_zskd.models.ensemble import mean_of_models
@@ -225,9 +225,11 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
     except Exception as error:  # Keras raises many types of errors for unreadable files.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "lambda" in str(error).lower():
-            raise InputError(
-                "`path` must be a model without Lambda layers, which contain code. Received: "
-                f"path={path!r}. If you trust its author, set `safe_mode` to False."
+            raise invalid(
+                "path",
+                "be a model without Lambda layers, which contain code",
+                path,
+                fix="If you trust its author, set `safe_mode` to False.",
             ) from error
         raise InputError(
             "`path` must be a .keras or .h5 file written by model.save(). Received: "
@@ -269,14 +271,9 @@ def _check_range(input_range: Any) -> Range | None:
     try:
         low, high = (float(value) for value in input_range)
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"`input_range` must be two numbers (low, high). Received: input_range={input_range!r}."
-        ) from error
+        raise invalid("input_range", "be two numbers (low, high)", input_range) from error
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(
-            "`input_range` must be two finite numbers, low < high. "
-            f"Received: input_range={tuple(input_range)}."
-        )
+        raise invalid("input_range", "be two finite numbers, low < high", tuple(input_range))
     return low, high
 
 

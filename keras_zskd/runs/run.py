@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_zskd import models
 from keras_zskd.core import progress
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.files import replacing
 from keras_zskd.evaluation.callbacks.synthesis_callbacks import for_synthesis
 from keras_zskd.impressions.generator import ImpressionGenerator
@@ -94,10 +94,11 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
-            raise InputError(
-                "`output_dir` must not be in use by another process. Received: "
-                f"output_dir={os.fspath(self.directory)!r}. Wait for the other process, or choose "
-                "another output directory."
+            raise invalid(
+                "output_dir",
+                "not be in use by another process",
+                os.fspath(self.directory),
+                fix="Wait for the other process, or choose another output directory.",
             ) from error
         return self
 
@@ -124,9 +125,11 @@ class Run:
         if not isinstance(self._student, keras.Model):
             return models.slim(self.teacher.prototype, float(self._student), weights)
         if weights not in ("random", "teacher"):
-            raise InputError(
-                f'`weights` must be "random" or "teacher". Received: weights={weights!r}. Omit it '
-                "to use the weights of the given student."
+            raise invalid(
+                "weights",
+                'be "random" or "teacher"',
+                weights,
+                fix="Omit it to use the weights of the given student.",
             )
         copy = keras.models.clone_model(self._student, clone_function=clone_layer)
         copy.set_weights(self._student.get_weights())

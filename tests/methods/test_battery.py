@@ -26,7 +26,7 @@ SAME_TRAINING = {
     "deepinversion": "zskd", "lopes": "zskd", "soft_targets": "zskd",
     "nayer": "kimura",
 }  # fmt: skip
-# Methods with the stages of another one, and those whose training on two replicas differs from all others'.
+# Methods with the stages of another one; methods whose training on replicas no other one shares.
 SAME_STAGES = ("soft_targets", "lopes", "class_impressions", "transfer_set", "zskt")
 OWN_ON_REPLICAS = ("best", "kimura", "hinton")
 # Methods that need a teacher with batch normalization.

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.evaluation.report.rendering import number_text
 
 if TYPE_CHECKING:
@@ -174,9 +174,11 @@ def check_picture_path(path: str | os.PathLike[str]) -> None:
         InputError: If it ends otherwise.
     """
     if pathlib.Path(path).suffix not in _FORMATS:
-        raise InputError(
-            f"`picture` must be a path that ends in {', '.join(_FORMATS)}. Received: "
-            f"picture={os.fspath(path)!r}. Change the ending."
+        raise invalid(
+            "picture",
+            f"be a path that ends in {', '.join(_FORMATS)}",
+            os.fspath(path),
+            fix="Change the ending.",
         )
 
 

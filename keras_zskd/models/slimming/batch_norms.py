@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models.graph import inline, share_layer
 
 
@@ -37,7 +37,7 @@ def repair_batch_norms(student: keras.Model, images: Any, batch_size: int = 250)
             "`images` must hold at least one image. Received: no images. Pass some thousands."
         )
     if batch_size < 1:
-        raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}.")
+        raise invalid("batch_size", "be at least 1", batch_size)
     fed: dict[keras.layers.BatchNormalization, list[Any]] = {}
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:

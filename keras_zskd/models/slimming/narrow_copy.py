@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models.graph import inline, scope_name, share_layer
 from keras_zskd.models.slimming.channels import Channels, narrowed
 from keras_zskd.models.slimming.folding import start_from
@@ -52,7 +52,7 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     """
     _check(model, width)
     if weights not in ("random", "teacher"):
-        raise InputError(f'`weights` must be "random" or "teacher". Received: weights={weights!r}.')
+        raise invalid("weights", 'be "random" or "teacher"', weights)
     # The flat graph shares the layers of the model, so that nothing is built twice at full width.
     flat = inline(model, share_layer)
     changes = {id(call.op): call.changes for call in read_channels(flat)}
@@ -95,9 +95,7 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
 def _check(model: Any, width: Any) -> None:
     is_number = isinstance(width, numbers.Real) and not isinstance(width, bool)
     if not is_number or not 0 < float(width) <= 1:
-        raise InputError(
-            f"`width` must be a number above 0 and at most 1. Received: width={width!r}."
-        )
+        raise invalid("width", "be a number above 0 and at most 1", width)
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not isinstance(model, keras.Model) or not inputs or not outputs:
         raise InputError(
