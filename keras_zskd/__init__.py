@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.workers import Cluster
 from keras_zskd.deploy.formats import ExportResult, export
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
@@ -54,6 +55,7 @@ __all__ = [
     "BlobCanvas",
     "Canvas",
     "ClassLogit",
+    "Cluster",
     "DirichletTargets",
     "Distilled",
     "Distiller",

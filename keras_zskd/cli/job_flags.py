@@ -1,7 +1,8 @@
 """Define flags from the signature of a job, and make the job's arguments from the flags.
 
 A parameter of a plain type becomes a flag of the same name, with its default and the text of the
-docstring. A few parameters are objects with flags of their own: `teacher`, `student`, `method`.
+docstring. A few parameters are objects with flags of their own: `teacher`, `student`, `method`,
+`cluster`.
 """
 
 import ast
@@ -17,6 +18,7 @@ from absl import flags
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.own_modules import import_modules
+from keras_zskd.core.workers import Cluster
 from keras_zskd.methods import get_method
 from keras_zskd.models.teacher import Teacher
 
@@ -66,6 +68,15 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
                 _DEFINE[kind_of_short](short, None, f"--set={short}=N", flag_values=values)
         elif name == "safe_mode":
             _define_loading(values)
+        elif name == "cluster":
+            flags.DEFINE_string(
+                "ray", None, "run on a Ray cluster: auto, local, or an address", flag_values=values
+            )
+            flags.DEFINE_integer(
+                "num_workers", None, "workers on the cluster, as many as fit by default",
+                flag_values=values,
+            )  # fmt: skip
+            flags.DEFINE_float("gpus_per_worker", 0.0, "GPUs of each worker", flag_values=values)
         else:
             default = None if default is inspect.Parameter.empty else default
             default = str(default) if kind is str and default is not None else default
@@ -82,6 +93,9 @@ def arguments(job: Callable[..., Any], values: Any) -> dict[str, Any]:
     if "import" in values:
         import_modules(values["import"].value)
     for name, default, _ in _parameters(job):
+        if name == "cluster":
+            found[name] = _cluster(values)
+            continue
         value = getattr(values, name)
         if default is inspect.Parameter.empty and value in (None, ""):
             raise InputError(f"`--{name}` must be given. Received: none. Pass --{name}=VALUE.")
@@ -96,6 +110,17 @@ def arguments(job: Callable[..., Any], values: Any) -> dict[str, Any]:
                 value = float(value)
         found[name] = value
     return found
+
+
+def _cluster(values: Any) -> Cluster | None:
+    if values.ray is None:
+        if values.num_workers is not None or values.gpus_per_worker:
+            raise InputError(
+                "`--ray` must be given with --num_workers and --gpus_per_worker. Received: none. Pass "
+                "--ray=auto, --ray=local or --ray=ADDRESS."
+            )
+        return None
+    return Cluster(values.ray, values.num_workers, values.gpus_per_worker)
 
 
 def _parameters(job: Callable[..., Any]) -> Iterator[tuple[str, Any, type]]:

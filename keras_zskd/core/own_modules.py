@@ -11,6 +11,13 @@ import keras
 
 from keras_zskd.core.errors import InputError
 
+_IMPORTED: list[str] = []
+
+
+def imported_modules() -> list[str]:
+    """Return the names that `import_modules` was called with, for other processes."""
+    return list(_IMPORTED)
+
 
 def import_own(module: str) -> ModuleType:
     """Import a module; as in `python -m`, also from the working directory."""
@@ -36,6 +43,7 @@ def import_modules(modules: Iterable[str]) -> None:
                 "`import` must name modules that can be imported, from the working directory or "
                 f"installed. Received: {name!r} ({type(error).__name__}: {error})."
             ) from error
+        _IMPORTED.append(name)
         known = keras.saving.get_custom_objects()
         for own, value in vars(module).items():
             is_own = getattr(value, "__module__", None) == module.__name__

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import invalid
 from keras_zskd.core.keras_internals import loss_tracker
+from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.attention_transfer import attention_distance, attention_pairs
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.inputs.batching import ready
@@ -89,6 +90,7 @@ class AdversarialDistiller(keras.Model):
         seed: int = 0,
         attention: float = 0.0,
     ):
+        refuse_several_machines(tf.distribute.get_strategy())
         for name, count in (("generator_steps", generator_steps), ("student_steps", student_steps)):
             if count < 1:
                 raise invalid(name, "be 1 or more", count)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.keras_internals import flat_layers, loss_tracker
+from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
@@ -90,6 +91,7 @@ class Distiller(keras.Model):
         seed: int = 0,
         **kwargs: Any,
     ):
+        refuse_several_machines(tf.distribute.get_strategy())
         if not temperature > 0:
             raise invalid("temperature", "be positive", temperature)
         if not hard_label_weight >= 0:

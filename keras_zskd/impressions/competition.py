@@ -42,6 +42,10 @@ class Competition(Prior):
         self.networks = (student,)
         self._look = Lowered(student)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments, for the workers of a cluster."""
+        return Competition, (self.student, self.weight, self.temperature)
+
     def taps(self, teacher: Teacher) -> list[Any]:
         """See `Prior.taps`."""
         return [teacher.model.outputs[0]]

@@ -16,9 +16,7 @@ _STATE = ("z", "target", "draws", "aim")
 # Steps between two checks for finished impressions: few, since a finished slot may idle that long,
 # but enough that a check does not take longer than the steps.
 _SHORTEST, _LOOKS = 3, 100
-# Seconds that an idle batch waits for initial states before it releases its finished impressions.
-# Other workers may be waiting for these; at the end of a job all are.
-_SOON = 0.3
+_STOP, _END = "stop", "end"
 
 
 class ContinuousBatch:
@@ -58,13 +56,15 @@ class ContinuousBatch:
         self._slots: dict[str, np.ndarray] = {}
 
     def run(
-        self, pieces: Iterable[np.ndarray], seed: int
+        self, pieces: Iterable[np.ndarray | None], seed: int
     ) -> Generator[dict[str, np.ndarray] | None, None, None]:
         """Make impressions until `pieces` is exhausted.
 
         Args:
-            pieces: Indices of impressions in whole groups, up to `size` at a time. A separate
-                thread reads them one or two pieces ahead, so the iterable may block.
+            pieces: Indices of impressions in whole groups, up to `size` at a time. At None, all
+                earlier impressions are finished before the next one begins: what is between two of
+                these does not depend on the rest, bit for bit. A separate thread reads one or two
+                pieces ahead.
             seed: Seed of all random numbers.
 
         Yields:
@@ -84,14 +84,12 @@ class ContinuousBatch:
         try:
             while True:
                 empty = np.flatnonzero(slots["index"] < 0)
-                is_idle = len(empty) == size
-                fresh = starts.take(len(empty), _SOON if is_idle else 0.0)
-                if fresh is None and is_idle:
-                    # No start is ready: other workers may be waiting for what is finished here.
+                fresh = starts.take(len(empty))
+                if fresh is None and len(empty) == size:
                     yield from self._finished(done, least=1)
-                    fresh = starts.take(len(empty), None)
-                    if fresh is None:
+                    if not starts.resume():
                         break
+                    continue
                 if fresh is not None:
                     self._place(fresh, empty[: len(fresh["index"])])
                 self._state = self._advance(self._state, self._round)
@@ -208,49 +206,45 @@ def _refill(state: Any, rows: dict[str, Any], is_fresh: Any) -> dict[str, Any]:
 class _Starts:
     """Initial states, made in a separate thread while the previous batch runs."""
 
-    def __init__(self, pieces: Iterable[np.ndarray], begin: Any):
+    def __init__(self, pieces: Iterable[np.ndarray | None], begin: Any):
         self._ready: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._rest: dict[str, np.ndarray] | None = None
-        self._has_ended = False
+        self._stop = ""  # _STOP or _END where `take` gives nothing until `resume`.
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._make, args=(pieces, begin), daemon=True)
         self._thread.start()
 
-    def take(self, count: int, seconds: float | None) -> dict[str, np.ndarray] | None:
-        """Up to `count` rows; None if none is left or ready within `seconds` (None: no limit)."""
-        if not count:
+    def take(self, count: int) -> dict[str, np.ndarray] | None:
+        """Up to `count` rows; None if there are no more before the next stop."""
+        if not count or self._stop:
             return None
         if self._rest is None:
-            self._rest = self._next(seconds)
-        if self._rest is None:
-            return None
+            found = self._ready.get()
+            if isinstance(found, BaseException):
+                raise found
+            if isinstance(found, str):
+                self._stop = found
+                return None
+            self._rest = found
         rows = {name: value[:count] for name, value in self._rest.items()}
-        self._rest = {name: value[count:] for name, value in self._rest.items()}
-        if not len(self._rest["index"]):
-            self._rest = None
+        rest = {name: value[count:] for name, value in self._rest.items()}
+        self._rest = rest if len(rest["index"]) else None
         return rows
+
+    def resume(self) -> bool:
+        """Continue after a stop; return whether it was not the end of all pieces."""
+        stop, self._stop = self._stop, ""
+        return stop == _STOP
 
     def close(self) -> None:
-        """Let the thread end; one that waits for other workers is not joined."""
+        """Let the thread end; it is not joined."""
         self._is_closed.set()
 
-    def _next(self, seconds: float | None) -> dict[str, np.ndarray] | None:
-        if self._has_ended:
-            return None
-        try:
-            rows = self._ready.get(block=seconds != 0.0, timeout=seconds or None)
-        except queue.Empty:
-            return None
-        if isinstance(rows, BaseException):
-            raise rows
-        self._has_ended = rows is None
-        return rows
-
-    def _make(self, pieces: Iterable[np.ndarray], begin: Any) -> None:
-        last: Any = None
+    def _make(self, pieces: Iterable[np.ndarray | None], begin: Any) -> None:
+        last: Any = _END
         try:
             for piece in pieces:
-                if not self._put(begin(piece)):
+                if not self._put(_STOP if piece is None else begin(piece)):
                     return
         except BaseException as error:  # Raised again where the rows are taken.
             last = error

@@ -6,26 +6,33 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.processor import has_bfloat16
+from keras_zskd.core.workers import Cluster
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.engine import PixelEngine
 from keras_zskd.impressions.objectives import Objective, as_objective
 from keras_zskd.impressions.priors import Prior, TotalVariation
 from keras_zskd.impressions.replicas import Replicas
+from keras_zskd.impressions.shard_maker import (
+    ShardMaker,
+    ShardWorker,
+    at_the_end,
+    mean_logs,
+    writing,
+)
 from keras_zskd.impressions.targets import Targets
 from keras_zskd.impressions.transforms import Jitter, Transform
-from keras_zskd.inputs.shard_assembly import ShardAssembly
+from keras_zskd.inputs.shards import Shard
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
 from keras_zskd.models.graph import fingerprint
@@ -38,13 +45,17 @@ _SHARD_VALUES, _SHARD_SIZE = 2**22, 1000
 # More shards would be slow to open as one dataset.
 _MAX_SHARDS = 25_000
 _MEASURED_STEPS = 30
+_OF_ENGINE = (
+    *("objective", "priors", "transforms", "canvas"),
+    *("steps", "learning_rate", "precision"),
+)
 
 
 class ImpressionGenerator:
     """Synthesizes training inputs from a teacher, without data.
 
-    If it is built inside `strategy.scope()` of a `tf.distribute` strategy, every replica and worker
-    makes different impressions. The arguments and the resulting impressions stay the same.
+    If it is built inside `strategy.scope()` of a `tf.distribute` strategy, every replica makes
+    different impressions. The arguments and the resulting impressions stay the same.
 
     Args:
         teacher: A `Teacher` or a Keras classifier.
@@ -143,25 +154,31 @@ class ImpressionGenerator:
         batch_size: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = "auto",
+        cluster: Cluster | None = None,
     ) -> TransferSet:
         """Synthesize impressions and write them to disk.
 
-        The same seed gives the same impressions for any batch size, number of replicas or workers,
-        and number of interruptions. The same call on the same directory continues where the last
-        one stopped. Several workers that make the same call on one directory share the work.
+        The same call on the same directory continues where the last one stopped. With the same seed,
+        batch size, precision, number of threads and kind of device, the impressions are equal bit
+        for bit, whatever the interruptions and the number of workers. Otherwise they are equal up to
+        rounding, which many steps can amplify.
 
         Args:
             num_impressions: Total number of impressions in the directory at the end, 1 or more.
-            directory: Directory of the transfer set: new, empty, or from an earlier call.
+            directory: Directory of the transfer set: new, empty, or from an earlier call. A local
+                path, or one that `tf.io.gfile` knows, such as `gs://bucket/impressions`.
             seed: Seed of targets, initial noise and transforms, an integer in [0, 2^31).
-            batch_size: Number of impressions optimized at a time, over all replicas of a worker,
-                and number per shard in a new directory. Defaults to a size that fits the teacher.
+            batch_size: Number of impressions optimized at a time, over all replicas, and number per
+                shard in a new directory. Defaults to a size that fits the teacher.
             callbacks: Keras callbacks. An epoch is one batch of finished impressions, a step is a
                 few steps of the pixel loop. The logs of an epoch are `gap`, `cross_entropy`,
                 `confidence` and `steps`. `callback.model` is this generator, with the images in
                 `latest`.
             verbose: 0 for no output, 1 for a progress bar, 2 for a line per tenth of the
                 impressions. "auto" is 1 in a terminal or a notebook, else 2.
+            cluster: Workers on a Ray cluster that make the shards; see `Cluster`. They read and
+                write `directory`. Then an epoch is a shard, there are no steps, and `latest` holds
+                its first impressions. Defaults to None: this process makes them.
 
         Returns:
             The transfer set.
@@ -176,23 +193,31 @@ class ImpressionGenerator:
         if not 0 <= seed < 2**31:
             raise invalid("seed", "be an integer in [0, 2^31)", seed)
         size = self._batch_size(batch_size, num_impressions)
-        with _writing(directory):
-            writer = TransferSetWriter(
-                directory,
-                {**self.get_config(), "seed": seed},
-                self._shard_size(num_impressions) if batch_size is None else size,
-                self._replicas.worker,
-                self._replicas.num_workers,
+        if cluster is not None and self._replicas.count > 1:
+            raise invalid(
+                "cluster",
+                "be None under a strategy with several replicas",
+                cluster,
+                fix="Set `gpus_per_worker`: each device is a worker.",
             )
-            num_finished = writer.num_finished
+        shard_size = self._shard_size(num_impressions, size) if batch_size is None else size
+        with writing(directory):
+            metadata = {**self.get_config(), "seed": seed}
+            writer = TransferSetWriter(directory, metadata, shard_size)
+            shards = writer.unfinished(num_impressions)
         watchers = keras.callbacks.CallbackList(
             list(callbacks), model=self, epochs=math.ceil(num_impressions / size), verbose=0
         )
         self.stop_training = False
-        bar = _Progress(num_impressions, num_finished, verbose)
+        bar = _Progress(num_impressions, writer.num_finished, verbose)
+        maker = self.maker(writer.directory, size, seed)
         watchers.on_train_begin()
-        with _at_the_end(watchers.on_train_end):  # Lets callbacks close their files.
-            self._fill(writer, num_impressions, size, seed, watchers, bar)
+        # Lets callbacks close their files, and lists what is finished, in all cases.
+        with at_the_end(watchers.on_train_end), at_the_end(writing(directory)(writer.publish)):
+            if cluster is None or not shards:
+                self._fill(writer, maker, shards, watchers, bar)
+            else:
+                self._fill_on(cluster, writer, maker, shards, watchers, bar)
         return TransferSet(directory)
 
     def shortened(self, steps: int) -> "ImpressionGenerator":
@@ -221,52 +246,68 @@ class ImpressionGenerator:
         seconds = (time.perf_counter() - begun) / size * num_impressions
         return seconds * self.engine.steps / short.engine.steps
 
-    def _fill(
-        self,
-        writer: TransferSetWriter,
-        num_impressions: int,
-        size: int,
-        seed: int,
-        watchers: keras.callbacks.CallbackList,
-        bar: "_Progress",
-    ) -> None:
-        """Run batches until `num_impressions` are on disk or a callback stops the synthesis."""
+    def maker(self, directory: str, size: int, seed: int) -> ShardMaker:
+        """Return what makes the shards of a directory with batches of `size` impressions."""
         group = self._group_size()
         if size not in self._batches:  # Kept, so that each size is compiled once.
             self._batches[size] = ContinuousBatch(self.engine, self._replicas, size, group)
-        batch = self._batches[size]
-        assembly = ShardAssembly(writer, num_impressions, size, group)
-        writing = _writing(writer.directory)  # As a decorator, it can be used any number of times.
-        add, close = writing(assembly.add), writing(assembly.close)
-        pieces = _pieces(assembly, writer.directory)
-        run = _formed(batch.run(pieces, seed), size, unit=group * self._replicas.count)
+        return ShardMaker(self._batches[size], group, directory, seed, group * self._replicas.count)
+
+    def _fill(
+        self,
+        writer: TransferSetWriter,
+        maker: ShardMaker,
+        shards: Sequence[Shard],
+        watchers: keras.callbacks.CallbackList,
+        bar: "_Progress",
+    ) -> None:
+        """Make shards in this process until all are on disk or a callback stops the synthesis."""
         epoch = step = 0
-        with _at_the_end(close), contextlib.closing(run):
+        with contextlib.closing(maker.run(shards, writer.finish)) as run:
             for finished in run:
                 if not step:
                     watchers.on_epoch_begin(epoch)
                 if finished is None:
-                    self._look = batch.look
+                    self._look = maker.batch.look
                     watchers.on_train_batch_end(step)
                     step += 1
                     continue
                 self._latest, self._look = finished, None
-                if not np.isfinite(finished["gap"]).all():
-                    close()
-                    raise self._diverged(writer)
-                add(finished)
-                bar.add(finished["index"], _logs(finished))
-                watchers.on_epoch_end(epoch, _logs(finished))
+                bar.add(finished["index"], mean_logs([finished]))
+                watchers.on_epoch_end(epoch, mean_logs([finished]))
                 epoch, step = epoch + 1, 0
                 if self.stop_training:
                     break
 
-    def _diverged(self, writer: TransferSetWriter) -> InputError:
-        return InputError(
-            f"The loss must be finite. It became NaN after {writer.num_finished} impressions, "
-            f"which are kept in {writer.directory!r}. Lower the learning rate "
-            f"({self.engine.learning_rate}) or the weights of the priors."
+    def _fill_on(
+        self,
+        cluster: Cluster,
+        writer: TransferSetWriter,
+        maker: ShardMaker,
+        shards: Sequence[Shard],
+        watchers: keras.callbacks.CallbackList,
+        bar: "_Progress",
+    ) -> None:
+        """Make shards on a cluster until all are on disk or a callback stops the synthesis."""
+        job = (self, writer.directory, maker.batch.size, maker.seed, bool(watchers.callbacks))
+        made = cluster.map(
+            ShardWorker, job, shards, lambda shard: f"shard {shard.number} of {writer.directory}"
         )
+        with contextlib.closing(made):
+            for epoch, (shard, (logs, shown)) in enumerate(made):
+                writer.finish(shard)
+                watchers.on_epoch_begin(epoch)
+                self._latest, self._look = shown, None
+                bar.add(np.arange(shard.start, shard.stop), logs)
+                watchers.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments, for the workers of a cluster; they compile for themselves."""
+        engine = self.engine
+        given = {name: getattr(engine, name) for name in _OF_ENGINE}
+        return _unpickled, (self.teacher.model, self.teacher.input_range, given)
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the synthesis as JSON types; the teacher as a fingerprint."""
@@ -289,10 +330,11 @@ class ImpressionGenerator:
     def _group_size(self) -> int:
         return math.lcm(1, *(prior.group_size for prior in self.engine.priors))
 
-    def _shard_size(self, num_impressions: int) -> int:
-        unit = self._group_size()
+    def _shard_size(self, num_impressions: int, batch_size: int) -> int:
+        """A number of full batches: a shard is finished before the next one begins."""
         fitting = min(_SHARD_SIZE, _SHARD_VALUES // math.prod(self.teacher.input_shape))
-        return max(1, fitting // unit, -(-num_impressions // (_MAX_SHARDS * unit))) * unit
+        least = -(-num_impressions // (_MAX_SHARDS * batch_size))
+        return max(1, fitting // batch_size, least) * batch_size
 
     def _batch_size(self, batch_size: int | None, num_impressions: int) -> int:
         unit = self._group_size() * self._replicas.count
@@ -310,58 +352,10 @@ class ImpressionGenerator:
         return batch_size
 
 
-@contextlib.contextmanager
-def _writing(directory: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn system errors about the directory into an `InputError`."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        raise InputError(
-            "`directory` must be a writable directory. Received: directory="
-            f"{os.fspath(directory)!r}, with the system error: {error}. Finished impressions are "
-            "kept. Remove the cause and repeat the call."
-        ) from error
-
-
-def _pieces(assembly: ShardAssembly, directory: str) -> Iterator[np.ndarray]:
-    """The pieces of the assembly, which claims shards on disk during the synthesis."""
-    with _writing(directory):
-        yield from assembly.pieces()
-
-
-def _formed(
-    run: Generator[dict[str, np.ndarray] | None, None, None], size: int, unit: int
-) -> Generator[dict[str, np.ndarray] | None, None, None]:
-    """Yield from `run`; only here does running out of memory mean that the batch is too large."""
-    try:
-        yield from run
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        if size <= unit:  # There is no smaller batch.
-            raise
-        raise InputError(
-            f"`batch_size` must be small enough to fit into memory. Received: batch_size={size}, "
-            f"which ran out of memory. Pass a smaller multiple of {unit}. Finished impressions are "
-            "kept, and the impressions do not depend on `batch_size`."
-        ) from error
-
-
-@contextlib.contextmanager
-def _at_the_end(close: Callable[[], None]) -> Iterator[None]:
-    """Call `close` at the end in all cases; its errors never replace an earlier one."""
-    try:
-        yield
-    except BaseException:
-        try:
-            close()
-        except Exception as later:
-            logging.error("%s", later)
-        raise
-    close()
-
-
-def _logs(batch: dict[str, np.ndarray]) -> dict[str, float]:
-    names = ("gap", "cross_entropy", "confidence", "steps")
-    return {name: float(batch[name].mean()) for name in names}
+def _unpickled(
+    model: keras.Model, input_range: tuple[float, float], given: dict[str, Any]
+) -> ImpressionGenerator:
+    return ImpressionGenerator(Teacher(model, input_range), **given)
 
 
 class _Progress:

@@ -1,6 +1,5 @@
-"""`Replicas`: runs a function of tensors on the replicas of this worker, each on its own rows."""
+"""`Replicas`: runs a function of tensors on the replicas of this machine, each on its own rows."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -8,35 +7,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd.core.workers import refuse_several_machines
+
 
 class Replicas:
-    """The replicas of a `tf.distribute` strategy that this process holds.
-
-    Synthesis needs no collective operation, so each worker runs on its own replicas, independent of
-    the others. The list of workers is read from the strategy or, without a multi-worker strategy,
-    from `TF_CONFIG` if it is set.
+    """The replicas of a `tf.distribute` strategy on this machine.
 
     Attributes:
-        count: Number of replicas in this process.
-        worker: Index of this worker, from 0.
-        num_workers: Number of workers.
+        count: Number of replicas.
+
+    Raises:
+        InputError: If the strategy is for several machines.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
+        refuse_several_machines(strategy)
         self._strategy = strategy
-        resolver: Any = getattr(strategy, "cluster_resolver", None)
-        is_of_workers = resolver is not None
-        if not is_of_workers and "TF_CONFIG" in os.environ:
-            resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-        cluster = resolver.cluster_spec().as_dict() if resolver is not None else {}
-        workers = [task for kind in ("chief", "worker") for task in cluster.get(kind, [])]
-        self.num_workers = max(1, len(workers))
-        self.worker = 0
-        if self.num_workers > 1:
-            is_after_chief = resolver.task_type == "worker" and "chief" in cluster
-            self.worker = int(resolver.task_id) + int(is_after_chief)
-        replicas = strategy.num_replicas_in_sync
-        self.count = max(1, replicas // self.num_workers) if is_of_workers else replicas
+        self.count = strategy.num_replicas_in_sync
 
     def function(self, function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
         """Wrap `function` as a `tf.function` that takes arrays or its own results."""

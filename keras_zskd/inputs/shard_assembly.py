@@ -1,69 +1,68 @@
-"""`ShardAssembly`: collects finished impressions, in any order, into shards and writes them."""
+"""`ShardAssembly`: collects the impressions of one shard after the other, and writes them."""
 
+import collections
 import concurrent.futures
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from keras_zskd.inputs.shards import Shard
-from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
 
 _FEATURES = ("image", "target", "label", "logits", "gap")
 
 
 class ShardAssembly:
-    """Yields the indices of claimed shards and collects the impressions.
+    """Yields the indices of the impressions of shards, and collects the impressions.
 
-    Shards are written in a separate thread during synthesis.
+    A shard is complete before an impression of the next one arrives. It is written in a separate
+    thread, during the synthesis of the next one.
 
     Args:
-        writer: Writer that claims and writes the shards.
-        num_impressions: Number of impressions in the transfer set.
-        piece_size: Number of indices per piece.
-        group_size: Size of a group. Pieces are extended to whole groups; impressions beyond the
-            shard are discarded.
+        shards: The shards to make, in this order.
+        group_size: Size of a group. A shard is extended to whole groups; impressions beyond its end
+            are discarded.
+        write: Called with each shard and its impressions.
     """
 
     def __init__(
-        self, writer: TransferSetWriter, num_impressions: int, piece_size: int, group_size: int
+        self,
+        shards: Sequence[Shard],
+        group_size: int,
+        write: Callable[[Shard, dict[str, np.ndarray]], None],
     ):
-        self._writer = writer
-        self._num_impressions = num_impressions
-        self._piece_size = piece_size
+        self._shards = shards
         self._group_size = group_size
-        self._claimed: dict[int, Shard] = {}
-        self._parts: dict[int, dict[str, np.ndarray]] = {}
-        self._missing: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._write = write
+        self._missing = collections.deque((shard, self._whole(shard)) for shard in shards)
+        self._parts: list[dict[str, np.ndarray]] = []
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._writes: list[concurrent.futures.Future[None]] = []
 
-    def pieces(self) -> Iterator[np.ndarray]:
-        """Yield indices of impressions to make, in whole groups; may run in a separate thread."""
-        for shard in self._writer.claim(self._num_impressions):
-            with self._lock:
-                self._claimed[shard.number] = shard
-            stop = shard.start + -(-shard.size // self._group_size) * self._group_size
-            for first in range(shard.start, stop, self._piece_size):
-                yield np.arange(first, min(first + self._piece_size, stop))
+    def pieces(self, size: int) -> Iterator[np.ndarray | None]:
+        """Yield indices in whole groups, `size` at a time, and None after each shard."""
+        for shard in self._shards:
+            stop = shard.start + self._whole(shard)
+            for first in range(shard.start, stop, size):
+                yield np.arange(first, min(first + size, stop))
+            yield None
 
     def add(self, impressions: dict[str, np.ndarray]) -> None:
-        """Add finished impressions with their `index`, and write the shards that are complete.
+        """Add finished impressions of the current shard with their `index`.
 
         Raises:
             OSError, tf.errors.OpError: If an earlier write failed.
         """
-        numbers = impressions["index"] // self._writer.shard_size
-        for number in np.unique(numbers):
-            with self._lock:
-                shard = self._claimed[int(number)]
-            self._fill(shard, {n: v[numbers == number] for n, v in impressions.items()})
+        self._parts.append({name: impressions[name] for name in ("index", *_FEATURES)})
+        shard, whole = self._missing[0]
+        if sum(len(part["index"]) for part in self._parts) == whole:
+            self._missing.popleft()
+            parts, self._parts = self._parts, []
+            self._writes.append(self._pool.submit(self._write, shard, _in_order(parts, shard.size)))
         while self._writes and (self._writes[0].done() or len(self._writes) > 2):
             self._writes.pop(0).result()  # Raises the exception of the write.
 
     def close(self) -> None:
-        """Wait until all shards are written.
+        """Wait until all complete shards are written.
 
         Raises:
             OSError, tf.errors.OpError: If a write failed.
@@ -72,22 +71,11 @@ class ShardAssembly:
         while self._writes:
             self._writes.pop(0).result()
 
-    def _fill(self, shard: Shard, impressions: dict[str, np.ndarray]) -> None:
-        places = impressions["index"] - shard.start
-        kept = places < shard.size
-        parts = self._parts.setdefault(
-            shard.number,
-            {
-                name: np.empty((shard.size, *impressions[name].shape[1:]), impressions[name].dtype)
-                for name in _FEATURES
-            },
-        )
-        for name, part in parts.items():
-            part[places[kept]] = impressions[name][kept]
-        missing = self._missing.get(shard.number, shard.size) - int(kept.sum())
-        self._missing[shard.number] = missing
-        if not missing:
-            self._writes.append(
-                self._pool.submit(self._writer.write, shard, self._parts.pop(shard.number))
-            )
-            del self._missing[shard.number]
+    def _whole(self, shard: Shard) -> int:
+        return -(-shard.size // self._group_size) * self._group_size
+
+
+def _in_order(parts: list[dict[str, np.ndarray]], size: int) -> dict[str, np.ndarray]:
+    """The first `size` impressions by index."""
+    order = np.argsort(np.concatenate([part["index"] for part in parts]))[:size]
+    return {name: np.concatenate([part[name] for part in parts])[order] for name in _FEATURES}

@@ -1,13 +1,12 @@
 """The files of a TFDS dataset: records and dataset description."""
 
-import os
 import tempfile
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.inputs.shards import replace_text
+from keras_zskd.core import objects
 from keras_zskd.inputs.transfer_set import SPLIT
 
 _NAME = "impressions"
@@ -16,26 +15,22 @@ _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 def records_path(directory: str, number: int) -> str:
     """Return the path of the records of shard `number` in TFDS."""
-    return os.path.join(directory, f"{_NAME}-{SPLIT}.tfrecord-{number:05d}")
+    return objects.join(directory, f"{_NAME}-{SPLIT}.tfrecord-{number:05d}")
 
 
-def write_records(path: str, impressions: dict[str, np.ndarray]) -> int:
-    """Write impressions in the format of TFDS, and flush them to disk.
+def write_records(path: str, impressions: dict[str, np.ndarray]) -> None:
+    """Write impressions in the format of TFDS.
 
     The serializer of TFDS makes the same records, at a quarter of the speed.
 
     Args:
         path: Path of the file.
         impressions: `image`, `target`, `label`, `logits` and `gap`, each `(N, ...)`.
-
-    Returns:
-        Bytes of the records, without the framing of 16 bytes per record.
     """
     vectors = {
         name: np.ascontiguousarray(impressions[name], np.float32)
         for name in ("image", "target", "logits")
     }
-    num_bytes = 0
     example = tf.train.Example()
     feature = example.features.feature
     with tf.io.TFRecordWriter(path) as writer:
@@ -44,24 +39,16 @@ def write_records(path: str, impressions: dict[str, np.ndarray]) -> int:
                 feature[name].bytes_list.value[:] = [values[i].tobytes()]
             feature["label"].int64_list.value[:] = [int(impressions["label"][i])]
             feature["gap"].float_list.value[:] = [float(impressions["gap"][i])]
-            record = example.SerializeToString(deterministic=True)
-            writer.write(record)
-            num_bytes += len(record)
-    with open(path, "rb") as file:  # Before the file is renamed, in case the machine fails.
-        os.fsync(file.fileno())
-    return num_bytes
+            writer.write(example.SerializeToString(deterministic=True))
 
 
-def write_info(
-    directory: str, metadata: dict[str, Any], lengths: list[int], num_bytes: int
-) -> None:
-    """Write dataset_info.json atomically, and features.json if missing.
+def write_info(directory: str, metadata: dict[str, Any], lengths: list[int]) -> None:
+    """Write dataset_info.json, and features.json if missing.
 
     Args:
         directory: Directory of the transfer set.
         metadata: Metadata with `input_shape` and `num_classes`.
         lengths: Number of impressions in each shard, from the first. The files must exist.
-        num_bytes: Bytes of all records.
     """
     import tensorflow_datasets as tfds
 
@@ -74,14 +61,24 @@ def write_info(
         split=SPLIT,
         filetype_suffix="tfrecord",
     )
+    num_bytes = _num_bytes(directory, lengths)
     split = tfds.core.SplitInfo(SPLIT, lengths, num_bytes, template)
     info.set_splits(tfds.core.splits.SplitDict([split]))
-    features = os.path.join(directory, "features.json")
-    if not os.path.exists(features):
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".") as passing:
+    features = objects.join(directory, "features.json")
+    if not tf.io.gfile.exists(features):
+        with tempfile.TemporaryDirectory() as passing:
             info.features.save_config(passing)
-            os.replace(os.path.join(passing, "features.json"), features)
-    replace_text(os.path.join(directory, "dataset_info.json"), info.as_json)
+            objects.write_text(features, objects.read_text(objects.join(passing, "features.json")))
+    objects.write_text(objects.join(directory, "dataset_info.json"), info.as_json)
+
+
+def _num_bytes(directory: str, lengths: list[int]) -> int:
+    """Bytes of all records, without their framing of 16 bytes each, from those of one shard."""
+    # Impressions have the same number of bytes (to within one byte for 128 classes or more).
+    if not lengths:
+        return 0
+    framed = tf.io.gfile.stat(records_path(directory, 0)).length
+    return round((framed / lengths[0] - 16) * sum(lengths))
 
 
 def _dataset_info(tfds: Any, directory: str, metadata: dict[str, Any]) -> Any:

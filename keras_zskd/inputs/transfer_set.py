@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd.core import objects
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.inputs.batching import batches
 from keras_zskd.inputs.source import Arrays, num_held_out
@@ -26,7 +27,7 @@ class TransferSet:
     (the conditioning class), `logits` (the teacher's logits) and `gap` (cross-entropy minus entropy
     of the target, in nats).
 
-    While workers are writing, only the finished shards up to the first unfinished one are read.
+    During the synthesis, only the finished shards up to the first unfinished one are read.
 
     Args:
         directory: A directory written by `ImpressionGenerator.generate`.
@@ -42,12 +43,12 @@ class TransferSet:
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = os.fspath(directory)
         try:
-            with open(os.path.join(self.directory, METADATA), encoding="utf-8") as file:
-                self.metadata: dict[str, Any] = json.load(file)
+            text = objects.read_text(objects.join(self.directory, METADATA))
+            self.metadata: dict[str, Any] = json.loads(text)
             self.input_shape: tuple[int, ...] = tuple(self.metadata["input_shape"])
             self.input_range: tuple[float, float] = tuple(self.metadata["input_range"])
             self.num_classes: int = self.metadata["num_classes"]
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (tf.errors.OpError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise invalid(
                 "directory",
                 "be a directory of impressions written by ImpressionGenerator.generate",
@@ -145,8 +146,8 @@ def finished(directory: str) -> int:
 def shard_lengths(directory: str) -> list[int]:
     """Return the number of impressions in each shard listed in dataset_info.json."""
     try:
-        with open(os.path.join(directory, "dataset_info.json"), encoding="utf-8") as file:
-            (split,) = json.load(file)["splits"]
-    except FileNotFoundError:
+        text = objects.read_text(objects.join(directory, "dataset_info.json"))
+        (split,) = json.loads(text)["splits"]
+    except (tf.errors.NotFoundError, json.JSONDecodeError):  # Missing, or being written.
         return []
     return [int(length) for length in split.get("shardLengths", ())]

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_zskd.benchmark.charts import draw_all
@@ -18,6 +18,7 @@ from keras_zskd.benchmark.table import missing, tables
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.files import write_whole
+from keras_zskd.core.workers import Cluster
 from keras_zskd.methods import get_method
 
 
@@ -50,6 +51,7 @@ def benchmark(
     table: bool = False,
     budget: float | None = None,
     data_dir: str | None = None,
+    cluster: Cluster | None = None,
 ) -> Benchmarked:
     """Compare methods on one teacher, with the same student and an equal budget.
 
@@ -67,6 +69,8 @@ def benchmark(
         budget: Cost of a run in forward passes of the teacher. Defaults to that of the suite. All
             results in a directory have the same budget.
         data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
+        cluster: Workers on a Ray cluster, each of which does one run after the other; see `Cluster`.
+            They read and write `output_dir`. Defaults to one run at a time on this machine.
 
     Returns:
         The tables, the results, and what is missing.
@@ -86,7 +90,7 @@ def benchmark(
         budget = suite.budget if budget is None else float(budget)
         results.check_budget(budget)
         _train_teachers(results, rows, data_dir)
-        failures = _run_all(results, rows, seeds, budget, data_dir)
+        failures = _run_all(results, rows, seeds, budget, data_dir, cluster)
     figures = []
     if any(True for _ in results):
         most = max(row.seeds for row in suite.rows)
@@ -151,65 +155,102 @@ def _train_teachers(results: Results, rows: Sequence[Row], data_dir: str | None)
 
 
 def _run_all(
-    results: Results, rows: Sequence[Row], seeds: int, budget: float, data_dir: str | None
+    results: Results,
+    rows: Sequence[Row],
+    seeds: int,
+    budget: float,
+    data_dir: str | None,
+    cluster: Cluster | None,
 ) -> dict[str, str]:
     """Run what has no results yet, the most important rows and the first seed first."""
     suite = results.suite
     wanted = [
-        (row, seed)
+        (row.name, seed)
         for seed in range(seeds)
         for row in sorted(rows, key=lambda row: row.tier)
         if seed < row.seeds and results.read(row.name, seed) is None
     ]
+    shared = {
+        "suite": suite.as_json(),
+        "output_dir": os.path.abspath(results.directory),
+        "budget": budget,
+        "data_dir": data_dir,
+    }
     failures: dict[str, str] = {}
-    taken: list[float] = []
-    for number, (row, seed) in enumerate(wanted, 1):
-        what = f"{row.name}, seed {seed}"
-        begun = time.monotonic()
-        failure = _not_installed(row)
-        if failure is None:
-            job = {
-                "suite": suite.as_json(),
-                "name": row.name,
-                "seed": seed,
-                "output_dir": str(results.directory),
-                "budget": budget,
-                "data_dir": data_dir,
-                "command": f"keras-zskd benchmark --suite={suite.name} --methods={row.name} "
-                f"--seeds={seeds} --budget={budget:g}",
-            }
-            log = results.run_path(row.name, seed).with_suffix(".log")
-            failure = _in_process(job, log)
+    begun = time.monotonic()
+    done: Iterable[tuple[tuple[str, int], str | None]]
+    if cluster is None:
+        do = Runner(results, shared, seeds)
+        done = ((task, do(task)) for task in wanted)
+    else:
+        given = (results, shared, seeds, cluster.cpus_per_worker)
+        done = cluster.map(Runner, given, wanted, lambda task: f"{suite.name} {task[0]} {task[1]}")
+    for number, ((name, seed), failure) in enumerate(done, 1):
+        what = f"{name}, seed {seed}"
         seconds = time.monotonic() - begun
-        found = results.read(row.name, seed)
+        found = results.read(name, seed)
         if failure is None and found is not None:
-            taken.append(seconds)
             said = f"{100 * found['accuracy']['last']:.2f} %"
         else:
             failures[what] = said = f"failed: {failure}"
-        guess = 60.0 * suite.minutes * budget / suite.budget
-        each = sum(taken) / len(taken) if taken else guess
-        left = each * (len(wanted) - number) / 60.0
+        left = seconds / number * (len(wanted) - number) / 60.0
         progress.show(
             f"{number}/{len(wanted)} {what}: {said} - about {left:.0f} minutes left", seconds, {}
         )
     return failures
 
 
-def _not_installed(row: Row) -> str | None:
-    try:
-        get_method(row.method)
-    except InputError as error:
-        return str(error)
-    return None
+class Runner:
+    """Does one run after the other, each in a process of its own.
+
+    Args:
+        results: The results of the benchmark.
+        shared: What all runs have in common, see `keras_zskd.jobs.running`.
+        seeds: Number of seeds, for the command in the results.
+        num_threads: Threads of TensorFlow in a run. Defaults to one per core of the machine.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        shared: Mapping[str, Any],
+        seeds: int,
+        num_threads: int | None = None,
+    ):
+        self._results, self._shared, self._seeds = results, shared, seeds
+        names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+        self._environment = dict.fromkeys(names, str(num_threads)) if num_threads else {}
+
+    def __call__(self, task: tuple[str, int]) -> str | None:
+        """Run a row, given by its name, for a seed; return why it failed, or None."""
+        name, seed = task
+        suite = self._results.suite
+        try:
+            get_method(suite.row(name).method)
+        except InputError as error:  # Not installed.
+            return str(error)
+        command = (
+            f"keras-zskd benchmark --suite={suite.name} --methods={name} --seeds={self._seeds}"
+        )
+        job = {
+            **self._shared,
+            "name": name,
+            "seed": seed,
+            "command": f"{command} --budget={self._shared['budget']:g}",
+        }
+        log = self._results.run_path(name, seed).with_suffix(".log")
+        return _in_process(job, log, self._environment)
 
 
-def _in_process(job: Mapping[str, Any], log: pathlib.Path) -> str | None:
+def _in_process(
+    job: Mapping[str, Any], log: pathlib.Path, environment: Mapping[str, str] | None = None
+) -> str | None:
     """Run a job of `keras_zskd.jobs.running` in a new process; return why it failed, or None.
 
     Args:
         job: See `keras_zskd.jobs.running`.
         log: File for the messages of a failed process.
+        environment: Additional environment variables.
     """
     done = subprocess.run(
         [sys.executable, "-m", "keras_zskd.jobs.running"],
@@ -218,7 +259,7 @@ def _in_process(job: Mapping[str, Any], log: pathlib.Path) -> str | None:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **(environment or {})},
         check=False,
     )
     if done.returncode == 0:

@@ -13,6 +13,7 @@ import numpy as np
 from keras_zskd.core import progress
 from keras_zskd.core.files import replacing
 from keras_zskd.core.tables import estimate_table
+from keras_zskd.core.workers import Cluster
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
@@ -72,6 +73,7 @@ def distill(
     records: str | os.PathLike[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
+    cluster: Cluster | None = None,
 ) -> Distilled:
     """Distill a trained classifier into a smaller, deployable one.
 
@@ -99,6 +101,8 @@ def distill(
         callbacks: Callbacks for the training, as in Keras' `fit`.
         verbose: 0 for silence, 1 for progress bars, 2 for one line per epoch and per tenth of the
             impressions; "auto" is 1 in a terminal or a notebook, else 2.
+        cluster: Workers on a Ray cluster that make the impressions; see `Cluster`. The student is
+            trained in this process.
 
     Returns:
         The student, its results, and the directory.
@@ -108,7 +112,7 @@ def distill(
     """
     method = as_method(method)
     teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-    resources = Resources(training_dataset, data_dir, records)
+    resources = Resources(training_dataset, data_dir, records, cluster)
     check_needs(method, teacher, resources)
     # Loaded first, so that a wrong name raises before the training.
     real = None if dataset is None else _test_data(dataset, teacher, data_dir)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import build_metrics
+from keras_zskd.core.workers import refuse_several_machines
 
 # Minimum time between two files.
 _SECONDS = 30.0
@@ -54,8 +55,10 @@ def fit(
         The history of all epochs, as in Keras' `History`.
 
     Raises:
-        InputError: If `path` holds a training with other settings.
+        InputError: If `path` holds a training with other settings, or the model is trained on several
+            machines.
     """
+    refuse_several_machines(model.distribute_strategy)
     state = TrainingState(path, steps, {"epochs": epochs, "steps": steps, **(settings or {})})
     with model.distribute_strategy.scope():
         if not model.optimizer.built:

@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.workers import Cluster
 from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
@@ -14,17 +15,19 @@ from keras_zskd.models.teacher import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Data that a method may require by a `Need`.
+    """Data that a method may require by a `Need`, and machines.
 
     Attributes:
         training_dataset: Labeled data, see `datasets.load`; its training split is used.
         data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
         records: File of activation records of the teacher, see `ActivationRecords`.
+        cluster: Workers that make impressions. Defaults to this process.
     """
 
     training_dataset: Data | None = None
     data_dir: str | None = None
     records: str | os.PathLike[str] | None = None
+    cluster: Cluster | None = None
 
     @property
     def training_name(self) -> str | None:

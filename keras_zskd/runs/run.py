@@ -169,6 +169,7 @@ class Run:
                 seed=self.seed if seed is None else seed,
                 callbacks=watching,
                 verbose=self._verbose,
+                cluster=self.resources.cluster,
             )
 
     def fit(

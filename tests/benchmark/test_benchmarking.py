@@ -21,7 +21,7 @@ def in_this_process(monkeypatch):
     """Runs jobs in this process, which is faster; the list of the rows that ran."""
     ran = []
 
-    def run(job, log):
+    def run(job, log, environment):
         ran.append((job["name"], job["seed"]))
         try:
             run_row(**{**job, "suite": Suite.from_json(job["suite"])})

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.impressions import continuous_batch
 from keras_zskd.impressions.canvas import UniformCanvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch, round_length
 from keras_zskd.impressions.engine import PixelEngine
@@ -267,36 +266,25 @@ class TestLook:
 
 
 class TestSource:
-    """The iterable of indices, which may block for a while or depend on other workers."""
+    """The iterable of indices, which is read in a separate thread."""
 
-    @pytest.fixture(autouse=True)
-    def _impatient(self, monkeypatch):
-        monkeypatch.setattr(continuous_batch, "_SOON", 0.1)
+    @pytest.mark.parametrize("tolerance", [TOLERANCE, None])
+    def test_what_is_between_two_stops_does_not_depend_on_the_rest(self, engine, tolerance):
+        batch = _batch(engine, 4, tolerance)
+        parts = [_pieces(range(6), 4), _pieces(range(6, 17), 4), _pieces(range(17, 19), 4)]
+        whole, _ = _run(batch, [piece for part in parts for piece in (*part, None)])
+        np.testing.assert_array_equal(whole["index"], np.arange(19))
+        for part in parts:
+            alone, _ = _run(batch, part)
+            for name, value in alone.items():  # Bit for bit.
+                np.testing.assert_array_equal(whole[name][alone["index"]], value, err_msg=name)
 
-    def test_waiting_source_delays_neither_slots_nor_finished_impressions(self, engine, reference):
-        # The source continues only when the first five are finished, though there are slots for
-        # eight and more. If they were held back, it would wait forever.
-        is_finished = threading.Event()
-        in_time = []
-
-        def source():
-            yield np.arange(5)
-            in_time.append(is_finished.wait(30))
-            yield np.arange(5, 9)
-
+    def test_nothing_begins_before_what_is_before_a_stop_is_finished(self, engine):
         seen = []
-        for part in _batch(engine, 8).run(source(), 0):
+        for part in _batch(engine, 8).run([np.arange(5), None, np.arange(5, 9)], 0):
             if part is not None:
-                seen.append(part)
-                if sum(len(part["index"]) for part in seen) == 5:
-                    is_finished.set()
-        assert in_time == [True]
-        joined = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
-        order = np.argsort(joined["index"])
-        _assert_same(
-            {name: value[order] for name, value in joined.items()},
-            {name: value[:9] for name, value in reference.items()},
-        )
+                seen.append(list(part["index"]))
+        assert [sorted(indices) for indices in seen] == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
 
     def test_is_read_ahead_by_few_pieces(self, engine):
         asked = []

@@ -13,14 +13,15 @@ from absl import logging
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.impressions import generator as generator_module
+from keras_zskd.impressions import shard_maker
 from keras_zskd.impressions.canvas import BlobCanvas, UniformCanvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.objectives import ClassLogit
 from keras_zskd.impressions.priors import BatchNormStatistics, TotalVariation
 from keras_zskd.impressions.targets import DirichletTargets, OneHotTargets
+from keras_zskd.inputs.shards import write_shard
 from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
 from keras_zskd.models.graph import fingerprint
 from keras_zskd.models.teacher import Teacher
 
@@ -364,7 +365,7 @@ class TestDirectory:
         (tmp_path / "file").write_text("mine")
         with pytest.raises(InputError, match=r"`directory` must be.*Not a directory") as caught:
             make_generator().generate(4, tmp_path / "file" / "a", verbose=0)
-        assert isinstance(caught.value.__cause__, NotADirectoryError)
+        assert isinstance(caught.value.__cause__, tf.errors.OpError)
 
     @pytest.mark.parametrize(
         "cause",
@@ -377,14 +378,12 @@ class TestDirectory:
         ],
     )
     def test_that_becomes_unwritable(self, one_step, tmp_path, monkeypatch, cause):
-        write = TransferSetWriter.write
-
-        def write_two(self, shard, impressions):
-            if self.num_finished >= 8:
+        def write_two(directory, shard, impressions):
+            if shard.number == 2:
                 raise cause
-            write(self, shard, impressions)
+            write_shard(directory, shard, impressions)
 
-        monkeypatch.setattr(TransferSetWriter, "write", write_two)
+        monkeypatch.setattr(shard_maker, "write_shard", write_two)
         with pytest.raises(InputError, match="`directory` must be") as caught:
             one_step.generate(20, tmp_path / "a", batch_size=4, verbose=0)
         said = str(caught.value)
@@ -393,21 +392,6 @@ class TestDirectory:
         assert "free" not in said
         assert caught.value.__cause__ is cause
         assert TransferSet(tmp_path / "a").num_impressions == 8
-
-    def test_where_no_shard_can_be_claimed(self, one_step, tmp_path, monkeypatch):
-        cause = tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-        claim = TransferSetWriter.claim
-
-        def claim_two(self, num_impressions):
-            for shard in claim(self, num_impressions):
-                if shard.number == 2:
-                    raise cause
-                yield shard
-
-        monkeypatch.setattr(TransferSetWriter, "claim", claim_two)
-        with pytest.raises(InputError, match=r"`directory` must be.*No space left") as caught:
-            one_step.generate(20, tmp_path / "a", batch_size=4, verbose=0)
-        assert caught.value.__cause__ is cause
 
 
 class _OutOfMemory(DirichletTargets):
@@ -635,7 +619,7 @@ class TestCallbacks:
         assert caught.value is error
 
     def test_their_exceptions_are_not_hidden_by_later_errors(self, one_step, tmp_path, monkeypatch):
-        def fail_to_write(self, shard, impressions):
+        def fail_to_write(directory, shard, impressions):
             may_fail.wait(30)
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -649,7 +633,7 @@ class TestCallbacks:
                 raise RuntimeError("closed twice")
 
         first, may_fail, ends, logged = ValueError("mine"), threading.Event(), [], []
-        monkeypatch.setattr(TransferSetWriter, "write", fail_to_write)
+        monkeypatch.setattr(shard_maker, "write_shard", fail_to_write)
         monkeypatch.setattr(logging, "error", lambda text, error: logged.append(str(error)))
         with pytest.raises(ValueError, match="mine") as caught:
             one_step.generate(8, tmp_path / "a", 0, 4, [Fail()], verbose=0)

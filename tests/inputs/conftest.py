@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_zskd.inputs.shards import write_shard
 from keras_zskd.inputs.transfer_set import TransferSet
 
 
@@ -36,14 +37,15 @@ def make_impressions():
 
 @pytest.fixture
 def fill(make_impressions):
-    """A function that writes the shards claimed by a writer, and returns their numbers."""
+    """A function that makes what is missing in the directory of a writer; returns the numbers."""
 
     def fill(writer, num_impressions):
-        made = []
-        for shard in writer.claim(num_impressions):
-            writer.write(shard, make_impressions(shard.start, shard.stop))
-            made.append(shard.number)
-        return made
+        shards = writer.unfinished(num_impressions)
+        for shard in shards:
+            write_shard(writer.directory, shard, make_impressions(shard.start, shard.stop))
+            writer.finish(shard)
+        writer.publish()
+        return [shard.number for shard in shards]
 
     return fill
 

@@ -1,0 +1,63 @@
+"""Whole files that are written in one go, on this machine, a share, or `gs://`.
+
+Object stores have neither exclusive creation nor atomic renaming: an object appears whole once it is
+written. So nothing here needs them, and `tf.io.gfile` finds the file system by the path.
+"""
+
+import contextlib
+import os
+import secrets
+
+import tensorflow as tf
+
+
+def join(directory: str, *names: str) -> str:
+    """Join the parts of a path."""
+    return os.path.join(directory, *names)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is on another file system than those that the operating system mounts."""
+    return "://" in path
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path that another process on this file system understands."""
+    path = os.fspath(path)
+    return path if is_remote(path) else os.path.abspath(path)
+
+
+def read_text(path: str) -> str:
+    """Read a text file.
+
+    Raises:
+        tf.errors.OpError: If it cannot be read; `tf.errors.NotFoundError` if there is none.
+    """
+    with tf.io.gfile.GFile(path, "r") as file:
+        return str(file.read())
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a text file; a reader sees the old or the new one wherever the file system allows it."""
+    if not is_remote(path):
+        passing = os.path.join(os.path.dirname(path), f".{secrets.token_hex(4)}.part")
+        try:
+            with open(passing, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(PermissionError, NotImplementedError):
+                os.replace(passing, path)
+                return
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(passing)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)
+
+
+def settle(path: str) -> None:
+    """Flush a written file to disk, in case the machine fails; an object store has done so."""
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
