@@ -1,17 +1,12 @@
-"""Impressions per second of two workers of one core each, over one worker of one core.
+"""Impressions per second of two Ray workers of one core each, over two processes that share nothing.
 
-Each worker is a process pinned to a core of its own, with a `TF_CONFIG` for
-`MultiWorkerMirroredStrategy` on this machine; both fill one directory with one job, of the default
-recipe but for fewer steps. All workers first fill a small directory, which compiles everything, then
-wait for each other; the time is from when the last one is ready to when the last one is done. The
-single worker does the same without a strategy. What two cores can do for two processes at all is shown
-by two strangers: each does half of the job in a directory of its own.
+Two strangers are processes pinned to a core each, and each does half of the job in a directory of its
+own, after a small one that compiles everything. The workers of Ray do one job in one directory. They
+compile at the start of the job, so the time is from when a fifth of the shards are done to the end.
 """
 
-import json
 import os
 import pathlib
-import socket
 import statistics
 import tempfile
 import time
@@ -25,19 +20,15 @@ _TIMEOUT = 300.0
 
 
 def measure(repetitions: int = 2) -> dict[str, Any]:
-    """One worker, two workers and two strangers in turn."""
+    """Two workers of Ray and two strangers in turn."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    jobs = {
-        "one worker": {"cores": cores[:1]},
-        "two workers": {"cores": cores[:2]},
-        "two strangers": {"cores": cores[:2], "strangers": True},
-    }
     missing = "" if len(cores) >= 2 else "needs two cores that processes can be pinned to"
+    jobs = {"two workers": _rate_of_workers, "two strangers": lambda: _rate_of_strangers(cores[:2])}
     rates: dict[str, list[float]] = {name: [] for name in jobs}
     for repetition in range(0 if missing else repetitions):
-        for name, job in jobs.items():
+        for name, rate in jobs.items():
             print(f"    {name}, {repetition + 1} of {repetitions}", flush=True)
-            rates[name].append(_COUNT / _seconds(**job))
+            rates[name].append(rate())
     found = {
         name: {"median": statistics.median(some), "best": max(some), "count": len(some)}
         if some
@@ -45,80 +36,64 @@ def measure(repetitions: int = 2) -> dict[str, Any]:
         for name, some in rates.items()
     }
     what, unit, ours = "synthesis, two workers", "impressions/s", found["two workers"]
-    rows = [
-        table.row(what, unit, ours, "one worker", found["one worker"], "1.9x"),
-        table.row(what, unit, ours, "two strangers", found["two strangers"]),
-    ]
+    rows = [table.row(what, unit, ours, "two strangers", found["two strangers"], "0.95x")]
     return {"rows": rows, "num_impressions": _COUNT, "steps": _STEPS}
 
 
-def _seconds(cores: list[int], strangers: bool = False) -> float:
-    """Seconds of the whole job with a process on each of `cores`."""
-    addresses = [f"localhost:{port}" for port in _free_ports(len(cores))]
-    is_shared = len(cores) > 1 and not strangers
-    count = _COUNT // len(cores) if strangers else _COUNT
+def _rate_of_workers() -> float:
+    with tempfile.TemporaryDirectory() as directory:
+        driver = harness.start("two_workers:drive", {}, directory=directory)
+        try:
+            return float(harness.finish(driver, _TIMEOUT)["rate"])
+        finally:
+            harness.end(driver)
+
+
+def _rate_of_strangers(cores: list[int]) -> float:
     with tempfile.TemporaryDirectory() as directory, futures.ThreadPoolExecutor() as threads:
-        workers = []
+        started = []
         try:
             for index, core in enumerate(cores):
-                task = {"type": "worker", "index": index}
-                config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-                environment = {"TF_CONFIG": config} if is_shared else {}
-                name = f"impressions_{index}" if strangers else "impressions"
-                job = {"num_impressions": count, "steps": _STEPS, "name": name}
-                place = {"core": core, "index": index, "directory": directory}
-                meeting = {"num_workers": len(cores), "is_shared": is_shared}
-                workers.append(
-                    harness.start("two_workers:work", environment, **place, **meeting, **job)
-                )
-            waiting = [threads.submit(harness.finish, worker, _TIMEOUT) for worker in workers]
+                job = {"core": core, "index": index, "directory": directory}
+                started.append(harness.start("two_workers:work", {}, **job))
+            waiting = [threads.submit(harness.finish, each, _TIMEOUT) for each in started]
             # The first that fails ends it: the other would wait for it in vain.
             done = [future.result() for future in futures.as_completed(waiting)]
         finally:
-            for worker in workers:
-                harness.end(worker)
-    if any(part["num_impressions"] != count for part in done):
-        raise harness.SideError(f"expected {count} impressions of every worker, got {done}")
-    return max(part["end"] for part in done) - max(part["ready"] for part in done)
+            for each in started:
+                harness.end(each)
+    return _COUNT / (max(part["end"] for part in done) - max(part["ready"] for part in done))
 
 
-def work(
-    core: int,
-    index: int,
-    directory: str,
-    num_workers: int,
-    is_shared: bool,
-    num_impressions: int,
-    steps: int,
-    name: str,
-) -> dict[str, Any]:
-    """One process: warm up, meet the others, fill a directory, which they may share."""
-    os.sched_setaffinity(0, {core})  # First of all: TensorFlow counts the cores when it starts.
-    import tensorflow as tf
+def drive(directory: str) -> dict[str, Any]:
+    """The driver of two workers: impressions per second once both have compiled."""
+    import keras
 
     import keras_zskd as zskd
     from benchmarks.ours import SHIPPED
 
-    strategy = tf.distribute.get_strategy()
-    if is_shared:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    with strategy.scope():
-        generator = zskd.ImpressionGenerator(zskd.Teacher(SHIPPED, (0.0, 1.0)), steps=steps)
+    generator = zskd.ImpressionGenerator(zskd.Teacher(SHIPPED, (0.0, 1.0)), steps=_STEPS)
+    times: list[float] = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: times.append(time.time()))
+    cluster = zskd.Cluster("local", num_workers=2)
+    generator.generate(_COUNT, directory, callbacks=[watch], verbose=0, cluster=cluster)
+    first = len(times) // 5
+    per_shard = _COUNT / len(times)
+    return {"rate": per_shard * (len(times) - 1 - first) / (times[-1] - times[first])}
+
+
+def work(core: int, index: int, directory: str) -> dict[str, Any]:
+    """One stranger: warm up, meet the other, fill a directory of its own."""
+    os.sched_setaffinity(0, {core})  # First of all: TensorFlow counts the cores when it starts.
+    import keras_zskd as zskd
+    from benchmarks.ours import SHIPPED
+
+    generator = zskd.ImpressionGenerator(zskd.Teacher(SHIPPED, (0.0, 1.0)), steps=_STEPS)
     shared = pathlib.Path(directory)
-    generator.generate(_WARM_COUNT, shared / f"warm_{name}", seed=1, verbose=0)
+    generator.generate(_WARM_COUNT, shared / f"warm_{index}", seed=1, verbose=0)
     (shared / f"ready_{index}").touch()
-    while len(list(shared.glob("ready_*"))) < num_workers:
+    while len(list(shared.glob("ready_*"))) < 2:
         time.sleep(0.01)
     ready = time.time()
-    impressions = generator.generate(num_impressions, shared / name, seed=0, verbose=0)
-    return {"ready": ready, "end": time.time(), "num_impressions": impressions.num_impressions}
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for bound in sockets:
-        bound.bind(("localhost", 0))
-    ports = [bound.getsockname()[1] for bound in sockets]
-    for bound in sockets:
-        bound.close()
-    return ports
+    generator.generate(_COUNT // 2, shared / f"impressions_{index}", seed=index, verbose=0)
+    return {"ready": ready, "end": time.time()}

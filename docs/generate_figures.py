@@ -106,15 +106,6 @@ def distillation() -> str:
     return "\n".join(lines)
 
 
-def two_workers() -> str:
-    """Several workers on one machine: results/bench.json."""
-    lines = ["| measure | impressions/s |", "| --- " * 2 + "|"]
-    found: dict[str, float] = {}
-    for row in _bench("two_workers"):
-        found |= {"two workers": row["ours"]["median"], row["peer_name"]: row["peer"]["median"]}
-    return "\n".join([*lines, *(_line([name, f"{rate:,.0f}"]) for name, rate in found.items())])
-
-
 def _benchmark(suite: str) -> str:
     """The tables and figures of a suite: results/benchmark/."""
     where = ROOT / "results" / "benchmark"
@@ -140,7 +131,6 @@ FIGURES: dict[str, Callable[[], str]] = {
             demo,
             step_profile,
             distillation,
-            two_workers,
         )
     },
     **{

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -56,7 +56,7 @@ class Cluster:
         arguments: tuple[Any, ...],
         tasks: Sequence[_Task],
         name: Callable[[_Task], str],
-    ) -> Iterator[tuple[_Task, Any]]:
+    ) -> Generator[tuple[_Task, Any], None, None]:
         """Do tasks on the workers, each again until it is done.
 
         Args:
@@ -78,7 +78,8 @@ class Cluster:
             actor = ray.remote(num_cpus=self.cpus_per_worker, num_gpus=self.gpus_per_worker)(_Actor)
             job = ray.cloudpickle.dumps((create, arguments))
             given = ray.put((self.cpus_per_worker, imported_modules(), job))
-            waiting, idle = collections.deque(tasks), []
+            waiting = collections.deque(tasks)
+            idle: list[Any] = []
             deaths: collections.Counter[_Task | None] = collections.Counter()
             # What each worker does, by the reference to its result; None is its start.
             running: dict[Any, tuple[Any, _Task | None]] = {}

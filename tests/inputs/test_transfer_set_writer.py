@@ -171,13 +171,14 @@ class TestSharedStorage:
         assert_holds(directory, 18)
         assert not [name for name in os.listdir(directory) if name.endswith(".part")]
 
-    def test_may_be_known_to_tensorflow_only(self, metadata, fill, make_impressions):
-        writer = TransferSetWriter("ram://bucket/impressions", metadata, 5)
-        fill(writer, 7)
-        fill(TransferSetWriter("ram://bucket/impressions", metadata, 5), 12)
-        assert shard_lengths("ram://bucket/impressions") == [5, 5, 2]
-        assert not os.path.exists("ram:")
-        files = [f"ram://bucket/impressions/impressions-train.tfrecord-{n:05d}" for n in range(3)]
+    def test_may_be_known_to_tensorflow_only(self, metadata, make_impressions):
+        # Without the index: TFDS knows gs:// and no file system that works offline.
+        directory = "ram://bucket/impressions"
+        for shard in TransferSetWriter(directory, metadata, 5).unfinished(7):
+            write_shard(directory, shard, make_impressions(shard.start, shard.stop))
+        again = TransferSetWriter(directory, metadata, 5)
+        assert again.num_finished == 7
+        files = [f"{directory}/impressions-train.tfrecord-{number:05d}" for number in range(2)]
         read = [tf.train.Example.FromString(r.numpy()) for r in tf.data.TFRecordDataset(files)]
         labels = [record.features.feature["label"].int64_list.value[0] for record in read]
-        assert labels == list(make_impressions(0, 12)["label"])
+        assert labels == list(make_impressions(0, 7)["label"])
