@@ -45,6 +45,9 @@ class TransferSetWriter:
     def __init__(
         self, directory: str | os.PathLike[str], metadata: dict[str, Any], shard_size: int
     ):
+        # Before there are threads: TFDS replaces the import statement of all while it is imported.
+        import tensorflow_datasets  # noqa: F401
+
         if shard_size < 1:
             raise invalid("shard_size", "be 1 or more", shard_size)
         self.directory = objects.absolute(directory)

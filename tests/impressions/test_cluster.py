@@ -16,31 +16,25 @@ needs_ray = pytest.mark.skipif(
 )
 
 
-class _Killed:
-    """A worker that kills its own process once, before the second of the shards it is given."""
-
-    def __init__(self, path, *job):
-        self._path, self._worker = path, ShardWorker(*job)
-
-    def __call__(self, shard):
-        if shard.number == 1:
-            try:
-                with open(self._path, "x"):
-                    os._exit(9)
-            except FileExistsError:
-                pass
-        return self._worker(shard)
-
-
 @needs_ray
 @pytest.mark.slow
 def test_equals_the_plain_call_although_a_worker_is_killed(make_generator, tmp_path, monkeypatch):
     generator, cores = make_generator(), os.cpu_count()
     plain = generator.generate(10, tmp_path / "plain", batch_size=4, verbose=0).arrays()
-    monkeypatch.setattr(
-        "keras_zskd.impressions.generator.ShardWorker",
-        lambda *job: _Killed(tmp_path / "killed", *job),
-    )
+    killed = tmp_path / "killed"
+
+    def create(*job):
+        worker = ShardWorker(*job)
+
+        def make(shard):
+            if shard.number == 1 and not killed.exists():
+                killed.touch()
+                os._exit(9)
+            return worker(shard)
+
+        return make
+
+    monkeypatch.setattr("keras_zskd.impressions.generator.ShardWorker", create)
     made = generator.generate(
         10,
         tmp_path / "made",
@@ -48,7 +42,7 @@ def test_equals_the_plain_call_although_a_worker_is_killed(make_generator, tmp_p
         verbose=0,
         cluster=Cluster("local", num_workers=2, cpus_per_worker=cores),
     ).arrays()
-    assert (tmp_path / "killed").exists()
+    assert killed.exists()
     for name, value in plain.items():
         np.testing.assert_array_equal(made[name], value, err_msg=name)
 
