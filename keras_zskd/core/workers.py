@@ -182,7 +182,7 @@ def _connected(ray: Any, cluster: Cluster, num_tasks: int) -> Iterator[int]:
                 "cluster",
                 "be the address of a running Ray cluster",
                 cluster.address,
-                fix="Start one with `ray start --head`, or use 'local' for this machine.",
+                fix="Start one with `ray start`, or use 'local' for this machine.",
             ) from error
     try:
         yield min(num_tasks, cluster.num_workers or _room(ray.cluster_resources(), cluster))
