@@ -28,8 +28,8 @@ class Cluster:
     Args:
         address: "auto" for the cluster that this machine belongs to, "local" for a new one on this
             machine alone, or an address such as "10.0.0.1:6379" or "ray://10.0.0.1:10001".
-        num_workers: Number of workers, 1 or more. Defaults to as many as the cluster has room for.
-            Those beyond its room start as soon as there is some.
+        num_workers: Number of workers, 1 or more. Defaults to as many as fit on the cluster.
+            Those that do not fit start as soon as they do.
         gpus_per_worker: GPUs of each worker, 0 or more; a fraction such as 0.5 lets two share one.
         cpus_per_worker: Processor cores of each worker, 1 or more, and threads of TensorFlow in it.
 
@@ -69,7 +69,7 @@ class Cluster:
             A task and its result, as they are done.
 
         Raises:
-            InputError: If Ray is not installed, or there is no cluster or no room in it.
+            InputError: If Ray is not installed, or there is no cluster, or none that a worker fits on.
             RuntimeError: If a task kills its workers again and again. Any exception that `create` or
                 a task raises is raised unchanged.
         """
@@ -185,25 +185,25 @@ def _connected(ray: Any, cluster: Cluster, num_tasks: int) -> Iterator[int]:
                 fix="Start one with `ray start`, or use 'local' for this machine.",
             ) from error
     try:
-        yield min(num_tasks, cluster.num_workers or _room(ray.cluster_resources(), cluster))
+        yield min(num_tasks, cluster.num_workers or _capacity(ray.cluster_resources(), cluster))
     finally:
         if is_ours:
             ray.shutdown()  # Ends the workers too.
 
 
-def _room(resources: dict[str, float], cluster: Cluster) -> int:
+def _capacity(resources: dict[str, float], cluster: Cluster) -> int:
     """Number of workers that fit into the resources of a cluster."""
-    room = resources.get("CPU", 0) // cluster.cpus_per_worker
+    count = resources.get("CPU", 0) // cluster.cpus_per_worker
     if cluster.gpus_per_worker:
-        room = min(room, resources.get("GPU", 0) // cluster.gpus_per_worker)
-    if not room:
+        count = min(count, resources.get("GPU", 0) // cluster.gpus_per_worker)
+    if not count:
         raise InputError(
-            "`cluster` must have room for a worker. Received: a cluster of "
+            "`cluster` must be large enough for a worker. Received: a cluster of "
             f"{resources.get('CPU', 0):g} cores and {resources.get('GPU', 0):g} GPUs, and workers of "
             f"{cluster.cpus_per_worker} and {cluster.gpus_per_worker:g}. If machines are added on "
             "demand, set `num_workers`."
         )
-    return int(room)
+    return int(count)
 
 
 def _num_cores() -> int:
