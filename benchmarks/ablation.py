@@ -53,7 +53,7 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "4 without the teacher's weights": {"start": "random"},
         "5 without mixup": {"mixup": 0.0},
     },
-    # Compared before 0.75 became the share of impressions.
+    # Compared before 0.75 became the share of impressions, and before long trainings got fewer.
     "settings": {
         "impression_share=0.5": {"impression_share": 0.5},
         "impression_share=0.25": {"impression_share": 0.25},
