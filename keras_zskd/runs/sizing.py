@@ -29,7 +29,7 @@ _FEWEST, _MOST = 1_000, 40_000
 DEFAULT_IMPRESSIONS, DEFAULT_EXAMPLES = 12_000, 800_000
 _DEFAULT_SECONDS = (120.0, 3600.0)
 # In less time, most of it would go into compiling the synthesis.
-_SECONDS_FOR_IMPRESSIONS = 30.0
+_SECONDS_FOR_IMPRESSIONS = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
