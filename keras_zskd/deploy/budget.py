@@ -91,8 +91,8 @@ def widest_within(budget: Budget, teacher: Teacher) -> Fitted:
     """Find the widest untrained `slim` copy of the teacher within a budget.
 
     Sizes and times are those of its LiteRT file in float32: they depend on the layers, not on the
-    weights, so nothing is trained. Bisection and interpolation end early at a student that uses nearly the whole
-    budget (98 %; of a time, which varies between measurements, 90 %).
+    weights, so nothing is trained. Bisection and interpolation end early at a student that uses
+    nearly the whole budget (98 %; of a time, which varies between measurements, 90 %).
 
     Args:
         budget: The limit.

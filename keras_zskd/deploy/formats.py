@@ -18,6 +18,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.input_range import Range
 from keras_zskd.deploy.calibration import (
     NUM_CALIBRATION_IMAGES,
     balanced,
@@ -75,7 +76,7 @@ def export(
     path: str | os.PathLike[str],
     format: str | None = None,
     calibration: Any = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Range | None = None,
     num_checks: int = 1_000,
 ) -> ExportResult:
     """Export a Keras classifier to a deployment format, and execute the file to verify it.
