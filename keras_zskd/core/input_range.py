@@ -154,6 +154,14 @@ def comparable(images: Any, input_range: Range) -> tuple[np.ndarray, tuple[float
     return to_unit(images, input_range), (0.0, 1.0)
 
 
+def fewest_steps(input_range: Range) -> float:
+    """Return how many of 255 steps over the widest range fall into the narrowest one."""
+    low, high = input_range
+    if not isinstance(input_range, FeatureRange):
+        return 255.0
+    return float(255 * np.min(high - low) / np.max(high - low))
+
+
 def range_text(input_range: list[Any] | None) -> str:
     """Describe a range, as `as_json` returns it: "values from 0 to 1"."""
     low, high = input_range if input_range and len(input_range) == 2 else (None, None)

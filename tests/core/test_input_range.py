@@ -11,6 +11,7 @@ from keras_zskd.core.input_range import (
     FeatureRange,
     as_json,
     comparable,
+    fewest_steps,
     from_unit,
     nearest_allowed,
     range_text,
@@ -85,6 +86,11 @@ def test_without_categories_nothing_is_replaced():
     images = np.ones((1, 2))
     for given in ((0.0, 1.0), ([0.0, 0.0], [1.0, 2.0])):
         assert nearest_allowed(images, read_range(given, (2,))) is images
+
+
+def test_the_steps_of_an_int8_input_are_counted():
+    assert fewest_steps((0.0, 1.0)) == 255
+    assert fewest_steps(read_range([[0, 10], [5, 6], [0, 2]], (3,))) == pytest.approx(25.5)
 
 
 def test_ranges_are_described():
