@@ -46,7 +46,7 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
             flags.DEFINE_list(
                 "input_range",
                 None,
-                "low,high of the teacher's pixels, e.g. 0,1",
+                "low,high of the teacher's inputs, e.g. 0,1, or a JSON file with one range per feature",
                 flag_values=values,
             )
             _define_loading(values)
@@ -130,14 +130,16 @@ def _define_loading(values: flags.FlagValues) -> None:
     )  # fmt: skip
 
 
-def _range(given: list[str] | None) -> tuple[float, float] | None:
+def _range(given: list[str] | None) -> tuple[float, float] | str | None:
     if given is None:
         return None
+    if len(given) == 1 and given[0].endswith(".json"):
+        return given[0]
     try:
         low, high = (float(value) for value in given)
     except ValueError as error:
         raise InputError(
-            "`--input_range` must be two numbers, such as 0,1. Received: "
+            "`--input_range` must be two numbers, such as 0,1, or a .json file. Received: "
             f"--input_range={','.join(given)}."
         ) from error
     return low, high

@@ -18,6 +18,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import Range, fewest_steps
 from keras_zskd.deploy.calibration import (
     NUM_CALIBRATION_IMAGES,
     balanced,
@@ -44,6 +45,8 @@ from keras_zskd.models.classifier import check_classifier
 from keras_zskd.models.graph import inline, scope_name, share_layer, typed_copy
 
 _BATCH_SIZE = 256
+# Of a feature in an int8 input; with fewer, a warning is logged.
+_FEWEST_STEPS = 16
 # Formats whose files differ from the model only by rounding.
 _EXACT = ("saved_model", "litert", "onnx")
 
@@ -75,7 +78,7 @@ def export(
     path: str | os.PathLike[str],
     format: str | None = None,
     calibration: Any = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Range | None = None,
     num_checks: int = 1_000,
 ) -> ExportResult:
     """Export a Keras classifier to a deployment format, and execute the file to verify it.
@@ -134,6 +137,12 @@ def export(
             f"`calibration` must contain images if `format` is {format!r}, to measure the ranges "
             "of activations. Received: no images. Pass a transfer set or an array of images."
         )
+    if format == "litert_int8" and fewest_steps(input_range) < _FEWEST_STEPS:
+        logging.warning(
+            "The int8 input of %s has one scale for all features, which leaves %.2g steps for the one "
+            "with the narrowest range. Scale the features before the model, or use litert_dynamic.",
+            target, fewest_steps(input_range),
+        )  # fmt: skip
     reference = _for_inference(_in_float32(model))
     checks = filled_up(images, num_checks, shape, input_range)
     expected = _in_batches(lambda x: reference(x, training=False), checks)

@@ -16,6 +16,7 @@ from absl import logging
 
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import as_json
 from keras_zskd.core.processor import has_bfloat16
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
@@ -275,7 +276,7 @@ class ImpressionGenerator:
         return {
             "teacher": fingerprint(self.teacher.model),
             "input_shape": list(self.teacher.input_shape),
-            "input_range": list(self.teacher.input_range),
+            "input_range": as_json(self.teacher.input_range),
             "num_classes": self.teacher.num_classes,
             "objective": serialize(engine.objective),
             "priors": [serialize(prior) for prior in engine.priors],

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import read_range
 from keras_zskd.inputs.batching import batches
 from keras_zskd.inputs.source import Arrays, num_held_out
 
@@ -45,7 +46,7 @@ class TransferSet:
             with open(os.path.join(self.directory, METADATA), encoding="utf-8") as file:
                 self.metadata: dict[str, Any] = json.load(file)
             self.input_shape: tuple[int, ...] = tuple(self.metadata["input_shape"])
-            self.input_range: tuple[float, float] = tuple(self.metadata["input_range"])
+            self.input_range = read_range(self.metadata["input_range"], self.input_shape)
             self.num_classes: int = self.metadata["num_classes"]
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise invalid(

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.input_range import nearest_allowed
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.distillation.family_choice import rate_families
 from keras_zskd.evaluation.measures import evaluate
@@ -98,6 +99,7 @@ def quantize(
     if dataset is not None:
         real = datasets.load(dataset, "test", shape, value_range, data_dir)
     noise = np.random.default_rng(seed).uniform(*value_range, (_NUM_CALIBRATION, *shape))
+    noise = np.asarray(nearest_allowed(noise, value_range))
     compared = {"int8, calibrated on noise": noise.astype(np.float32)}
     if training_dataset is not None:
         resources = Resources(training_dataset, data_dir)

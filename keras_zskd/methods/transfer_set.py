@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.input_range import from_unit
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.methods.method import Method, check_choice, check_counts
@@ -93,10 +94,9 @@ class ArbitraryTransferSet(Method):
     def _transfer_set(self, run: Run) -> np.ndarray:
         random = np.random.default_rng(run.seed)
         if self.inputs == "noise":
-            low, high = run.teacher.input_range
             size = (_CANDIDATES * self.num_inputs if self.balanced else self.num_inputs,)
             candidates = random.random((*size, *run.teacher.input_shape), "float32")
-            candidates = low + (high - low) * candidates
+            candidates = np.asarray(from_unit(candidates, run.teacher.input_range))
         else:
             candidates, _ = run.resources.training_data(run.teacher)
         candidates = random.permutation(candidates)

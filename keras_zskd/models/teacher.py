@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import Range, as_json, read_range
 from keras_zskd.models import graph
 from keras_zskd.models.classifier import check_classifier, check_layers
 from keras_zskd.models.ensemble import mean_of_models
 from keras_zskd.models.layout import channels_last, is_channels_first
 from keras_zskd.models.logits import LogitsView, logits_view
-from keras_zskd.models.pixel_range import Range, find_pixel_range
+from keras_zskd.models.pixel_range import find_pixel_range
 
 
 class Teacher:
@@ -36,7 +36,10 @@ class Teacher:
             Or the path of a `.keras` or `.h5` file of such a model; or a `Teacher`, whose original
             model is used; or a list of these with the same inputs and classes, such as the models
             of federated clients: the mean of their probabilities, without class templates.
-        input_range: `(low, high)`, range of the pixels that the model was trained on. By default,
+        input_range: `(low, high)`, range of the inputs that the model was trained on. For tables and
+            sensors also per feature: a tuple of two arrays that are broadcast to the input shape, or
+            a list with one entry for each feature of the last axis, `[low, high]` or
+            `{"values": [0, 1]}` for a categorical feature, or a JSON file with such a list. By default,
             it is read from the model (`find_pixel_range`): its preprocessing, its first batch
             normalization, or its predictions. If these do not decide, it is `(0, 1)`, with a
             warning.
@@ -49,7 +52,7 @@ class Teacher:
         model: Flat Functional model from pixels `(N, *input_shape)` to logits `(N, K)`, not
             trainable.
         input_shape: Shape of one input, without the batch axis.
-        input_range: `(low, high)`, range of the pixels.
+        input_range: `(low, high)`, range of the inputs: two numbers, or a `FeatureRange` of two arrays.
         range_evidence: What the range is known by: "given", or the evidence.
         num_classes: Number of classes `K`.
         ends_in: Output of the original model: "logits", "softmax", "log_softmax", "relu", or
@@ -72,7 +75,7 @@ class Teacher:
     def __init__(
         self,
         model: "keras.Model | str | os.PathLike[str] | Teacher | Sequence[Any]",
-        input_range: tuple[float, float] | None = None,
+        input_range: Any = None,
         safe_mode: bool = True,
     ):
         members: list[Teacher] = []
@@ -98,8 +101,9 @@ class Teacher:
                 "and students have the channels last.",
                 stacklevel=2,
             )
-        input_range = _check_range(input_range)
         flat = graph.typed_copy(model, "float32")
+        if input_range is not None:
+            input_range = read_range(input_range, tuple(flat.input_shape[1:]))
         self._view = logits_view(flat)
         softmax: Any = self._view.softmax
         if hasattr(softmax, "activation"):
@@ -180,7 +184,7 @@ class Teacher:
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
-            "input_range": list(self.input_range),
+            "input_range": as_json(self.input_range),
             "num_classes": self.num_classes,
             "ends_in": self.ends_in,
             "parameters": self.num_parameters,
@@ -241,7 +245,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
 def _mean_of(members: list[Teacher]) -> keras.Model:
     if not members:
         raise InputError("`teacher` must be one model or several. Received: an empty list.")
-    ranges = sorted({member.input_range for member in members})
+    ranges = [as_json(each) for each in dict.fromkeys(member.input_range for member in members)]
     if len(ranges) > 1:
         raise InputError(
             f"`teacher` must be models with one input range. Received: {ranges}. Set `input_range`, or "
@@ -263,18 +267,6 @@ def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
             "logit of the second of two classes. A regressor cannot be a teacher.",
             stacklevel=3,
         )
-
-
-def _check_range(input_range: Any) -> Range | None:
-    if input_range is None:
-        return None
-    try:
-        low, high = (float(value) for value in input_range)
-    except (TypeError, ValueError) as error:
-        raise invalid("input_range", "be two numbers (low, high)", input_range) from error
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise invalid("input_range", "be two finite numbers, low < high", tuple(input_range))
-    return low, high
 
 
 def _range_of(view: LogitsView, given: Range | None) -> tuple[Range, str]:

@@ -1,3 +1,4 @@
+import sys
 import threading
 import time
 
@@ -187,3 +188,9 @@ class TestWrites:
             assembly.close()
         assert TransferSet(tmp_path / "a").num_impressions == 8
         assembly.close()  # Raised only once; no writes are left.
+
+
+def test_tfds_is_imported_before_the_thread_that_writes(make_writer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match="tensorflow_datasets"):
+        ShardAssembly(make_writer(5), 12, piece_size=3, group_size=1)
