@@ -39,4 +39,4 @@ def test_images_of_a_data_set_are_required(tiny_teacher):
     missing = ArbitraryTransferSet(inputs="dataset").missing(
         Teacher(tiny_teacher, (0, 1)), Resources()
     )
-    assert "images of another data set" in missing
+    assert "images of another dataset" in missing
