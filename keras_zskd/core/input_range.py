@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 
 Range = tuple[Any, Any]
 """`(low, high)`: two numbers, or a `FeatureRange`."""
@@ -85,10 +85,7 @@ def read_range(given: Any, shape: tuple[int, ...]) -> Range:
     low, high = found
     is_finite = np.isfinite(low).all() and np.isfinite(high).all()
     if not (is_finite and np.all(np.less(low, high))):
-        raise InputError(
-            "`input_range` must be finite numbers, low < high. "
-            f"Received: input_range={_short(shown)}."
-        )
+        raise invalid("input_range", "be finite numbers, low < high", _short(shown))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.deploy.formats import export
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.models.slimming.narrow_copy import slim
@@ -61,9 +61,11 @@ class Budget:
         quantity, factor = _UNITS[found[2].lower()]
         limit = float(found[1]) * factor
         if not limit:
-            raise InputError(
-                f"`student` must be a positive budget. Received: student={text!r}. Give a limit such "
-                "as 200KB, 50kparams or 1ms."
+            raise invalid(
+                "student",
+                "be a positive budget",
+                text,
+                fix="Give a limit such as 200KB, 50kparams or 1ms.",
             )
         return cls(text, quantity, limit)
 

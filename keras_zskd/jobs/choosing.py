@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import invalid
 from keras_zskd.deploy.budget import Budget, widest_within
 from keras_zskd.distillation.distiller import check_student
 from keras_zskd.models.applications import application, is_application
@@ -69,10 +69,12 @@ def choose(
                 text, teacher.input_shape, teacher.num_classes, teacher.input_range
             )
         elif not os.path.exists(text) and not pathlib.Path(text).suffix:
-            raise InputError(
-                "`student` must be a width such as 0.5, a budget such as 200KB, 50kparams or 1ms, an "
-                "architecture of keras.applications such as mobilenet_v2, or the path of a model file. "
-                f"Received: student={text!r}."
+            raise invalid(
+                "student",
+                "be a width such as 0.5, a budget such as 200KB, 50kparams or 1ms, an "
+                "architecture of keras.applications such as mobilenet_v2, or the path of a model "
+                "file",
+                text,
             )
         else:
             student = load_model(text, teacher.safe_mode)

@@ -25,7 +25,7 @@ class Method(Configurable, abc.ABC):
         name: Name on the command line.
         title: The result, as a noun phrase.
         reference: Authors, title, venue.
-        published: Accuracies in percent published by the authors, by data set and pair.
+        published: Accuracies in percent published by the authors, by dataset and pair.
         presets: Constructor arguments by name: "default" has none, "paper" has the authors'.
         sizes_itself: Whether the method chooses its sizes by time and reports it. For other methods
             `distill` prints an estimate first.

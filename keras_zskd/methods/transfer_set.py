@@ -25,9 +25,9 @@ _CANDIDATES = 4
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArbitraryTransferSet(Method):
-    """Noise, or images of any other data set, balanced by predicted class.
+    """Noise, or images of any other dataset, balanced by predicted class.
 
-    The teacher's predictions are the only targets; labels of the data set are not used.
+    The teacher's predictions are the only targets; labels of the dataset are not used.
 
     Args:
         inputs: "noise", uniform in the teacher's range, or "dataset": the training split of
@@ -44,7 +44,7 @@ class ArbitraryTransferSet(Method):
     """
 
     name = "transfer_set"
-    title = "a student trained on noise, or on images of another data set"
+    title = "a student trained on noise, or on images of another dataset"
     reference = (
         "Nayak, Mopuri, Chakraborty: Effectiveness of Arbitrary Transfer Sets for Data-free Knowledge "
         "Distillation, WACV 2021"

@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models.graph import inline, share_layer
 
 # What architectures without a Rescaling layer of their own expect, and those with one.
@@ -50,9 +50,11 @@ def application(
     """
     known = {_plain(short): full for short, full in application_names().items()}
     if _plain(name) not in known:
-        raise InputError(
-            "`name` must be an architecture of keras.applications. Received: "
-            f"name={name!r}. Choose one of {', '.join(sorted(application_names()))}."
+        raise invalid(
+            "name",
+            "be an architecture of keras.applications",
+            name,
+            fix=f"Choose one of {', '.join(sorted(application_names()))}.",
         )
     if len(input_shape) != 3:
         raise _does_not_fit(name, input_shape, "it takes images (height, width, channels)")
