@@ -1,6 +1,7 @@
 """`ShardAssembly`: collects finished impressions, in any order, into shards and writes them."""
 
 import concurrent.futures
+import importlib
 import threading
 from collections.abc import Iterator
 
@@ -28,6 +29,9 @@ class ShardAssembly:
     def __init__(
         self, writer: TransferSetWriter, num_impressions: int, piece_size: int, group_size: int
     ):
+        # The writing thread needs this package, which replaces the `__import__` of the process while
+        # it is imported: a module that another thread imports at that time would remain incomplete.
+        importlib.import_module("tensorflow_datasets")
         self._writer = writer
         self._num_impressions = num_impressions
         self._piece_size = piece_size
