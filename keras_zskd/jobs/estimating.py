@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.keras_internals import flat_layers
 from keras_zskd.distillation.distiller import check_student
 from keras_zskd.inputs.own_data import Data
 from keras_zskd.methods import Method, as_method
@@ -69,4 +70,10 @@ def as_student(
     if isinstance(student, keras.Model):
         student = with_graph(student) if student.built else student
         check_student(teacher, student)
+    elif any(isinstance(layer, keras.layers.TFSMLayer) for layer in flat_layers(teacher.prototype)):
+        raise InputError(
+            "`student` must be a model for a teacher that is a SavedModel, which has no layers to "
+            f"narrow. Received: student={student}. Pass an untrained Keras model or its file, "
+            f"from inputs of shape {teacher.input_shape} to {teacher.num_classes} classes."
+        )
     return student
