@@ -33,7 +33,8 @@ _OUTPUT = flags.DEFINE_string("output", "results/zoo.json", "the results file")
 FORMATS = {
     "saved_model": "model", "litert": "model.tflite", "litert_int8": "model_int8.tflite",
     "litert_float16": "model_float16.tflite", "litert_dynamic": "model_dynamic.tflite",
-    "litert_int16x8": "model_int16x8.tflite", "onnx": "model.onnx",
+    "litert_int16x8": "model_int16x8.tflite", "litert_mixed": "model_mixed.tflite",
+    "onnx": "model.onnx",
 }  # fmt: skip
 # What `inspect` says about the formats that it does not try.
 _LIKE = {"litert_float16": "litert", "litert_dynamic": "litert"}
