@@ -87,20 +87,21 @@ def export(
     as microcontrollers and GPU delegates require, and costs nothing on a phone. They contain
     built-in operators only, no Flex; an int8 file contains only integers, including its input and
     output. Input and output of the other quantized forms are float32: "litert_float16" and
-    "litert_dynamic" store the weights in float16 and int8, and "litert_int16x8" computes with int8
-    weights and int16 activations, where LiteRT has such operators. SavedModel and ONNX take any
+    "litert_dynamic" store the weights in float16 and int8, "litert_mixed" computes in int8 and
+    "litert_int16x8" with int8 weights and int16 activations, both only where LiteRT has such
+    operators and in float32 elsewhere. SavedModel and ONNX take any
     batch size. A mixed-precision model is exported and compared in float32.
 
     Args:
         model: Functional or Sequential classifier. It is not changed.
         path: Output path. An earlier file or SavedModel is replaced.
         format: One of "saved_model", "litert", "litert_int8", "litert_float16", "litert_dynamic",
-            "litert_int16x8", "onnx". By default inferred from the path: `_int8.tflite` and so on,
-            `.tflite`, `.onnx`, and no suffix for a SavedModel.
+            "litert_int16x8", "litert_mixed", "onnx". By default inferred from the path:
+            `_int8.tflite` and so on, `.tflite`, `.onnx`, and no suffix for a SavedModel.
         calibration: Images for quantization and comparison: a transfer set, or an array
-            `(N, H, W, C)`. Required by "litert_int8" and "litert_int16x8": the ranges of the
-            activations are measured on 500 of them, with equally many of each class if the labels
-            are known.
+            `(N, H, W, C)`. Required by "litert_int8", "litert_int16x8" and "litert_mixed": the
+            ranges of the activations are measured on 500 of them, with equally many of each class
+            if the labels are known.
         input_range: `(low, high)` of the uniform noise that is added if `calibration` has fewer
             than `num_checks` images. Defaults to the range of `calibration`, else (0, 1).
         num_checks: Minimum number of inputs to compare, positive. Defaults to 1,000.

@@ -206,21 +206,28 @@ class ImpressionGenerator:
         short._batches = {}
         return short
 
-    def measure(self, num_impressions: int, directory: str | os.PathLike[str]) -> float:
-        """Estimate the seconds for `num_impressions` on this machine from one batch of few steps.
+    def measure(
+        self, num_impressions: int, directory: str | os.PathLike[str]
+    ) -> tuple[float, float]:
+        """Estimate the time for `num_impressions` on this machine from one batch of few steps.
 
         Args:
             num_impressions: Number of impressions to estimate for.
             directory: An empty directory, which holds a batch of such impressions afterwards.
+
+        Returns:
+            Seconds for compiling, and for the impressions once everything is compiled.
         """
         short = self.shortened(_MEASURED_STEPS)
         size = self._batch_size(None, num_impressions)
-        with tempfile.TemporaryDirectory() as warm:
-            short.generate(size, warm, verbose=0)  # Warm-up: compiles everything.
         begun = time.perf_counter()
+        with tempfile.TemporaryDirectory() as warm:
+            short.generate(size, warm, verbose=0)  # Compiles everything.
+        compiled = time.perf_counter()
         short.generate(size, directory, verbose=0)
-        seconds = (time.perf_counter() - begun) / size * num_impressions
-        return seconds * self.engine.steps / short.engine.steps
+        of_batch = time.perf_counter() - compiled
+        seconds = of_batch / size * num_impressions * self.engine.steps / short.engine.steps
+        return max(0.0, compiled - begun - of_batch), seconds
 
     def _fill(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.keras_internals import flat_layers
 from keras_zskd.deploy.budget import Budget, widest_within
 from keras_zskd.distillation.distiller import check_student
 from keras_zskd.models.applications import application, is_application
@@ -81,6 +82,14 @@ def choose(
     if isinstance(student, keras.Model):
         student = with_graph(student) if student.built else student
         check_student(teacher, student)
+    elif any(isinstance(layer, keras.layers.TFSMLayer) for layer in flat_layers(teacher.prototype)):
+        raise invalid(
+            "student",
+            "be a model for a teacher that is a SavedModel, which has no layers to narrow",
+            student,
+            fix="Pass an untrained Keras model or its file, from inputs of shape "
+            f"{teacher.input_shape} to {teacher.num_classes} classes.",
+        )
     return Chosen(student)
 
 

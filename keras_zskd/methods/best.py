@@ -60,7 +60,7 @@ class Best(Method):
     Args:
         minutes: Time for the whole run on this machine, in minutes, 0 or more. At 0 nothing is trained:
             the folded student is exported. Defaults to 2 for networks as small as LeNet-5, and to more
-            for larger ones.
+            for larger ones and for more than 300 classes, at most 60.
         start: "teacher", "random" as in the papers, or "auto": from the teacher if the student is a
             narrower copy of it.
         families: Picture families: "auto" for the teacher's mixture, or equal shares of "all" or of
@@ -90,7 +90,6 @@ class Best(Method):
         "parts of Baradad et al., NeurIPS 2021 (pictures), Wang et al., ICLR 2025 (folding), Yin et "
         "al., CVPR 2020 (prior) and Nayak et al., ICML 2019 (targets)"
     )
-    sizes_itself = True
     counts = ("num_impressions", "steps")
 
     minutes: float | None = None
@@ -119,6 +118,11 @@ class Best(Method):
             check_range("impression_share", self.impression_share, 0, 1)
         if self.minutes is not None:
             check_range("minutes", self.minutes, 0)
+
+    @property
+    def sizes_itself(self) -> bool:
+        """See `Method.sizes_itself`; not if both sizes are given."""
+        return self.num_impressions is None or self.steps is None or self.minutes == 0
 
     def scaled(self, factor: float, counts: Sequence[str] | None = None) -> "Best":
         """See `Method.scaled`; sizes that time would choose are given."""

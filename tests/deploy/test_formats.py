@@ -199,7 +199,7 @@ def test_calibration_on_impressions_is_class_balanced(
 
 
 @pytest.mark.parametrize(
-    ("format", "share"), [("float16", 0.6), ("dynamic", 0.4), ("int16x8", 0.45)]
+    ("format", "share"), [("float16", 0.6), ("dynamic", 0.4), ("int16x8", 0.45), ("mixed", 0.45)]
 )
 def test_weights_in_fewer_bits_leave_input_and_output_as_they_are(tmp_path, format, share):
     model = classifier(lambda x: layers.Dense(200)(layers.Flatten()(x)))

@@ -35,6 +35,14 @@ def _pieces(assembly):
     return [list(piece) for piece in assembly.pieces()]
 
 
+def test_nothing_is_imported_in_the_writing_thread(make_writer, monkeypatch):
+    """TensorFlow Datasets changes how other threads import; see `ShardAssembly.__init__`."""
+    writer = make_writer(5)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError):
+        ShardAssembly(writer, 12, piece_size=3, group_size=1)
+
+
 class TestPieces:
     def test_are_the_impressions_of_the_shards_in_order(self, make_writer):
         assembly = ShardAssembly(make_writer(5), 12, piece_size=3, group_size=1)

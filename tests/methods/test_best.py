@@ -139,3 +139,9 @@ def test_invalid_settings_are_rejected(settings):
     (name,) = settings
     with pytest.raises(InputError, match=f"`{name}` must be"):
         Best(**settings)
+
+
+def test_time_decides_unless_both_sizes_are_given():
+    assert zskd.METHODS["best"]().sizes_itself
+    assert zskd.METHODS["best"](num_impressions=100).sizes_itself
+    assert not zskd.METHODS["best"](num_impressions=100, steps=8).sizes_itself
