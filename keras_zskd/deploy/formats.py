@@ -93,12 +93,12 @@ def export(
         model: Functional or Sequential classifier. It is not changed.
         path: Output path. An earlier file or SavedModel is replaced.
         format: One of "saved_model", "litert", "litert_int8", "litert_float16", "litert_dynamic",
-            "litert_int16x8", "litert_mixed", "onnx". By default inferred from the path: `_int8.tflite` and so on,
-            `.tflite`, `.onnx`, and no suffix for a SavedModel.
+            "litert_int16x8", "litert_mixed", "onnx". By default inferred from the path:
+            `_int8.tflite` and so on, `.tflite`, `.onnx`, and no suffix for a SavedModel.
         calibration: Images for quantization and comparison: a transfer set, or an array
             `(N, H, W, C)`. Required by "litert_int8", "litert_int16x8" and "litert_mixed": the
-            ranges of the activations are measured on 500 of them, with equally many of each class if the labels
-            are known.
+            ranges of the activations are measured on 500 of them, with equally many of each class
+            if the labels are known.
         input_range: `(low, high)` of the uniform noise that is added if `calibration` has fewer
             than `num_checks` images. Defaults to the range of `calibration`, else (0, 1).
         num_checks: Minimum number of inputs to compare, positive. Defaults to 1,000.
