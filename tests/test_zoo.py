@@ -68,6 +68,6 @@ def test_the_table_counts_by_kind():
     ]
     head, *_, tables, text, _, _, _, failed = zoo._lines(runs)
     assert head.startswith("3 teachers of 2 kinds: 1 work, 1 are refused")
-    assert tables == "| tables | 2 | 1 | 0 | 1 | 0 | 0 | 2 | 0 | 0 | 0 | 0 | 0 | 2 |  |  |"
+    assert tables == "| tables | 2 | 1 | 0 | 1 | 0 | 0 | 2 | 0 | 0 | 0 | 0 | 0 | 0 | 2 |  |  |"
     assert text.startswith("| text | 1 | 0 | 1 | 0 |")
     assert failed == "* b: distill: no"
