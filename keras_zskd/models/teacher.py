@@ -264,7 +264,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
                 path,
                 fix="Use a named function, and save the model again.",
             ) from error
-        if "tfsmlayer" in reason.lower():
+        if "deserialization of a `TFSMLayer`" in reason:
             raise invalid(
                 "path",
                 "be a model without a TFSMLayer, which holds a program",
