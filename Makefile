@@ -1,9 +1,9 @@
-# Needs Python 3.11 or newer, make and a package registry; makes its own environment in .venv.
+# Requires Python 3.11 or newer and a package registry; creates a virtual environment in .venv.
 #
-#   make demo    the main job on the teacher that ships with the package; writes ./demo-run
+#   make demo    distills the included teacher; writes ./demo-run
 #   make test    ruff, mypy, the documentation (strict), pytest
 #   make wheel-test   builds wheel and sdist, tests the installed wheel outside of the checkout; slow
-#   make bench   every speed, side by side with its peers, into ./results/bench.json and bench.md; slow
+#   make bench   measures all speeds, ours and those of peers, into ./results/bench.json and bench.md; slow
 #
 # `make PYTHON=/path/to/python3.12 ...` picks another interpreter for a new environment.
 
@@ -11,7 +11,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-# 3: TensorFlow's start-up remarks, such as a missing GPU, are no errors of ours.
+# 3 hides TensorFlow's messages at start-up, such as a missing GPU.
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .PHONY: help venv demo test wheel-test bench lint types docs unit format clean
@@ -19,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-# The stamps: an environment is made again when the list of what it holds has changed.
+# Stamp files: an environment is updated when the list of its packages has changed.
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make needs python3.11 or python3 on the PATH" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,10 +32,10 @@ $(VENV)/.installed-tools: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test,lint,docs]'
 	touch $@
 
-# A peer that cannot be installed is recorded as not installed; ours is measured all the same.
+# A peer that cannot be installed is recorded as not installed; the others are measured.
 $(VENV)/.installed-peers: $(VENV)/.installed benchmarks/requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r benchmarks/requirements.txt \
-	    && touch $@ || echo "make bench goes on without peers that could not be installed" >&2
+	    && touch $@ || echo "make bench continues without the peers that could not be installed" >&2
 
 venv: $(VENV)/.installed
 

@@ -53,7 +53,7 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "4 without the teacher's weights": {"start": "random"},
         "5 without mixup": {"mixup": 0.0},
     },
-    # Compared before 0.75 became the share of impressions.
+    # Compared before 0.75 became the share of impressions, and before long trainings got fewer.
     "settings": {
         "impression_share=0.5": {"impression_share": 0.5},
         "impression_share=0.25": {"impression_share": 0.25},
@@ -149,7 +149,7 @@ def _teacher(dataset: str) -> tuple[Any, Any, Any]:
 def _lines(runs: Runs) -> list[str]:
     lines = [
         "Accuracy in percent on held-out images of the training split, last epoch.\n",
-        "| data set | teacher | what is changed | student | seeds |",
+        "| dataset | teacher | what is changed | student | seeds |",
         "| --- | --- | --- | --- | --- |",
     ]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -166,7 +166,7 @@ def _lines(runs: Runs) -> list[str]:
 
 
 def _correlations(runs: Runs) -> list[str]:
-    """For each data set: does the teacher put the families into the order of their worth?"""
+    """For each dataset: does the teacher put the families into the order of their worth?"""
     lines = []
     for scores in (run for run in runs if run["study"] == "scores"):
         alone = [

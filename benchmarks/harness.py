@@ -121,7 +121,7 @@ def alternate(
 
 
 def need_teacher(dataset: str, file: str, architecture: str = "lenet5", **settings: Any) -> None:
-    """Train a teacher on a TFDS data set into a file, unless it is there; see `keras_zskd.train`."""
+    """Train a teacher on a TFDS dataset into a file, unless it is there; see `keras_zskd.train`."""
     if not pathlib.Path(file).exists():
         print("    the teacher", flush=True)
         job = {"architecture": architecture, "dataset": dataset, "output": file, **settings}

@@ -44,7 +44,8 @@ def synthesize(network: str, num_impressions: int) -> dict[str, Any]:
     model = getattr(keras.applications, network)(weights=None, classifier_activation=None)
     # Keras' applications without preprocessing inside expect pixels in [-1, 1].
     teacher = zskd.Teacher(model, (-1.0, 1.0))
-    generator = zskd.METHODS["class_impressions"]().generator(teacher)
+    method = zskd.METHODS["class_impressions"]()
+    generator = method.generator(teacher)
     logs: list[dict[str, float]] = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, log: logs.append(dict(log)))
     before = peak_mib()
@@ -55,7 +56,7 @@ def synthesize(network: str, num_impressions: int) -> dict[str, Any]:
     return {
         "input_shape": list(teacher.input_shape),
         "parameters": teacher.num_parameters,
-        "steps": generator.steps,
+        "steps": method.synthesis_steps,
         "seconds": round(seconds, 1),
         "confidence": round(sum(log["confidence"] for log in logs) / len(logs), 3),
         "mib_before": before,

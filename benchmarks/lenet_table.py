@@ -2,7 +2,7 @@
 
     python -m benchmarks.lenet_table [--datasets=mnist,fashion_mnist] [--methods=...] [--seeds=0,1,2]
 
-Trains the teachers (once), then runs the whole of `keras_zskd.distill` for each data set, method and
+Trains the teachers (once), then runs the whole of `keras_zskd.distill` for each dataset, method and
 seed with the same recipe, and writes results/lenet5.json and results/lenet5.md after every run. A run
 that is in the file is not run again. The test splits are only ever used to measure; what is reported
 is the last epoch.
@@ -88,7 +88,7 @@ def _write(output: pathlib.Path, results: dict) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(results, indent=1) + "\n")
     lines = [
-        "| data set | method | teacher | student, last epoch (mean ± s.d.) | int8 | agreement "
+        "| dataset | method | teacher | student, last epoch (mean ± s.d.) | int8 | agreement "
         "| seeds | minutes a seed | paper |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

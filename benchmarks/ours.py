@@ -62,5 +62,5 @@ class Loop:
 
 
 def train(**settings: Any) -> dict[str, Any]:
-    """Train a network on a TFDS data set, for measures that need a teacher."""
+    """Train a network on a TFDS dataset, for measures that need a teacher."""
     return zskd.train(**settings)

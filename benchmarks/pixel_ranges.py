@@ -3,7 +3,7 @@
     python -m benchmarks.pixel_ranges
 
 Trains 32 small networks: on Fashion-MNIST and CIFAR-10 (pixels of a JPEG copy); with pixels in [0, 1],
-[-1, 1], [0, 255] and standardized (mean 0, standard deviation 1 over the data set); with and without
+[-1, 1], [0, 255] and standardized (mean 0, standard deviation 1 over the dataset); with and without
 batch normalization; half of them with a preprocessing layer. Then asks `find_pixel_range`, which only
 sees the network, and counts what is right, left open and wrong. Standardized pixels count as right if
 both ends of the range are within a third of its width. Writes results/pixel_ranges.json and

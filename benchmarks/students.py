@@ -29,7 +29,7 @@ _KEPT = "within the spread"
 
 
 def measure() -> dict[str, Any]:
-    """All arms in turn, for each data set and seed."""
+    """All arms in turn, for each dataset and seed."""
     runs: list[dict[str, Any]] = []
     for dataset in _DATASETS:
         teacher = f"runs/lenet5/teacher_{dataset}.keras"

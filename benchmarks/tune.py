@@ -31,7 +31,7 @@ _STUDIES = flags.DEFINE_list("studies", ["batch_norm_weight", "tolerance"], "whi
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one student for each setting and seed")
 
 _LOG = pathlib.Path("benchmarks/tuning.json")
-# Of each study: data set, impressions, epochs of the student, and the settings of the generator.
+# Of each study: dataset, impressions, epochs of the student, and the settings of the generator.
 _STUDY: dict[str, list[tuple[str, int, int, list[dict[str, Any]]]]] = {
     "batch_norm_weight": [
         ("cifar10", 6_000, 30, [{"batch_norm_weight": w} for w in (0.0, 0.005, 0.05, 0.5, 5.0)]),
@@ -135,7 +135,7 @@ def _write(log: dict[str, Any]) -> None:
         f"`{log['command']}`, {log['hardware']}. Accuracy on the last 10,000 images of the training",
         "split, which neither teacher nor student has seen; no test split is read. Mean over seeds,",
         "and the standard deviation where there are several.\n",
-        "| study | data set | teacher | setting | seeds | accuracy | gap (nat) | teacher predicts as "
+        "| study | dataset | teacher | setting | seeds | accuracy | gap (nat) | teacher predicts as "
         "asked | steps an impression |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

@@ -18,7 +18,7 @@ _WORK = pathlib.Path("runs/tune")
 def tuning_teacher(dataset: str) -> tuple[zskd.Teacher, np.ndarray, np.ndarray]:
     """A teacher that has seen all but the held-out images, trained once; images and labels.
 
-    A LeNet-5 for grey images, six convolutions with batch normalization for color.
+    A LeNet-5 for gray images, six convolutions with batch normalization for color.
     """
     is_color = dataset == "cifar10"
     images, labels = datasets.load(dataset, "train", (32, 32, 3 if is_color else 1))

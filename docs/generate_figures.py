@@ -30,7 +30,7 @@ def _results(name: str) -> Any:
 def lenet5() -> str:
     """The README's table of data impressions: results/lenet5.md, less the columns for experts."""
     table = (ROOT / "results" / "lenet5.md").read_text(encoding="utf-8").splitlines()
-    head = ["data set", "teacher", "student", "int8 student", "minutes, slowest seed", "the paper"]
+    head = ["dataset", "teacher", "student", "int8 student", "minutes, slowest seed", "the paper"]
     lines = [_line(head), _line(["---"] * len(head))]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     for dataset, _, teacher, student, int8, _, _, minutes, paper in (
@@ -154,7 +154,7 @@ def pages() -> list[Path]:
 
 
 def filled(text: str) -> str:
-    """A page with its figures written anew."""
+    """A page with its figures written again."""
 
     def fill(match: re.Match[str]) -> str:
         if match[2] not in FIGURES:

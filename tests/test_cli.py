@@ -260,6 +260,7 @@ def test_inspect_reports_methods_formats_and_cost(capsys, saved_teacher, tmp_pat
     assert {name: said for name, said in found.items() if name.startswith("format l")} == {
         "format litert": "yes",
         "format litert_int8": "yes",
+        "format litert_mixed": "yes",
         "format litert_int16x8": "yes",
     }
     assert found["input range known by"] == "given"

@@ -17,6 +17,7 @@ SMALL = {
     "own_method": ("--epochs=1",),
     "several_devices": ("--impressions=40", "--epochs=1"),
     "own_pictures": ("--minutes=0",),
+    "three_clients": ("--epochs=1", "--impressions=0", "--steps=0"),
 }
 FILES = {
     "distill_with_fit": ("student.keras", "logs", "impressions/dataset_info.json"),
@@ -24,6 +25,7 @@ FILES = {
     "own_method": ("student_int8.tflite", "report.html"),
     "several_devices": ("student_int8.tflite", "report.html"),
     "own_pictures": ("student_int8.tflite", "report.html"),
+    "three_clients": ("student_int8.tflite", "report.html"),
 }
 
 

@@ -28,6 +28,8 @@ WORDS = {
     r"house|roof|floors?|rooms?": "package, layer",
     r"(normal|optim|initial|quant|summar|general|minim|maxim)is(e|ed|es|ing|ations?|ers?)": "-ize",
     r"colours?|distil": "color, distill",
+    r"data[ -]sets?": "dataset",
+    r"anew|afresh|shall": "again, must",
 }
 DIALECT = re.compile(rf"(?<![\w`.\-])({'|'.join(WORDS)})(?![\w`(=\-])", re.IGNORECASE)
 

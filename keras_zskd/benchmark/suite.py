@@ -61,7 +61,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Systems that are compared on one data set.
+    """Systems that are compared on one dataset.
 
     Attributes:
         name: Name on the command line.

@@ -179,7 +179,7 @@ def _batch_normalization(pair: str) -> list[Row]:
         ),
         Row(
             name=f"nayer-{pair}",
-            title="replay pool, generators that start anew (Tran 2024)",
+            title="replay pool, generators that are reinitialized (Tran 2024)",
             method="nayer",
             **common,
         ),

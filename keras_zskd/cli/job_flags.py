@@ -42,13 +42,19 @@ def define(job: Callable[..., Any], values: flags.FlagValues) -> None:
             flags.DEFINE_string(
                 "teacher",
                 None,
-                "the trained model, .keras or .h5, or several: a.keras,b.keras",
+                "the trained model, .keras, .h5 or a SavedModel directory; several: a.keras,b.keras",
                 flag_values=values,
             )
             flags.DEFINE_list(
                 "input_range",
                 None,
-                "low,high of the teacher's pixels, e.g. 0,1",
+                "low,high of the teacher's inputs, e.g. 0,1, or a JSON file with one range per feature",
+                flag_values=values,
+            )
+            flags.DEFINE_list(
+                "input_shape",
+                None,
+                "shape of one input, e.g. 32,32,3, for a teacher of inputs of any size",
                 flag_values=values,
             )
             _define_loading(values)
@@ -102,7 +108,8 @@ def arguments(job: Callable[..., Any], values: Any) -> dict[str, Any]:
         if name == "teacher":
             several = "," in value and not os.path.exists(value)
             value = value.split(",") if several else value
-            value = Teacher(value, _range(values.input_range), values.safe_mode)
+            shape = _shape(values.input_shape)
+            value = Teacher(value, _range(values.input_range), values.safe_mode, shape)
         elif name == "method":
             value = _method(values)
         elif name == "student" and default is not inspect.Parameter.empty:
@@ -150,22 +157,34 @@ def _define_loading(values: flags.FlagValues) -> None:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_bool(
-        "safe_mode", True, "reject Lambda layers, that is, code in model files",
+        "safe_mode", True, "reject Lambda layers and SavedModels, that is, code in model files",
         flag_values=values,
     )  # fmt: skip
 
 
-def _range(given: list[str] | None) -> tuple[float, float] | None:
+def _range(given: list[str] | None) -> tuple[float, float] | str | None:
     if given is None:
         return None
+    if len(given) == 1 and given[0].endswith(".json"):
+        return given[0]
     try:
         low, high = (float(value) for value in given)
     except ValueError as error:
         raise InputError(
-            "`--input_range` must be two numbers, such as 0,1. Received: "
+            "`--input_range` must be two numbers, such as 0,1, or a .json file. Received: "
             f"--input_range={','.join(given)}."
         ) from error
     return low, high
+
+
+def _shape(given: list[str] | None) -> tuple[int, ...] | None:
+    try:
+        return None if given is None else tuple(int(size) for size in given)
+    except ValueError as error:
+        raise InputError(
+            "`--input_shape` must be integers, such as 32,32,3. Received: "
+            f"--input_shape={','.join(given or [])}."
+        ) from error
 
 
 def _method(values: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.input_range import FeatureRange, Range, nearest_allowed
 
 # More images do not change the quantization ranges of a small classifier.
 NUM_CALIBRATION_IMAGES = 500
@@ -12,8 +13,8 @@ _MAX_LOADED = 2_000
 
 
 def load_calibration(
-    calibration: Any, shape: tuple[int, ...], input_range: tuple[float, float] | None
-) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float]]:
+    calibration: Any, shape: tuple[int, ...], input_range: Range | None
+) -> tuple[np.ndarray, np.ndarray | None, Range]:
     """Return images, their labels if known, and the range to draw noise from."""
     labels = None
     if calibration is None:
@@ -31,7 +32,10 @@ def load_calibration(
             f"`calibration` must contain finite images of shape (N, {', '.join(map(str, shape))}). "
             f"Received: images of shape {images.shape}. Pass images that were made for this model."
         )
-    low, high = found if input_range is None else input_range
+    chosen = found if input_range is None else input_range
+    if isinstance(chosen, FeatureRange):
+        return images, labels, chosen
+    low, high = chosen
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
         raise InputError(
             f"`input_range` must be finite, with low < high. Received: input_range=({low}, {high})."
@@ -54,9 +58,10 @@ def balanced(labels: np.ndarray | None, available: int, wanted: int) -> np.ndarr
 
 
 def filled_up(
-    images: np.ndarray, wanted: int, shape: tuple[int, ...], input_range: tuple[float, float]
+    images: np.ndarray, wanted: int, shape: tuple[int, ...], input_range: Range
 ) -> np.ndarray:
     """Return the images, followed by uniform noise if there are fewer than `wanted`."""
     num_noise = max(0, wanted - len(images))
     noise = np.random.default_rng(0).uniform(*input_range, (num_noise, *shape))
+    noise = np.asarray(nearest_allowed(noise, input_range))
     return np.concatenate([images, noise.astype(np.float32)])

@@ -15,7 +15,7 @@ from keras_zskd.models.teacher import Teacher
 _WIDTH = 0.5  # That of the usual student. With one or two channels, layers output only zeros.
 _NUM_IMAGES = 8
 # Those that only store weights in fewer bits are possible wherever "litert" is.
-TRIED = ("saved_model", "litert", "litert_int8", "litert_int16x8", "onnx")
+TRIED = ("saved_model", "litert", "litert_int8", "litert_mixed", "litert_int16x8", "onnx")
 
 
 def possible_formats(teacher: Teacher) -> dict[str, str]:

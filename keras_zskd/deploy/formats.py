@@ -18,6 +18,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import Range, fewest_steps
 from keras_zskd.deploy.calibration import (
     NUM_CALIBRATION_IMAGES,
     balanced,
@@ -44,6 +45,8 @@ from keras_zskd.models.classifier import check_classifier
 from keras_zskd.models.graph import inline, scope_name, share_layer, typed_copy
 
 _BATCH_SIZE = 256
+# Of a feature in an int8 input; with fewer, a warning is logged.
+_FEWEST_STEPS = 16
 # Formats whose files differ from the model only by rounding.
 _EXACT = ("saved_model", "litert", "onnx")
 
@@ -75,7 +78,7 @@ def export(
     path: str | os.PathLike[str],
     format: str | None = None,
     calibration: Any = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Range | None = None,
     num_checks: int = 1_000,
 ) -> ExportResult:
     """Export a Keras classifier to a deployment format, and execute the file to verify it.
@@ -84,20 +87,21 @@ def export(
     as microcontrollers and GPU delegates require, and costs nothing on a phone. They contain
     built-in operators only, no Flex; an int8 file contains only integers, including its input and
     output. Input and output of the other quantized forms are float32: "litert_float16" and
-    "litert_dynamic" store the weights in float16 and int8, and "litert_int16x8" computes with int8
-    weights and int16 activations, where LiteRT has such operators. SavedModel and ONNX take any
+    "litert_dynamic" store the weights in float16 and int8, "litert_mixed" computes in int8 and
+    "litert_int16x8" with int8 weights and int16 activations, both only where LiteRT has such
+    operators and in float32 elsewhere. SavedModel and ONNX take any
     batch size. A mixed-precision model is exported and compared in float32.
 
     Args:
         model: Functional or Sequential classifier. It is not changed.
         path: Output path. An earlier file or SavedModel is replaced.
         format: One of "saved_model", "litert", "litert_int8", "litert_float16", "litert_dynamic",
-            "litert_int16x8", "onnx". By default inferred from the path: `_int8.tflite` and so on,
-            `.tflite`, `.onnx`, and no suffix for a SavedModel.
+            "litert_int16x8", "litert_mixed", "onnx". By default inferred from the path:
+            `_int8.tflite` and so on, `.tflite`, `.onnx`, and no suffix for a SavedModel.
         calibration: Images for quantization and comparison: a transfer set, or an array
-            `(N, H, W, C)`. Required by "litert_int8" and "litert_int16x8": the ranges of the
-            activations are measured on 500 of them, with equally many of each class if the labels
-            are known.
+            `(N, H, W, C)`. Required by "litert_int8", "litert_int16x8" and "litert_mixed": the
+            ranges of the activations are measured on 500 of them, with equally many of each class
+            if the labels are known.
         input_range: `(low, high)` of the uniform noise that is added if `calibration` has fewer
             than `num_checks` images. Defaults to the range of `calibration`, else (0, 1).
         num_checks: Minimum number of inputs to compare, positive. Defaults to 1,000.
@@ -134,6 +138,12 @@ def export(
             f"`calibration` must contain images if `format` is {format!r}, to measure the ranges "
             "of activations. Received: no images. Pass a transfer set or an array of images."
         )
+    if format == "litert_int8" and fewest_steps(input_range) < _FEWEST_STEPS:
+        logging.warning(
+            "The int8 input of %s has one scale for all features, which leaves %.2g steps for the one "
+            "with the narrowest range. Scale the features before the model, or use litert_dynamic.",
+            target, fewest_steps(input_range),
+        )  # fmt: skip
     reference = _for_inference(_in_float32(model))
     checks = filled_up(images, num_checks, shape, input_range)
     expected = _in_batches(lambda x: reference(x, training=False), checks)

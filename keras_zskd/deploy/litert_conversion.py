@@ -14,10 +14,10 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.deploy.litert_model import float_tensors
 
 LITERT_FORMATS = (
-    "litert", "litert_int8", "litert_float16", "litert_dynamic", "litert_int16x8",
+    "litert", "litert_int8", "litert_float16", "litert_dynamic", "litert_int16x8", "litert_mixed",
 )  # fmt: skip
 # Those that measure ranges of activations.
-CALIBRATED = ("litert_int8", "litert_int16x8")
+CALIBRATED = ("litert_int8", "litert_int16x8", "litert_mixed")
 
 
 class FormatError(InputError):
@@ -86,6 +86,10 @@ def _configure(converter: Any, format: str, calibration: np.ndarray) -> None:
     if format == "litert_int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
+    if format == "litert_mixed":
+        # As "litert_int8", but operators without such a form stay in float32.
+        integer = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
     if format == "litert_int16x8":
         # Operators without such a form stay in float32.
         int16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8

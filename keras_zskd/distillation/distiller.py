@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import as_json, nearest_allowed
 from keras_zskd.core.keras_internals import flat_layers, loss_tracker
 from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.augmentation import Augmentation
@@ -236,6 +237,7 @@ class Distiller(keras.Model):
             for number, augment in enumerate(self.augmentations):
                 key = draw_seed(self.seed, number, self.optimizer.iterations)
                 images = augment(images, self.teacher.input_range, key)
+            images = nearest_allowed(images, self.teacher.input_range)
         is_compiled = self._is_compiled and not self.run_eagerly
         update = self._compiled_update if is_compiled else self._update
         return update(images, answers, labels, weight)
@@ -328,7 +330,7 @@ class Distiller(keras.Model):
         return {
             "name": self.name,
             "teacher": serialize(self.teacher.model),
-            "input_range": list(self.teacher.input_range),
+            "input_range": as_json(self.teacher.input_range),
             "student": serialize(self.student),
             "temperature": self.temperature,
             "hard_label_weight": self.hard_label_weight,
@@ -344,7 +346,7 @@ class Distiller(keras.Model):
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
         teacher = Teacher(
-            deserialize(config.pop("teacher"), custom_objects), tuple(config.pop("input_range"))
+            deserialize(config.pop("teacher"), custom_objects), config.pop("input_range")
         )
         for name in ("augmentations", "distillation_losses"):
             config[name] = [deserialize(item, custom_objects) for item in config[name]]

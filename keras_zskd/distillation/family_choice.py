@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import entr
 
+from keras_zskd.core.input_range import from_unit
 from keras_zskd.inputs.procedural_pictures import (
     AT_ONCE,
     ProceduralPictures,
@@ -99,13 +100,12 @@ class FamilyRatings:
 def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRatings:
     """Rate families by the teacher's predictions on `count` pictures of each; forward passes only."""
     ask, size = _question(teacher), at_most(AT_ONCE, teacher.input_shape)
-    low, high = teacher.input_range
     names = list(families_of(teacher.input_shape))
     mean_predictions, entropies, distances = [], [], []
     for name in names:
         pictures = ProceduralPictures(teacher.input_shape, shares={name: 1.0})
         answers = [
-            ask(low + (high - low) * pictures.keyed(seed, range(first, first + size)))
+            ask(from_unit(pictures.keyed(seed, range(first, first + size)), teacher.input_range))
             for first in range(0, count, size)
         ]
         predictions = np.concatenate([np.asarray(predicted) for predicted, _ in answers])

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd.core.input_range import from_unit, to_unit
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.inputs.source import Arrays
@@ -106,7 +107,7 @@ def moved_uphill(
         learning_rate: Learning rate of Adam, on pixels scaled to [0, 1].
     """
     student = distiller.student_logits
-    low, high = distiller.teacher.input_range
+    input_range = distiller.teacher.input_range
     beta1, beta2, epsilon = _ADAM
 
     # Tensors, because an optimizer cannot change variables outside of a replica context.
@@ -114,7 +115,7 @@ def moved_uphill(
     def step(pixels: Any, mean: Any, variance: Any, t: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:
             tape.watch(pixels)
-            shown = low + (high - low) * pixels
+            shown = from_unit(pixels, input_range)
             divergence = distillation_loss(reference(shown), student(shown, training=False))
             loss = -tf.reduce_sum(divergence)
         gradient = tape.gradient(loss, pixels)
@@ -124,8 +125,8 @@ def moved_uphill(
         pixels -= rate * mean / (tf.sqrt(variance) + epsilon)
         return tf.clip_by_value(pixels, 0.0, 1.0), mean, variance
 
-    pixels = tf.constant((images - low) / (high - low), tf.float32)
+    pixels = tf.constant(to_unit(images, input_range), tf.float32)
     mean = variance = tf.zeros_like(pixels)
     for number in range(moves):
         pixels, mean, variance = step(pixels, mean, variance, tf.constant(number + 1.0))
-    return np.asarray(low + (high - low) * pixels, np.float32)
+    return np.asarray(from_unit(pixels, input_range), np.float32)

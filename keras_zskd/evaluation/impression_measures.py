@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.input_range import Range, comparable
 
 DUPLICATE_DISTANCE = 0.02
 _COMPARED = 1_000
@@ -15,7 +16,7 @@ _SIDE = 32
 
 def measure_impressions(
     impressions: Mapping[str, np.ndarray],
-    input_range: tuple[float, float] = (0.0, 1.0),
+    input_range: Range = (0.0, 1.0),
     temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Measure how well impressions reach their targets, and how much they differ from each other.
@@ -83,14 +84,15 @@ def measure_impressions(
     }
 
 
-def nearest_distances(images: np.ndarray, input_range: tuple[float, float]) -> np.ndarray:
+def nearest_distances(images: np.ndarray, input_range: Range) -> np.ndarray:
     """Root mean square difference of each image to the nearest other, as a share of the range.
 
     Images larger than 32 pixels are compared at that size. Returns `(N,)`, or `(0,)` for one image.
     """
     if len(images) < 2:
         return np.zeros(0)
-    flat = _flat(images) / (input_range[1] - input_range[0])
+    images, (low, high) = comparable(images, input_range)
+    flat = _flat(images) / (high - low)
     squares = np.square(flat).sum(axis=1)
     distances = squares[:, None] + squares[None, :] - 2.0 * flat @ flat.T
     np.fill_diagonal(distances, np.inf)

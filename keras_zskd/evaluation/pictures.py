@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.input_range import Range, comparable
 
 FONT_SIZE = 11
 _LINE = FONT_SIZE + 3
@@ -20,7 +21,7 @@ _HEAT = (255.0, 96.0, 0.0)
 _COUNTS = np.array([[247, 251, 255], [158, 202, 225], [49, 130, 189], [8, 48, 107]], np.float64)
 
 
-def to_pixels(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+def to_pixels(images: Any, input_range: Range = (0.0, 1.0)) -> np.ndarray:
     """Convert inputs of a classifier to RGB pixels.
 
     One channel is shown as gray, three as colors, and any other number as the gray of their mean.
@@ -37,8 +38,7 @@ def to_pixels(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> np.
     Raises:
         InputError: If there are no images, or the range is empty.
     """
-    images = np.asarray(images, np.float32)
-    low, high = input_range
+    images, (low, high) = comparable(images, input_range)
     if images.ndim < 2 or not images.size or not high > low:
         raise InputError(
             "`images` must have shape (images, height, width, channels), with at least one image, "
@@ -76,7 +76,7 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
 def grid(
     images: Any,
     labels: Sequence[Any] | None = None,
-    input_range: tuple[float, float] = (0.0, 1.0),
+    input_range: Range = (0.0, 1.0),
     columns: int | None = None,
     cell: int = 64,
 ) -> np.ndarray:
@@ -166,7 +166,7 @@ def heat(values: Any, high: float | None = None) -> np.ndarray:
 
 
 def overlay(
-    images: Any, maps: Any, input_range: tuple[float, float] = (0.0, 1.0), strength: float = 0.7
+    images: Any, maps: Any, input_range: Range = (0.0, 1.0), strength: float = 0.7
 ) -> np.ndarray:
     """Overlay images with heat maps.
 

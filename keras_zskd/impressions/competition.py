@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.input_range import from_unit
 from keras_zskd.impressions.priors import Prior
 from keras_zskd.models.graph import fingerprint
 from keras_zskd.models.lowering.lowered import Lowered
@@ -52,8 +53,7 @@ class Competition(Prior):
 
     def penalty(self, pixels: Any, taps: list[Any], teacher: Teacher) -> Any:
         """See `Prior.penalty`."""
-        low, high = teacher.input_range
-        (student,) = self._look(low + (high - low) * pixels)
+        (student,) = self._look(from_unit(pixels, teacher.input_range))
         p, q = (
             tf.nn.softmax(tf.cast(logits, tf.float32) / self.temperature)
             for logits in (taps[0], student)

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core import randomness
+from keras_zskd.core.input_range import from_unit
 from keras_zskd.impressions.canvas import Canvas
 from keras_zskd.impressions.objectives import Objective
 from keras_zskd.impressions.priors import Prior
@@ -192,5 +193,4 @@ class PixelEngine:
         }
 
     def _scale(self, pixels: Any) -> Any:
-        low, high = self.teacher.input_range
-        return low + (high - low) * pixels
+        return from_unit(pixels, self.teacher.input_range)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import as_json
 from keras_zskd.core.processor import has_bfloat16
 from keras_zskd.core.workers import Cluster
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
@@ -230,21 +231,28 @@ class ImpressionGenerator:
         short._batches = {}
         return short
 
-    def measure(self, num_impressions: int, directory: str | os.PathLike[str]) -> float:
-        """Estimate the seconds for `num_impressions` on this machine from one batch of few steps.
+    def measure(
+        self, num_impressions: int, directory: str | os.PathLike[str]
+    ) -> tuple[float, float]:
+        """Estimate the time for `num_impressions` on this machine from one batch of few steps.
 
         Args:
             num_impressions: Number of impressions to estimate for.
             directory: An empty directory, which holds a batch of such impressions afterwards.
+
+        Returns:
+            Seconds for compiling, and for the impressions once everything is compiled.
         """
         short = self.shortened(_MEASURED_STEPS)
         size = self._batch_size(None, num_impressions)
-        with tempfile.TemporaryDirectory() as warm:
-            short.generate(size, warm, verbose=0)  # Warm-up: compiles everything.
         begun = time.perf_counter()
+        with tempfile.TemporaryDirectory() as warm:
+            short.generate(size, warm, verbose=0)  # Compiles everything.
+        compiled = time.perf_counter()
         short.generate(size, directory, verbose=0)
-        seconds = (time.perf_counter() - begun) / size * num_impressions
-        return seconds * self.engine.steps / short.engine.steps
+        of_batch = time.perf_counter() - compiled
+        seconds = of_batch / size * num_impressions * self.engine.steps / short.engine.steps
+        return max(0.0, compiled - begun - of_batch), seconds
 
     def maker(self, directory: str, size: int, seed: int) -> ShardMaker:
         """Return what makes the shards of a directory with batches of `size` impressions."""
@@ -316,7 +324,7 @@ class ImpressionGenerator:
         return {
             "teacher": fingerprint(self.teacher.model),
             "input_shape": list(self.teacher.input_shape),
-            "input_range": list(self.teacher.input_range),
+            "input_range": as_json(self.teacher.input_range),
             "num_classes": self.teacher.num_classes,
             "objective": serialize(engine.objective),
             "priors": [serialize(prior) for prior in engine.priors],

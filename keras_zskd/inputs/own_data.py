@@ -52,7 +52,7 @@ def has_splits(data: Any) -> bool:
 
 
 def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | None:
-    """Open data that is not a TFDS data set.
+    """Open data that is not a TFDS dataset.
 
     Args:
         data: See `Data`. A folder or an .npz file may hold both splits: as subfolders "train" and
@@ -63,7 +63,7 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
         image_shape: Input shape of the model.
 
     Returns:
-        The examples; None where `data` is the name of a TFDS data set.
+        The examples; None where `data` is the name of a TFDS dataset.
 
     Raises:
         InputError: If `data` cannot be read.

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_zskd.core import randomness
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.input_range import Range, from_unit
 from keras_zskd.inputs.batching import divided, ready
 from keras_zskd.inputs.procedural import images, signals
 from keras_zskd.inputs.procedural.blobs import Blobs
@@ -63,7 +64,7 @@ class ProceduralPictures:
 
     Args:
         shape: Shape of one input.
-        input_range: `(low, high)`, range of the values.
+        input_range: `(low, high)`, range of the values, also per feature; see `Teacher`.
         shares: Shares of the families in each batch, by name. Positive; divided by their sum.
             Defaults to equal shares of all families.
 
@@ -79,7 +80,7 @@ class ProceduralPictures:
     def __init__(
         self,
         shape: tuple[int, ...],
-        input_range: tuple[float, float] = (0.0, 1.0),
+        input_range: Range = (0.0, 1.0),
         shares: Mapping[str, float] | None = None,
     ):
         self.shape, self.input_range = tuple(shape), input_range
@@ -148,8 +149,7 @@ class ProceduralPictures:
             # Another key: with the same key, normal and uniform numbers would be correlated.
             tf.random.stateless_normal((size, num_normal), key + (1 << 32)),
         )
-        low, high = self.input_range
-        return low + (high - low) * pixels
+        return from_unit(pixels, self.input_range)
 
     def _sizes(self, count: int) -> dict[str, int]:
         """Return the number of pictures of each family among `count`."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_zskd.core import objects
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import read_range
 from keras_zskd.inputs.batching import batches
 from keras_zskd.inputs.source import Arrays, num_held_out
 
@@ -46,7 +47,7 @@ class TransferSet:
             text = objects.read_text(objects.join(self.directory, METADATA))
             self.metadata: dict[str, Any] = json.loads(text)
             self.input_shape: tuple[int, ...] = tuple(self.metadata["input_shape"])
-            self.input_range: tuple[float, float] = tuple(self.metadata["input_range"])
+            self.input_range = read_range(self.metadata["input_range"], self.input_shape)
             self.num_classes: int = self.metadata["num_classes"]
         except (tf.errors.OpError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise invalid(

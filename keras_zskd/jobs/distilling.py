@@ -21,7 +21,8 @@ from keras_zskd.evaluation.report.page import write_report
 from keras_zskd.evaluation.report.teacher_sections import similarity_sections
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
-from keras_zskd.jobs.estimating import as_student, check_needs, estimate
+from keras_zskd.jobs.choosing import choose
+from keras_zskd.jobs.estimating import check_needs, estimate
 from keras_zskd.jobs.exporting import exported
 from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher
@@ -83,8 +84,10 @@ def distill(
     Args:
         teacher: A `Teacher`, a Keras classifier, or the path of one. Input range and safe mode are
             arguments of `Teacher`.
-        student: A width in (0, 1] for `slim`, a Keras classifier (a copy of it is trained), or the
-            path of one.
+        student: A width in (0, 1] for `slim`; a budget such as "200KB" of the float32 LiteRT file,
+            "50kparams" or "1ms" per image here, for the widest copy within it; an architecture of
+            `keras.applications` such as "mobilenet_v2", with random weights; a Keras classifier
+            (a copy of it is trained), or the path of one.
         method: A name of `METHODS` or "package.module:Class", used with its default settings, or a
             `Method`.
         output_dir: The run directory, which must be new, empty, or of the same call. Its files:
@@ -116,12 +119,17 @@ def distill(
     check_needs(method, teacher, resources)
     # Loaded first, so that a wrong name raises before the training.
     real = None if dataset is None else _test_data(dataset, teacher, data_dir)
-    student = as_student(student, teacher)
+    chosen = choose(student, teacher, seed, output_dir)
     config = {"name": method.name, "config": method.get_config()}
-    with Run(teacher, student, config, output_dir, seed, resources, callbacks, verbose) as run:
+    with Run(
+        teacher, chosen.student, config, output_dir, seed, resources, callbacks, verbose
+    ) as run:
+        if chosen.facts:
+            run.say(chosen.text)
+            run.record.update(chosen=chosen.facts)
         if progress.resolved(verbose) and not run.record.run["stages"] and not method.sizes_itself:
             given = (training_dataset, data_dir, records)
-            _say_estimate(run, estimate(teacher, student, method, seed, *given))
+            _say_estimate(run, estimate(teacher, chosen.student, method, seed, *given))
         trained = method.train(run)
         run.record.update(origin=trained.origin.as_json())
         _save(trained.student, run.directory / "student.keras")

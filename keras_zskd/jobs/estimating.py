@@ -6,11 +6,10 @@ from typing import Any
 import keras
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.distillation.distiller import check_student
 from keras_zskd.inputs.own_data import Data
+from keras_zskd.jobs.choosing import choose
 from keras_zskd.methods import Method, as_method
-from keras_zskd.models.graph import with_graph
-from keras_zskd.models.teacher import Teacher, load_model
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.resources import Resources
 
@@ -44,7 +43,8 @@ def estimate(
     """
     method, resources = as_method(method), Resources(training_dataset, data_dir, records)
     check_needs(method, teacher, resources)
-    with Rehearsal(teacher, as_student(student, teacher), seed, resources) as rehearsal:
+    chosen = choose(student, teacher, seed).student
+    with Rehearsal(teacher, chosen, seed, resources) as rehearsal:
         method.train(rehearsal)
         return {
             "stages": [vars(stage) for stage in rehearsal.stages],
@@ -58,15 +58,3 @@ def check_needs(method: Method, teacher: Teacher, resources: Resources) -> None:
     """Raise an error if a requirement of the method is missing."""
     if (missing := method.missing(teacher, resources)) is not None:
         raise InputError(f"Method {method.name!r} cannot be used here. {missing}")
-
-
-def as_student(
-    student: float | keras.Model | str | os.PathLike[str], teacher: Teacher
-) -> float | keras.Model:
-    """Return a width unchanged, or a model, loaded from a path if needed, that fits the teacher."""
-    if isinstance(student, str | os.PathLike):
-        student = load_model(student, teacher.safe_mode)
-    if isinstance(student, keras.Model):
-        student = with_graph(student) if student.built else student
-        check_student(teacher, student)
-    return student

@@ -24,8 +24,9 @@ def export_file(
     Args:
         model: File of the student, .keras or .h5.
         output: Output path.
-        format: saved_model, litert, litert_int8 or onnx. By default inferred from the output path.
-        calibration: Directory of impressions, for litert_int8.
+        format: saved_model, litert, litert_int8, litert_mixed, litert_int16x8,
+            litert_dynamic, litert_float16 or onnx. By default inferred from the output path.
+        calibration: Directory of impressions, for litert_int8, litert_mixed and litert_int16x8.
         safe_mode: Whether to reject Lambda layers.
 
     Returns:

@@ -8,8 +8,11 @@ from keras_zskd.evaluation.report.charts import check_picture_path, write_matrix
 from keras_zskd.jobs.estimating import estimate
 from keras_zskd.methods import METHODS
 from keras_zskd.models.class_templates import class_similarity
+from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
+
+_WIDTHS = (0.5, 0.25)
 
 
 def inspect(teacher: Teacher, picture: str | None = None) -> dict[str, Any]:
@@ -34,6 +37,9 @@ def inspect(teacher: Teacher, picture: str | None = None) -> dict[str, Any]:
         found[f"method {name}"] = "yes" if missing is None else f"no: {missing}"
     for name, said in possible_formats(teacher).items():
         found[f"format {name}"] = said
+    for width in _WIDTHS:
+        found[f"student {width:g}"] = _parameters(teacher, width)
+    found["student"] = "or by a budget (200KB, 50kparams, 1ms) or a name (mobilenet_v2)"
     found["distill at half the width"] = _time_of_distill(teacher)
     if found["class_templates"]:
         found["class_similarity"] = class_similarity(teacher.templates).round(4).tolist()
@@ -42,6 +48,13 @@ def inspect(teacher: Teacher, picture: str | None = None) -> dict[str, Any]:
 
 def _class_names(teacher: Teacher) -> list[str]:
     return [str(number) for number in range(teacher.num_classes)]
+
+
+def _parameters(teacher: Teacher, width: float) -> str:
+    try:
+        return f"{slim(teacher.prototype, width).count_params():,} parameters"
+    except InputError as error:
+        return f"no: {error}"
 
 
 def _time_of_distill(teacher: Teacher) -> str:

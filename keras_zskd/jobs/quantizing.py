@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.input_range import nearest_allowed
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.distillation.family_choice import rate_families
 from keras_zskd.evaluation.measures import evaluate
@@ -19,7 +20,7 @@ from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture
 from keras_zskd.jobs.exporting import exported
-from keras_zskd.methods.best import Best
+from keras_zskd.methods.best import IMPRESSION_SHARE, Best
 from keras_zskd.methods.best_synthesis import best_generator
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
@@ -98,6 +99,7 @@ def quantize(
     if dataset is not None:
         real = datasets.load(dataset, "test", shape, value_range, data_dir)
     noise = np.random.default_rng(seed).uniform(*value_range, (_NUM_CALIBRATION, *shape))
+    noise = np.asarray(nearest_allowed(noise, value_range))
     compared = {"int8, calibrated on noise": noise.astype(np.float32)}
     if training_dataset is not None:
         resources = Resources(training_dataset, data_dir)
@@ -125,16 +127,15 @@ def _synthetic(
     teacher: Teacher, directory: pathlib.Path, count: int, seed: int, verbose: int | str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images for calibration, and held-out impressions."""
-    method = Best()
     shares = rate_families(teacher).shares()
-    made = best_generator(teacher, shares, method).generate(
+    made = best_generator(teacher, shares, Best()).generate(
         count, directory / "impressions", seed=seed, verbose=verbose
     )
     impressions = made.arrays()["image"]
     pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
     mixture = Mixture(
         (Arrays(impressions[: count // 2]), pictures),
-        (method.impression_share, 1.0 - method.impression_share),
+        (IMPRESSION_SHARE, 1.0 - IMPRESSION_SHARE),
     )
     return mixture.images(_NUM_CALIBRATION), impressions[count // 2 :]
 

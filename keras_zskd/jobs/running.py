@@ -21,10 +21,11 @@ from keras_zskd.benchmark.suite import Pair, Row, Suite
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.files import replacing
 from keras_zskd.core.machine import hardware, peak_memory, versions
+from keras_zskd.distillation.distiller import check_student
 from keras_zskd.evaluation.impression_measures import effective_rank, nearest_distances
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.inputs import datasets
-from keras_zskd.jobs.estimating import as_student, check_needs
+from keras_zskd.jobs.estimating import check_needs
 from keras_zskd.jobs.recording import record
 from keras_zskd.jobs.training import train
 from keras_zskd.methods import get_method
@@ -163,7 +164,7 @@ def _new_student(teacher: Teacher, pair: Pair, row: Row, seed: int) -> keras.Mod
     if not isinstance(pair.student, str):
         return models.slim(teacher.original, pair.student, row.start)
     student = models.ARCHITECTURES[pair.student](num_classes=teacher.num_classes)
-    as_student(student, teacher)
+    check_student(teacher, student)
     return models.start_from(teacher.original, student) if row.start == "teacher" else student
 
 

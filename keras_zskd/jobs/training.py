@@ -1,4 +1,4 @@
-"""`train`: train a classifier on a named data set, such as the teachers of the results tables."""
+"""`train`: train a classifier on a named dataset, such as the teachers of the results tables."""
 
 import os
 from typing import Any
@@ -54,7 +54,7 @@ def train(
         Settings and accuracy, as plain JSON types.
 
     Raises:
-        InputError: If a name is unknown, the data set does not fit, or the file cannot be written.
+        InputError: If a name is unknown, the dataset does not fit, or the file cannot be written.
     """
     if architecture not in models.ARCHITECTURES:
         raise invalid("architecture", f"be one of {', '.join(models.ARCHITECTURES)}", architecture)

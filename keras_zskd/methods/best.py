@@ -42,6 +42,9 @@ _HELD_OUT_PICTURES = 1_000
 # the weights in trainings of some hundred steps.
 _MOMENTUM = 0.9
 _EPOCHS = 20
+# Share of impressions in a batch, and how often an impression is trained on, at most: in a long
+# training pictures, which are always new, are worth more than impressions that were seen before.
+IMPRESSION_SHARE, _MOST_USES = 0.75, 28
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -57,14 +60,15 @@ class Best(Method):
     Args:
         minutes: Time for the whole run on this machine, in minutes, 0 or more. At 0 nothing is trained:
             the folded student is exported. Defaults to 2 for networks as small as LeNet-5, and to more
-            for larger ones.
+            for larger ones and for more than 300 classes, at most 60.
         start: "teacher", "random" as in the papers, or "auto": from the teacher if the student is a
             narrower copy of it.
         families: Picture families: "auto" for the teacher's mixture, or equal shares of "all" or of
             names separated by commas; see `ProceduralPictures`.
         num_impressions: Number of impressions. By default, chosen by time.
         steps: Number of training steps. By default, chosen by time.
-        impression_share: Share of impressions in a batch, from 0 to 1.
+        impression_share: Share of impressions in a batch, from 0 to 1. By default 0.75, or less in
+            long trainings: so much that each impression is used 28 times.
         synthesis_temperature: `tau` of the synthesis.
         canvas: Start of the impressions: "pictures", "blobs", or "auto": pictures if the teacher has
             batch normalization, whose prior keeps them natural, and blobs otherwise.
@@ -86,7 +90,6 @@ class Best(Method):
         "parts of Baradad et al., NeurIPS 2021 (pictures), Wang et al., ICLR 2025 (folding), Yin et "
         "al., CVPR 2020 (prior) and Nayak et al., ICML 2019 (targets)"
     )
-    sizes_itself = True
     counts = ("num_impressions", "steps")
 
     minutes: float | None = None
@@ -94,7 +97,7 @@ class Best(Method):
     families: str = "auto"
     num_impressions: int | None = None
     steps: int | None = None
-    impression_share: float = 0.75
+    impression_share: float | None = None
     synthesis_temperature: float = 4.0
     canvas: str = "auto"
     synthesis_steps: int | None = None
@@ -111,9 +114,15 @@ class Best(Method):
         check_choice("start", self.start, ("auto", "teacher", "random"))
         check_choice("canvas", self.canvas, CANVASES)
         check_optional_sizes(self, "num_impressions", "steps")
-        check_range("impression_share", self.impression_share, 0, 1)
+        if self.impression_share is not None:
+            check_range("impression_share", self.impression_share, 0, 1)
         if self.minutes is not None:
             check_range("minutes", self.minutes, 0)
+
+    @property
+    def sizes_itself(self) -> bool:
+        """See `Method.sizes_itself`; not if both sizes are given."""
+        return self.num_impressions is None or self.steps is None or self.minutes == 0
 
     def scaled(self, factor: float, counts: Sequence[str] | None = None) -> "Best":
         """See `Method.scaled`; sizes that time would choose are given."""
@@ -159,10 +168,8 @@ class Best(Method):
         if sizes.num_impressions:
             made = run.synthesize(generator, sizes.num_impressions)
             seen, held_out["agreement_impressions"] = made.split()
-            source = Mixture(
-                (Arrays(seen.arrays["image"]), pictures),
-                (self.impression_share, 1.0 - self.impression_share),
-            )
+            share = self._share_of(sizes)
+            source = Mixture((Arrays(seen.arrays["image"]), pictures), (share, 1.0 - share))
         if sizes.steps:
             self._fit(run, distiller, source, sizes.steps, held_out)
         starts_shown = canvas_for(self.canvas, teacher) == "pictures"
@@ -175,6 +182,13 @@ class Best(Method):
                 run, ratings, shares, made, student, starts_shown, self.synthesis_temperature
             ),
         )
+
+    def _share_of(self, sizes: Sizes) -> float:
+        """Return the share of impressions in a batch."""
+        if self.impression_share is not None:
+            return self.impression_share
+        num_examples = max(1, sizes.steps or 0) * self.batch_size
+        return min(IMPRESSION_SHARE, _MOST_USES * (sizes.num_impressions or 0) / num_examples)
 
     def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
         """From the teacher's weights, with statistics of the pictures; or from random weights."""

@@ -25,10 +25,8 @@ class Method(Configurable, abc.ABC):
         name: Name on the command line.
         title: The result, as a noun phrase.
         reference: Authors, title, venue.
-        published: Accuracies in percent published by the authors, by data set and pair.
+        published: Accuracies in percent published by the authors, by dataset and pair.
         presets: Constructor arguments by name: "default" has none, "paper" has the authors'.
-        sizes_itself: Whether the method chooses its sizes by time and reports it. For other methods
-            `distill` prints an estimate first.
         counts: Names of the integer settings that its cost is proportional to, such as the number of
             impressions; see `scaled`.
     """
@@ -38,8 +36,15 @@ class Method(Configurable, abc.ABC):
     reference: ClassVar[str]
     published: ClassVar[Mapping[str, float]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
-    sizes_itself: ClassVar[bool] = False
     counts: ClassVar[Sequence[str]] = ()
+
+    @property
+    def sizes_itself(self) -> bool:
+        """Whether the method chooses its sizes by time and reports it.
+
+        For other methods `distill` prints an estimate first.
+        """
+        return False
 
     @property
     def needs(self) -> Sequence[Need]:

@@ -30,7 +30,7 @@ _MEASURED_STEPS = 3
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NAYER(Method):
-    """A growing pool of images, made in rounds by generators that start anew.
+    """A growing pool of images, made in rounds by generators that are reinitialized.
 
     In each round a new generator makes `batches` of images, see `PoolGenerator`, with
 
@@ -64,7 +64,7 @@ class NAYER(Method):
     """
 
     name = "nayer"
-    title = "a student trained on a growing pool of images from generators that start anew"
+    title = "a student trained on a growing pool of images from generators that are reinitialized"
     reference = (
         "Tran et al.: NAYER: Noisy Layer Data Generation for Efficient and Effective Data-free "
         "Knowledge Distillation, CVPR 2024; Fang et al.: Up to 100x Faster Data-free Knowledge "

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.input_range import from_unit
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.inputs.source import Arrays, num_held_out
 from keras_zskd.methods.method import Method, check_choice, check_counts
@@ -24,9 +25,9 @@ _CANDIDATES = 4
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArbitraryTransferSet(Method):
-    """Noise, or images of any other data set, balanced by predicted class.
+    """Noise, or images of any other dataset, balanced by predicted class.
 
-    The teacher's predictions are the only targets; labels of the data set are not used.
+    The teacher's predictions are the only targets; labels of the dataset are not used.
 
     Args:
         inputs: "noise", uniform in the teacher's range, or "dataset": the training split of
@@ -43,7 +44,7 @@ class ArbitraryTransferSet(Method):
     """
 
     name = "transfer_set"
-    title = "a student trained on noise, or on images of another data set"
+    title = "a student trained on noise, or on images of another dataset"
     reference = (
         "Nayak, Mopuri, Chakraborty: Effectiveness of Arbitrary Transfer Sets for Data-free Knowledge "
         "Distillation, WACV 2021"
@@ -93,10 +94,9 @@ class ArbitraryTransferSet(Method):
     def _transfer_set(self, run: Run) -> np.ndarray:
         random = np.random.default_rng(run.seed)
         if self.inputs == "noise":
-            low, high = run.teacher.input_range
             size = (_CANDIDATES * self.num_inputs if self.balanced else self.num_inputs,)
             candidates = random.random((*size, *run.teacher.input_shape), "float32")
-            candidates = low + (high - low) * candidates
+            candidates = np.asarray(from_unit(candidates, run.teacher.input_range))
         else:
             candidates, _ = run.resources.training_data(run.teacher)
         candidates = random.permutation(candidates)

@@ -43,7 +43,12 @@ def check_classifier(model: Any, role: str) -> None:
     if None in inputs[0].shape[1:]:
         raise InputError(
             f"`{role}` must have a fixed input shape. Received: {role}={model.name!r} with the "
-            f"dynamic input shape {inputs[0].shape}. Rebuild it with all sizes in keras.Input."
+            f"dynamic input shape {inputs[0].shape}. "
+            + (
+                "Set `input_shape` to the shape of one input, such as (32, 32, 3)."
+                if role == "teacher"
+                else "Rebuild it with all sizes in keras.Input."
+            )
         )
     if inputs[0].dtype == "string":
         raise _reads_text(model, role, "inputs of type string")

@@ -114,7 +114,9 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
         while name in taken:
             name, number = f"{plain}_{number}", number + 1
         taken.add(name)
-        precision = "float32" if layer is last else dtype
+        # A SavedModel computes as it was written.
+        is_fixed = layer is last or isinstance(layer, keras.layers.TFSMLayer)
+        precision = "float32" if is_fixed else dtype
         config = {**config, "name": name, **({"dtype": precision} if "dtype" in config else {})}
         duplicate = _from_config(layer, config)
         copies.append((layer, duplicate))
@@ -199,7 +201,7 @@ def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
         and name_in_keras(function) is None
     }
     config = {**config, **own}
-    if isinstance(layer, keras.layers.Lambda):
+    if isinstance(layer, keras.layers.Lambda | keras.layers.TFSMLayer):
         # Its code is already in memory, so the user has accepted it.
         return layer.__class__.from_config(config, safe_mode=False)
     return layer.__class__.from_config(config)

@@ -2,23 +2,26 @@
 
 import copy
 import dataclasses
-import math
 import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.input_range import Range, as_json, read_range
 from keras_zskd.models import graph
 from keras_zskd.models.classifier import check_classifier, check_layers
 from keras_zskd.models.ensemble import mean_of_models
+from keras_zskd.models.input_shape import check_input_shape, with_input_shape
 from keras_zskd.models.layout import channels_last, is_channels_first
 from keras_zskd.models.logits import LogitsView, logits_view
-from keras_zskd.models.pixel_range import Range, find_pixel_range
+from keras_zskd.models.pixel_range import find_pixel_range
+from keras_zskd.models.saved_model import is_saved_model, read_saved_model
 
 
 class Teacher:
@@ -33,14 +36,21 @@ class Teacher:
             `(N, K)`, `K >= 2`, ending in logits, softmax, log-softmax, or logits behind a ReLU,
             which is left out; or of shape `(N, 1)`, the logit or the sigmoid of the second of two
             classes. A subclassed model whose `call` consists of Keras layers is read as one.
-            Or the path of a `.keras` or `.h5` file of such a model; or a `Teacher`, whose original
-            model is used; or a list of these with the same inputs and classes, such as the models
-            of federated clients: the mean of their probabilities, without class templates.
-        input_range: `(low, high)`, range of the pixels that the model was trained on. By default,
+            Or the path of a `.keras` or `.h5` file of such a model; or, with `safe_mode=False`, a
+            SavedModel directory, which has no class templates and no layers that `slim` could narrow;
+            or a `Teacher`, whose original model is used; or a list of these with the same inputs and
+            classes, such as the models of federated clients: the mean of their probabilities, without
+            class templates.
+        input_range: `(low, high)`, range of the inputs that the model was trained on. For tables and
+            sensors also per feature: a tuple of two arrays that are broadcast to the input shape, or
+            a list with one entry for each feature of the last axis, `[low, high]` or
+            `{"values": [0, 1]}` for a categorical feature, or a JSON file with such a list. By default,
             it is read from the model (`find_pixel_range`): its preprocessing, its first batch
             normalization, or its predictions. If these do not decide, it is `(0, 1)`, with a
             warning.
-        safe_mode: As in Keras: refuse files with Lambda layers, which contain code that would run.
+        safe_mode: As in Keras: refuse files with Lambda layers, and SavedModels, which contain code
+            that would run.
+        input_shape: Shape of one input, for a model that takes inputs of any size.
 
     Attributes:
         original: The original model; the mean of several as one model.
@@ -49,7 +59,7 @@ class Teacher:
         model: Flat Functional model from pixels `(N, *input_shape)` to logits `(N, K)`, not
             trainable.
         input_shape: Shape of one input, without the batch axis.
-        input_range: `(low, high)`, range of the pixels.
+        input_range: `(low, high)`, range of the inputs: two numbers, or a `FeatureRange` of two arrays.
         range_evidence: What the range is known by: "given", or the evidence.
         num_classes: Number of classes `K`.
         ends_in: Output of the original model: "logits", "softmax", "log_softmax", "relu", or
@@ -72,12 +82,14 @@ class Teacher:
     def __init__(
         self,
         model: "keras.Model | str | os.PathLike[str] | Teacher | Sequence[Any]",
-        input_range: tuple[float, float] | None = None,
+        input_range: Any = None,
         safe_mode: bool = True,
+        input_shape: Sequence[int] | None = None,
     ):
+        input_shape = check_input_shape(input_shape)
         members: list[Teacher] = []
         if isinstance(model, list | tuple):
-            members = [Teacher(member, input_range, safe_mode) for member in model]
+            members = [Teacher(member, input_range, safe_mode, input_shape) for member in model]
             model, input_range = _mean_of(members), members[0].input_range
         prototype: keras.Model | None = members[0].original if members else None
         if isinstance(model, Teacher):
@@ -85,11 +97,13 @@ class Teacher:
             prototype = model.prototype
             model = model.original
         if isinstance(model, str | os.PathLike):
-            model = load_model(model, safe_mode)
+            model = _read(model, safe_mode, input_shape)
         self.safe_mode = safe_mode
         if isinstance(model, keras.Model) and model.built:
             check_layers(model, role="teacher")
             model = graph.with_graph(model)
+            if input_shape is not None and len(model.inputs) == 1:
+                model = with_input_shape(model, input_shape)
         check_classifier(model, role="teacher")
         if is_channels_first(model):
             model = channels_last(model)
@@ -98,8 +112,9 @@ class Teacher:
                 "and students have the channels last.",
                 stacklevel=2,
             )
-        input_range = _check_range(input_range)
         flat = graph.typed_copy(model, "float32")
+        if input_range is not None:
+            input_range = read_range(input_range, tuple(flat.input_shape[1:]))
         self._view = logits_view(flat)
         softmax: Any = self._view.softmax
         if hasattr(softmax, "activation"):
@@ -180,7 +195,7 @@ class Teacher:
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
-            "input_range": list(self.input_range),
+            "input_range": as_json(self.input_range),
             "num_classes": self.num_classes,
             "ends_in": self.ends_in,
             "parameters": self.num_parameters,
@@ -199,6 +214,21 @@ class Teacher:
                     )
 
 
+def _read(
+    path: str | os.PathLike[str], safe_mode: bool, input_shape: tuple[int, ...] | None
+) -> keras.Model:
+    if not is_saved_model(path):
+        return load_model(path, safe_mode)
+    if safe_mode:
+        raise invalid(
+            "path",
+            "be a .keras or .h5 file: a SavedModel is a program, which can read and write files",
+            os.fspath(path),
+            fix="If you trust its author, set `safe_mode` to False.",
+        )
+    return read_saved_model(path, input_shape)
+
+
 def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Model:
     """Load a Keras model.
 
@@ -214,6 +244,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
         raise InputError(
             f"`path` must be an existing model file. Received: path={path!r}, which does not exist."
         )
+    _check_holds_model(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -223,7 +254,23 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
             except Exception:  # A custom loss, or an optimizer of another version.
                 return keras.saving.load_model(path, compile=False, safe_mode=safe_mode)
     except Exception as error:  # Keras raises many types of errors for unreadable files.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # Keras nests its messages; the innermost is the reason.
+        innermost = str(error).rpartition("Exception encountered:")[2].strip()
+        reason = innermost.splitlines()[0] if innermost else type(error).__name__
+        if "function identifier: {'value':" in reason:
+            raise invalid(
+                "path",
+                "be a model without a lambda as an activation, which cannot be copied",
+                path,
+                fix="Use a named function, and save the model again.",
+            ) from error
+        if "deserialization of a `TFSMLayer`" in reason:
+            raise invalid(
+                "path",
+                "be a model without a TFSMLayer, which holds a program",
+                path,
+                fix="If you trust its author, set `safe_mode` to False.",
+            ) from error
         if "lambda" in str(error).lower():
             raise invalid(
                 "path",
@@ -238,10 +285,34 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
         ) from error
 
 
+def _check_holds_model(path: str) -> None:
+    """Raise an error for files that hold the weights or the layers of a model, but not both."""
+    if is_saved_model(path):
+        raise InputError(
+            "`path` must be a .keras or .h5 file. Received: "
+            f"path={path!r}, a SavedModel, which can only be a teacher: it has no layers to train."
+        )
+    is_only_weights = path.endswith((".weights.h5", ".index", ".ckpt")) or (
+        h5py.is_hdf5(path) and "model_config" not in _attributes(path)
+    )
+    if is_only_weights or path.endswith(".json"):
+        what = "weights without a model" if is_only_weights else "a model without weights"
+        raise InputError(
+            f"`path` must be a .keras or .h5 file of a whole model. Received: path={path!r}, which "
+            f"holds {what}. Build the model in Python, call its load_weights(), and save it "
+            "with model.save('teacher.keras')."
+        )
+
+
+def _attributes(path: str) -> set[str]:
+    with h5py.File(path, "r") as file:
+        return set(file.attrs)
+
+
 def _mean_of(members: list[Teacher]) -> keras.Model:
     if not members:
         raise InputError("`teacher` must be one model or several. Received: an empty list.")
-    ranges = sorted({member.input_range for member in members})
+    ranges = [as_json(each) for each in dict.fromkeys(member.input_range for member in members)]
     if len(ranges) > 1:
         raise InputError(
             f"`teacher` must be models with one input range. Received: {ranges}. Set `input_range`, or "
@@ -263,18 +334,6 @@ def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
             "logit of the second of two classes. A regressor cannot be a teacher.",
             stacklevel=3,
         )
-
-
-def _check_range(input_range: Any) -> Range | None:
-    if input_range is None:
-        return None
-    try:
-        low, high = (float(value) for value in input_range)
-    except (TypeError, ValueError) as error:
-        raise invalid("input_range", "be two numbers (low, high)", input_range) from error
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise invalid("input_range", "be two finite numbers, low < high", tuple(input_range))
-    return low, high
 
 
 def _range_of(view: LogitsView, given: Range | None) -> tuple[Range, str]:

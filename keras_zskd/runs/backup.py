@@ -41,7 +41,7 @@ def fit(
     Args:
         model: The model to train. If it has `frozen_variables`, these are not kept; if it has
             `optimizers`, the variables of all of them are.
-        stream: Function from a step to an endless data set of batches that starts at this step.
+        stream: Function from a step to an endless dataset of batches that starts at this step.
         epochs: Total number of epochs, including those of earlier calls.
         steps: Steps per epoch; a multiple of the model's `steps_per_execution`.
         path: The file that holds the state, written every 30 seconds and at the end of the

@@ -48,7 +48,7 @@ class BatchNorms(Need):
         if teacher.batch_norms:
             return None
         return (
-            "`teacher` must have batch normalization layers, whose statistics its inputs shall "
+            "`teacher` must have batch normalization layers, whose statistics its inputs "
             f"match. Received: teacher={teacher.name!r} without such layers. Use another method."
         )
 
@@ -92,7 +92,7 @@ class TrainingData(Need):
             return None
         return (
             f"`training_dataset` must be given for a method that needs {self.text}. Received: "
-            "training_dataset=None. Pass the name of a TFDS data set."
+            "training_dataset=None. Pass the name of a TFDS dataset."
         )
 
 
@@ -108,6 +108,6 @@ class Images(TrainingData):
 
 
 class UnlabeledImages(TrainingData):
-    """Images of any data set; its labels are not used."""
+    """Images of any dataset; its labels are not used."""
 
-    text = "images of another data set"
+    text = "images of another dataset"

@@ -86,7 +86,7 @@ class Rehearsal(Run):
     ) -> TransferSet:
         """Make one batch of impressions with few steps, which reports `count` impressions."""
         del seed
-        seconds = generator.measure(count, self.directory / name)
+        seconds = sum(generator.measure(count, self.directory / name))
         values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
         size = 4 * count * values
         self.stages.append(StageEstimate(name, seconds, disk=size, memory=size))

@@ -25,11 +25,13 @@ _LEAST_SECONDS = 5.0
 # Share of the time for impressions; the smallest and largest number that is worth it.
 _SYNTHESIS_SHARE = 0.2
 _FEWEST, _MOST = 1_000, 40_000
-# Defaults without a given time, which take from two minutes to an hour.
+# Defaults without a given time, which take from two minutes to an hour. With more than 300 classes
+# both grow, so that there are as many impressions of each class.
 DEFAULT_IMPRESSIONS, DEFAULT_EXAMPLES = 12_000, 800_000
+_LEAST_PER_CLASS = 40
 _DEFAULT_SECONDS = (120.0, 3600.0)
 # In less time, most of it would go into compiling the synthesis.
-_SECONDS_FOR_IMPRESSIONS = 30.0
+_SECONDS_FOR_IMPRESSIONS = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Sizes:
 
     num_impressions: int | None
     steps: int | None
+
+
+def default_scale(num_classes: int) -> float:
+    """Return the factor, 1 or more, that the default sizes grow by with the number of classes."""
+    return max(1.0, _LEAST_PER_CLASS * num_classes / DEFAULT_IMPRESSIONS)
 
 
 def size_by_time(
@@ -75,9 +82,9 @@ def size_by_time(
         per_impression = np.inf
         if seconds is None or seconds - run.elapsed - besides > _SECONDS_FOR_IMPRESSIONS:
             with tempfile.TemporaryDirectory() as scratch:
-                per_impression = generator.measure(_MOST, scratch) / _MOST
+                per_impression = generator.measure(_MOST, scratch)[1] / _MOST
         if seconds is None:
-            all_of_it = (
+            all_of_it = default_scale(run.teacher.num_classes) * (
                 DEFAULT_IMPRESSIONS * per_impression + DEFAULT_EXAMPLES / batch_size * per_step
             )
             seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))

@@ -98,16 +98,16 @@ class Origin:
 
     @classmethod
     def other_images(cls, name: str) -> "Origin":
-        """Images of a data set other than the teacher's; labels are not used."""
+        """Images of a dataset other than the teacher's; labels are not used."""
         return cls(
-            "images of another data set",
+            "images of another dataset",
             True,
             f"They are real images, without labels: the training split of {name}.",
         )
 
     @classmethod
     def training_data(cls, name: str) -> "Origin":
-        """The whole training split of a data set."""
+        """The whole training split of a dataset."""
         return cls("training images", True, f"They are real images: the training split of {name}.")
 
     @classmethod

@@ -36,7 +36,7 @@ def test_a_plain_network_supports_every_format(capfd):
 
 def test_a_layer_without_integer_kernels_excludes_only_integers():
     found = possible_formats(teacher(layers.LayerNormalization(name="norm")))
-    assert found["saved_model"] == found["litert"] == "yes"
+    assert found["saved_model"] == found["litert"] == found["litert_mixed"] == "yes"
     assert "cannot execute" in found["litert_int16x8"]
     assert found["litert_int8"].startswith("no: Model")
     assert "no full-integer form: LiteRT would compute" in found["litert_int8"]

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.input_range import read_range
 from keras_zskd.deploy.calibration import balanced, filled_up
 from keras_zskd.deploy.formats import ExportResult, export
 from keras_zskd.deploy.litert_model import LiteRTModel
@@ -198,7 +199,7 @@ def test_calibration_on_impressions_is_class_balanced(
 
 
 @pytest.mark.parametrize(
-    ("format", "share"), [("float16", 0.6), ("dynamic", 0.4), ("int16x8", 0.45)]
+    ("format", "share"), [("float16", 0.6), ("dynamic", 0.4), ("int16x8", 0.45), ("mixed", 0.45)]
 )
 def test_weights_in_fewer_bits_leave_input_and_output_as_they_are(tmp_path, format, share):
     model = classifier(lambda x: layers.Dense(200)(layers.Flatten()(x)))
@@ -401,3 +402,14 @@ def test_a_file_that_is_not_a_litert_model_is_rejected(tmp_path, make_images, ti
     export(tiny_teacher, tmp_path / "s.tflite", num_checks=1)
     with pytest.raises(InputError, match=r"Received: images of shape \(2, 9, 9, 1\)"):
         LiteRTModel(tmp_path / "s.tflite").predict(make_images(2, (9, 9, 1)))
+
+
+@pytest.mark.parametrize(("widest", "is_warned"), [(10.0, False), (1e4, True)])
+def test_features_that_an_int8_input_loses_are_warned_of(tmp_path, monkeypatch, widest, is_warned):
+    said = []
+    monkeypatch.setattr(export_module.logging, "warning", lambda text, *values: said.append(text))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    columns = read_range([[0, 1], [0, widest]], (2,))
+    rows = np.random.default_rng(0).uniform(*columns, (20, 2)).astype(np.float32)
+    export(model, tmp_path / "a_int8.tflite", None, rows, columns, num_checks=20)
+    assert any("one scale for all features" in text for text in said) == is_warned

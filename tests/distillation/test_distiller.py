@@ -643,3 +643,19 @@ def test_a_student_of_impressions_learns_the_task_of_its_teacher(make_student, t
     agreement = (np.asarray(student(images)).argmax(1) == classes).mean()
     assert agreement > 0.6  # Chance is 1/4.
     assert agreement > before + 0.2
+
+
+def test_categories_are_allowed_values_after_augmentation():
+    layers = keras.layers
+    table, student = (keras.Sequential([keras.Input((2,)), layers.Dense(3)]) for _ in range(2))
+    teacher = Teacher(table, [[-1, 1], {"values": [0, 1]}])
+    distiller = Distiller(teacher, student, augmentations=(Mixup(1.0),))
+    distiller.compile("sgd", run_eagerly=True)
+    seen = []
+    distiller._update = lambda images, *rest: seen.append(np.asarray(images)) or {}
+    rows = np.array([[-1, 0], [1, 1], [0.5, 1], [-0.5, 0]] * 8, np.float32)
+    distiller.train_step(rows)
+    assert not np.isin(seen[0][:, 0], rows[:, 0]).all()
+    assert set(np.unique(seen[0][:, 1])) == {0, 1}
+    again = Distiller.from_config(distiller.get_config())
+    assert again.teacher.input_range == teacher.input_range

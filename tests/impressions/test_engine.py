@@ -105,7 +105,9 @@ class TestDraw:
 
 
 class TestAdam:
-    @pytest.mark.parametrize("input_range", [(0.0, 1.0), (-2.0, 3.0)])
+    @pytest.mark.parametrize(
+        "input_range", [(0.0, 1.0), (-2.0, 3.0), (np.arange(6) - 3.0, np.arange(6) + 1.0)]
+    )
     def test_against_numpy(self, input_range):
         engine = _engine(_linear_teacher(input_range))
         state = _begin(engine, 4)
@@ -503,3 +505,18 @@ class TestBfloat16:
     def test_the_teacher_stays_float32(self, engines):
         dtypes = {layer.compute_dtype for layer in engines[1].teacher.model.layers}
         assert dtypes == {"float32"}
+
+
+def test_categories_of_an_impression_are_allowed_values_and_are_changed():
+    columns = [[-2, 2], {"values": [0, 1]}, {"values": [1, 2, 4]}, [0, 1], [0, 1], [0, 1]]
+    engine = _engine(_linear_teacher(columns), canvas=BlobCanvas(), steps=20, learning_rate=1.0)
+    state = _begin(engine, 32)
+    first = np.asarray(engine.finish(state)["image"])
+    last = engine.finish(engine.advance(state, 20))
+    rows = np.asarray(last["image"])
+    assert set(np.unique(rows[:, 1])) == {0, 1}
+    assert set(np.unique(rows[:, 2])) <= {1, 2, 4}
+    assert len(np.unique(rows[:, 0])) > 20
+    # Their gradient is that of the logits before the choice, so the targets decide them.
+    assert (first[:, 1] != rows[:, 1]).any()
+    np.testing.assert_allclose(last["logits"], rows @ WEIGHTS + BIAS, rtol=1e-4, atol=1e-4)

@@ -41,6 +41,26 @@ class TestRoll:
             gradient(images, tf.constant(shifts)), _rolled(upstream, -shifts)
         )
 
+    def test_a_gradient_of_unknown_shape(self, make_images):
+        """As the functions of a SavedModel pass them."""
+        images = tf.constant(make_images(2, (5, 7, 2)))
+        shifts = np.array([[1, -2], [0, 3]], "int32")
+        upstream = make_images(2, (5, 7, 2), seed=1)
+
+        @tf.custom_gradient
+        def forgets_the_shape(x):
+            return x, lambda dy: tf.compat.v1.placeholder_with_default(dy, None)
+
+        @tf.function
+        def gradient(images):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                moved = roll(images, tf.constant(shifts))
+                loss = tf.reduce_sum(upstream * forgets_the_shape(moved))
+            return tape.gradient(loss, images)
+
+        np.testing.assert_array_equal(gradient(images), _rolled(upstream, -shifts))
+
 
 class TestJitter:
     def test_all_shifts_have_equal_probability(self, make_images):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.input_range import read_range
 from keras_zskd.inputs.procedural.draws import Draws, numbers_of
 from keras_zskd.inputs.procedural.fields import bands, coverage, enlarge, field, rounded
 from keras_zskd.inputs.procedural.images import things
@@ -111,3 +112,12 @@ def test_things_have_a_dark_or_light_background():
     assert plain.mean() > 0.8
     assert 0.3 < (corners < 0.5).mean() < 0.7
     assert things.__doc__
+
+
+def test_categories_of_table_rows_are_allowed_values():
+    columns = [[-2, 2], {"values": [0, 1]}, {"values": [1, 2, 4]}]
+    rows = ProceduralPictures((3,), read_range(columns, (3,))).images(200)
+    assert -2 <= rows[:, 0].min() < rows[:, 0].max() <= 2
+    assert len(np.unique(rows[:, 0])) > 100
+    assert set(np.unique(rows[:, 1])) == {0, 1}
+    assert set(np.unique(rows[:, 2])) == {1, 2, 4}

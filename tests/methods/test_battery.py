@@ -129,7 +129,7 @@ def name(request):
 
 @pytest.fixture(scope="module")
 def read(name):
-    """The splits of the stripes data set that the runs of a method read."""
+    """The splits of the stripes dataset that the runs of a method read."""
     found = []
 
     def load(name, split, *arguments, **settings):

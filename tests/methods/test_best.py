@@ -87,6 +87,15 @@ def test_training_on_impressions_only(tmp_path):
     np.testing.assert_array_equal(found.inputs.images(5), impressions.arrays["image"][:5])
 
 
+@pytest.mark.parametrize(("batch_size", "share"), [(8, 0.75), (100, 28 * 20 / (100 * 16))])
+def test_impressions_are_used_at_most_28_times(batch_size, share, tmp_path):
+    found, _ = trained(
+        teacher_of("table"), tmp_path / "run", num_impressions=20, steps=16, synthesis_steps=1,
+        batch_size=batch_size,
+    )  # fmt: skip
+    assert found.inputs.shares == pytest.approx((share, 1 - share))
+
+
 def test_a_random_start_uses_the_initial_student(tmp_path):
     teacher = teacher_of("table")
     student = keras.models.clone_model(zskd.slim(teacher.original, 0.5))
@@ -130,3 +139,9 @@ def test_invalid_settings_are_rejected(settings):
     (name,) = settings
     with pytest.raises(InputError, match=f"`{name}` must be"):
         Best(**settings)
+
+
+def test_time_decides_unless_both_sizes_are_given():
+    assert zskd.METHODS["best"]().sizes_itself
+    assert zskd.METHODS["best"](num_impressions=100).sizes_itself
+    assert not zskd.METHODS["best"](num_impressions=100, steps=8).sizes_itself

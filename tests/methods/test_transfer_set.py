@@ -35,8 +35,8 @@ def test_noise_is_in_the_range_of_the_teacher(tiny_teacher, tmp_path):
     assert not found.origin.uses_data
 
 
-def test_images_of_a_data_set_are_required(tiny_teacher):
+def test_images_of_a_dataset_are_required(tiny_teacher):
     missing = ArbitraryTransferSet(inputs="dataset").missing(
         Teacher(tiny_teacher, (0, 1)), Resources()
     )
-    assert "images of another data set" in missing
+    assert "images of another dataset" in missing

@@ -1,5 +1,7 @@
 """`size_by_time`: sizes that fill the time, measured once."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,8 @@ class FakeRun:
     seed = 0
     elapsed = 10.0
 
-    def __init__(self):
+    def __init__(self, num_classes=10):
+        self.teacher = types.SimpleNamespace(num_classes=num_classes)
         self.kept, self.said = {}, []
 
     def keep(self, name, make):
@@ -29,7 +32,7 @@ class FakeGenerator:
     """5 milliseconds an impression."""
 
     def measure(self, count, directory):
-        return 0.005 * count
+        return 3.0, 0.005 * count
 
 
 @pytest.fixture
@@ -72,6 +75,13 @@ def test_without_a_time_it_grows_with_the_networks(sized, monkeypatch):
     monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (7.2, 5.0))
     # An hour, and no more impressions than are worth it.
     assert sized(None) == Sizes(40_000, round((0.93 * 3_570 - 200) / 5.0))
+
+
+def test_without_a_time_it_grows_with_the_classes(sized):
+    # With 1,000 classes 40,000 / 12,000 times as long as the 122.5 seconds of up to 300 classes.
+    assert sized(None, run=FakeRun(300)) == sized(None)
+    left = 0.93 * (122.5 * 40 / 12 - 30)
+    assert sized(None, run=FakeRun(1_000)).num_impressions == round(0.2 * left / 0.005)
 
 
 def test_a_continued_run_has_the_sizes_of_the_first(sized, monkeypatch):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from keras_zskd.core.input_range import range_text
 from keras_zskd.evaluation.report.rendering import render
 from keras_zskd.evaluation.report.run_summary import measurement_text, stages, uses_data
 
@@ -40,7 +41,6 @@ def write_model_card(path: str | os.PathLike[str], run: Mapping[str, Any]) -> No
     """
     directory = os.path.dirname(os.path.abspath(os.fspath(path)))
     rows = run.get("results", {}).get("rows", [])
-    low, high = run.get("request", {}).get("teacher", {}).get("input_range") or (0, 1)
     durations = {
         what: [stage["seconds"] for stage in stages(run, kind).values() if "seconds" in stage]
         for what, kind in (("Synthesis", "synthesis"), ("Training", "training"))
@@ -61,8 +61,7 @@ def write_model_card(path: str | os.PathLike[str], run: Mapping[str, Any]) -> No
             for name, content in _FILES.items()
             if os.path.exists(os.path.join(directory, name))
         },
-        low=low,
-        high=high,
+        values=range_text(run.get("request", {}).get("teacher", {}).get("input_range")),
     )
     with open(path, "w", encoding="utf-8") as file:
         file.write(card)

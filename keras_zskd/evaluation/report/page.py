@@ -31,6 +31,7 @@ def write_report(
                  "python": version, "machine": text,
                  "request": {"method": {"name", "config"}, "seed": integer,
                              "teacher": Teacher.describe(), "student": {"parameters"}, ...},
+                 "chosen": {"budget", "width", "needs": {"parameters", "bytes", "ms_per_image"}},
                  "origin": {"inputs": plural noun, "uses_data": bool, "text": sentences},
                  "stages": {name: {"kind": "synthesis" | "training" | "data" | "export" |
                                    "evaluation", "seconds", "config", "num_impressions",
@@ -107,10 +108,17 @@ def _details(run: Mapping[str, Any]) -> dict[str, Any]:
         "Time taken": times,
         "Exported files, each run after the export": files,
         "Teacher": request.get("teacher"),
-        "Student": request.get("student"),
+        "Student": _student(run),
         "Settings of the method": method.get("config"),
         **{
             f"Settings of the stage {name}": stage.get("config")
             for name, stage in stages(run).items()
         },
     }
+
+
+def _student(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The size of the student, and what it was chosen by."""
+    chosen = dict(run.get("chosen", {}))
+    measured = {f"{name}, before the training": x for name, x in chosen.pop("needs", {}).items()}
+    return {**run.get("request", {}).get("student", {}), **chosen, **measured}

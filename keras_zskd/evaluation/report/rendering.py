@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_zskd.core.input_range import Range
 from keras_zskd.evaluation import pictures
 from keras_zskd.evaluation.report import run_summary
 
@@ -61,7 +62,7 @@ def _environment() -> "jinja2.Environment":
     return environment
 
 
-def small(images: np.ndarray, input_range: tuple[float, float]) -> np.ndarray:
+def small(images: np.ndarray, input_range: Range) -> np.ndarray:
     """Resize images to at most 64 pixels to limit the page size; the browser enlarges them."""
     pixels = pictures.to_pixels(images, input_range)
     is_small = max(pixels.shape[1:3]) <= PICTURE_SIZE

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_zskd.core.input_range import Range
 from keras_zskd.evaluation import pictures
 from keras_zskd.evaluation.attention import attention_maps
 from keras_zskd.evaluation.impression_measures import DUPLICATE_DISTANCE, measure_impressions
@@ -19,7 +20,7 @@ _EXPLAINED = 8
 
 def impression_sections(
     impressions: Mapping[str, np.ndarray],
-    input_range: tuple[float, float],
+    input_range: Range,
     temperature: float,
     models: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
@@ -46,7 +47,7 @@ def impression_sections(
 def _gallery(
     impressions: Mapping[str, np.ndarray],
     measures: Mapping[str, Any],
-    input_range: tuple[float, float],
+    input_range: Range,
     names: Sequence[str],
     temperature: float,
 ) -> Section:
@@ -129,7 +130,7 @@ def _charts(
 
 def _attention(
     impressions: Mapping[str, np.ndarray],
-    input_range: tuple[float, float],
+    input_range: Range,
     models: Mapping[str, Any],
 ) -> list[Section]:
     """Impressions with the attention maps of each model, or the reason why there are none."""

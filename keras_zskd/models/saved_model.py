@@ -1,0 +1,140 @@
+"""A SavedModel directory as a Keras classifier."""
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.core.errors import InputError
+
+_ENDPOINT = "serving_default"
+# Random inputs that tell probabilities from logits.
+_NUM_TRIED = 64
+# Smallest probability whose logarithm has a gradient in float32.
+_LEAST = 1e-30
+
+
+def is_saved_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a SavedModel directory."""
+    return os.path.isfile(os.path.join(path, "saved_model.pb"))
+
+
+def read_saved_model(
+    path: str | os.PathLike[str], input_shape: tuple[int, ...] | None = None
+) -> keras.Model:
+    """Return a SavedModel as a Functional model without class templates.
+
+    Its endpoint "serving_default" is one layer, through which gradients pass. Whether it ends in
+    probabilities or in logits is found from its outputs for random inputs; probabilities become
+    logits by their logarithm, followed by the same activation.
+
+    Args:
+        path: The directory, written by `model.export`, `tf.saved_model.save` or an estimator.
+        input_shape: Shape of one input. Defaults to the one in the file.
+
+    Raises:
+        InputError: If it cannot be read or is not a classifier of one input.
+    """
+    path = os.fspath(path)
+    layer = _endpoint(path)
+    (spec,) = layer.call_endpoint_fn.structured_input_signature[1].values()
+    pixels = keras.Input(_shape_of(spec, input_shape, path))
+    name = os.path.basename(os.path.normpath(path))
+    try:
+        outputs = FirstOutput()(layer(pixels))
+    except Exception as error:  # TensorFlow raises many types for shapes that do not fit.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            f"`input_shape` must fit the SavedModel. Received: {path!r} with inputs of shape "
+            f"{pixels.shape[1:]}. Error of TensorFlow: {reason}"
+        ) from error
+    model = keras.Model(pixels, outputs, name=name)
+    if len(outputs.shape) != 2:
+        return model  # `check_classifier` says what is wrong.
+    tried = np.random.default_rng(0).uniform(-1, 1, (_NUM_TRIED, *pixels.shape[1:]))
+    scores = np.asarray(model(tried.astype("float32")))
+    activation = _activation_of(scores)
+    if activation is not None:
+        logits = LogitsOfProbabilities()(outputs)
+        outputs = keras.layers.Activation(activation)(logits)
+    return keras.Model(pixels, outputs, name=name)
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class FirstOutput(keras.layers.Layer):
+    """The only output of an endpoint, which returns a dictionary, in float32."""
+
+    def call(self, outputs: Any) -> Any:
+        """Return `(N, K)`."""
+        (output,) = tf.nest.flatten(outputs)
+        return keras.ops.cast(output, "float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class LogitsOfProbabilities(keras.layers.Layer):
+    """Logits from probabilities `p` `(N, K)`: `log p`, or `log(p / (1 - p))` for a single output."""
+
+    def call(self, probabilities: Any) -> Any:
+        """Return logits of the shape of `probabilities`, whose softmax or sigmoid they are."""
+        logits = keras.ops.log(keras.ops.maximum(probabilities, _LEAST))
+        if probabilities.shape[-1] == 1:
+            # Rounded to 1 in float32, they are within 2**-25 of it.
+            logits -= keras.ops.log(keras.ops.maximum(1.0 - probabilities, 2.0**-25))
+        return logits
+
+
+def _endpoint(path: str) -> Any:
+    try:
+        layer = keras.layers.TFSMLayer(path, call_endpoint=_ENDPOINT, trainable=False)
+        inputs = layer.call_endpoint_fn.structured_input_signature[1]
+        outputs = tf.nest.flatten(layer.call_endpoint_fn.structured_outputs)
+    except Exception as error:  # TensorFlow raises many types for unreadable files.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            f"`path` must be a SavedModel with the endpoint {_ENDPOINT!r}. Received: path={path!r}, "
+            f"which could not be read. Error of TensorFlow: {reason}"
+        ) from error
+    for tensors, what in ((inputs, "inputs"), (outputs, "outputs")):
+        if len(tensors) != 1:
+            raise InputError(
+                f"`path` must be a SavedModel with one input and one output. Received: path={path!r} "
+                f"with {len(tensors)} {what}. Export a model with only one of them."
+            )
+    (spec,) = inputs.values()
+    if not spec.dtype.is_floating:
+        raise InputError(
+            "`path` must be a SavedModel of floating-point inputs, which can be varied continuously. "
+            f"Received: path={path!r} with inputs of type {spec.dtype.name}. Export the part of the "
+            "model after its first conversion to float."
+        )
+    return layer
+
+
+def _shape_of(spec: Any, input_shape: tuple[int, ...] | None, path: str) -> tuple[int, ...]:
+    """The shape of one input: the given one, checked against the file."""
+    known = None if spec.shape.rank is None else tuple(spec.shape.as_list())
+    if known is not None and known[0] is not None:
+        raise InputError(
+            "`path` must be a SavedModel of any batch size. Received: "
+            f"path={path!r} with inputs of shape {known}. Export it with a batch size of None."
+        )
+    if input_shape is None:
+        if known is None or None in known[1:]:
+            raise InputError(
+                f"`input_shape` must be given for a model with inputs of unknown size. Received: "
+                f"{path!r} with inputs of shape {known}. Set it to the shape of one "
+                "input, such as (32, 32, 3)."
+            )
+        return tuple(known[1:])
+    return input_shape
+
+
+def _activation_of(scores: np.ndarray) -> str | None:
+    """What the outputs are probabilities of, or None for logits."""
+    if not ((scores >= 0) & (scores <= 1)).all():
+        return None
+    if scores.shape[-1] == 1:
+        return "sigmoid"
+    return "softmax" if np.allclose(scores.sum(axis=-1), 1.0, atol=1e-3) else None
