@@ -24,7 +24,7 @@ from benchmarks import harness, table
 from benchmarks.results_file import ResultsFile, Runs
 
 _TEACHERS = flags.DEFINE_list("teachers", [], "some of those of the studies; default: all")
-_STUDIES = flags.DEFINE_list("studies", ["parts", "settings", "families"], "which rows")
+_STUDIES = flags.DEFINE_list("studies", ["parts", "settings", "uses", "families"], "which rows")
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each setting and seed")
 _OUTPUT = flags.DEFINE_string("output", "results/ablation.json", "the results file")
 # Impressions and training steps of 256 examples.
@@ -39,10 +39,12 @@ _TUNED_ON = ("fashion_mnist", "cifar10")
 _TEACHERS_OF = {
     "parts": _TUNED_ON,
     "settings": _TUNED_ON,
+    "uses": ("fashion_mnist",),
     "families": (*_TUNED_ON, "mnist", "color", "depthwise", "digits", "residual"),
 }
 _ALONE = {"num_impressions": 0}
 _HALF = {"impression_share": 0.5}
+_LONG = {"num_impressions": 16_000, "steps": 4_800}
 _ROWS: dict[str, dict[str, dict[str, Any]]] = {
     "parts": {
         "everything": {},
@@ -62,6 +64,13 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "impression_share=0.5, learning_rate=0.001": {**_HALF, "learning_rate": 1e-3},
         "impression_share=0.5, learning_rate=0.004": {**_HALF, "learning_rate": 4e-3},
         "impression_share=0.5, temperature=10": {**_HALF, "temperature": 10.0},
+    },
+    # Many steps: 58 uses of each impression at the largest share, 28 by default.
+    "uses": {
+        "long": _LONG,
+        "long, impression_share=0.75": {**_LONG, "impression_share": 0.75},
+        "long, impression_share=0.15": {**_LONG, "impression_share": 0.15},
+        "long, without impressions": {**_LONG, **_ALONE},
     },
     "families": {
         f"{name} alone": {**_ALONE, "families": name}
