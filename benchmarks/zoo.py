@@ -28,7 +28,7 @@ from benchmarks.results_file import ResultsFile, Runs
 _KINDS = flags.DEFINE_list("kinds", [], "headings of `zoo_teachers`; all by default")
 _NAMES = flags.DEFINE_list("names", [], "teachers; all by default")
 _AGAIN = flags.DEFINE_bool("again", False, "examine those again that failed")
-_OUTPUT = flags.DEFINE_string("output", "results/zoo.json", "the results file")
+_OUTPUT = flags.DEFINE_string("results", "results/zoo.json", "the results file")
 
 FORMATS = {
     "saved_model": "model", "litert": "model.tflite", "litert_int8": "model_int8.tflite",

@@ -148,9 +148,9 @@ def refuse_several_machines(strategy: tf.distribute.Strategy) -> None:
     kinds = (tf.distribute.MultiWorkerMirroredStrategy, tf.distribute.ParameterServerStrategy)
     if isinstance(strategy, kinds):
         raise InputError(
-            "`strategy` must be of one machine, since Keras cannot train over several. Received: "
-            f"{type(strategy).__name__}. Train under MirroredStrategy on one machine, and use "
-            "cluster= for synthesis."
+            "`strategy` must be of one machine, since Keras cannot train over several as with "
+            f"MultiWorkerMirroredStrategy. Received: {type(strategy).__name__}. Train under "
+            "MirroredStrategy on one machine, and use cluster= for synthesis."
         )
 
 

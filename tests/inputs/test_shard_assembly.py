@@ -1,4 +1,3 @@
-import sys
 import threading
 import time
 
@@ -51,14 +50,6 @@ def _fill(assembly, finished, size=4):
     for piece in assembly.pieces(size):
         if piece is not None:
             assembly.add(finished(piece))
-
-
-def test_nothing_is_imported_in_the_writing_thread(make_writer, monkeypatch):
-    """TensorFlow Datasets changes how other threads import; see `ShardAssembly.__init__`."""
-    writer = make_writer(5)
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError):
-        ShardAssembly(writer, 12, piece_size=3, group_size=1)
 
 
 class TestPieces:
@@ -156,9 +147,3 @@ class TestWrites:
         with pytest.raises(OSError, match="No space left"):
             assembly.close()
         assembly.close()  # Raised only once; no writes are left.
-
-
-def test_tfds_is_imported_before_the_thread_that_writes(make_writer, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match="tensorflow_datasets"):
-        ShardAssembly(make_writer(5), 12, piece_size=3, group_size=1)

@@ -1,6 +1,7 @@
 import builtins
 import json
 import os
+import sys
 
 import pytest
 import tensorflow as tf
@@ -23,6 +24,12 @@ def make_writer(tmp_path, metadata):
 @pytest.fixture
 def directory(tmp_path):
     return os.fspath(tmp_path / "a")
+
+
+def test_tfds_is_imported_before_there_are_threads(make_writer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match="tensorflow_datasets"):
+        make_writer()
 
 
 class TestShards:

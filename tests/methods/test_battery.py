@@ -28,7 +28,7 @@ SAME_TRAINING = {
 }  # fmt: skip
 # Methods with the stages of another one; methods whose training on replicas no other one shares.
 SAME_STAGES = ("soft_targets", "lopes", "class_impressions", "transfer_set", "zskt")
-OWN_ON_REPLICAS = ("best", "kimura", "hinton")
+OWN_ON_REPLICAS = ("best", "kimura")
 # Methods that need a teacher with batch normalization.
 BATCH_NORM = ("deepinversion",)
 # For each method, settings with a few steps, and settings that learn the small problem.
