@@ -11,11 +11,6 @@ import secrets
 import tensorflow as tf
 
 
-def join(directory: str, *names: str) -> str:
-    """Join the parts of a path."""
-    return os.path.join(directory, *names)
-
-
 def is_remote(path: str) -> bool:
     """Whether a path is on another file system than those that the operating system mounts."""
     return "://" in path
@@ -40,18 +35,18 @@ def read_text(path: str) -> str:
 def write_text(path: str, text: str) -> None:
     """Write a text file; a reader sees the old or the new one wherever the file system allows it."""
     if not is_remote(path):
-        passing = os.path.join(os.path.dirname(path), f".{secrets.token_hex(4)}.part")
+        temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(4)}.part")
         try:
-            with open(passing, "w", encoding="utf-8") as file:
+            with open(temporary, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(PermissionError, NotImplementedError):
-                os.replace(passing, path)
+                os.replace(temporary, path)
                 return
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.remove(passing)
+                os.remove(temporary)
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(text)
 

@@ -7,6 +7,7 @@ renamed or created exclusively: two processes that make the same shard write the
 
 import dataclasses
 import json
+import os
 import re
 
 import numpy as np
@@ -87,7 +88,7 @@ def write_shard(directory: str, shard: Shard, impressions: dict[str, np.ndarray]
 def finished_sizes(directory: str) -> dict[int, int]:
     """Return the number of impressions in each finished shard, by its number."""
     sizes: dict[int, int] = {}
-    for name in tf.io.gfile.listdir(objects.join(directory, "shards")):
+    for name in tf.io.gfile.listdir(os.path.join(directory, "shards")):
         if match := _FINISHED.fullmatch(name):
             number, size = map(int, match.groups())
             sizes[number] = max(size, sizes.get(number, 0))
@@ -100,4 +101,4 @@ def withdraw(directory: str, number: int, size: int) -> None:
 
 
 def _mark(directory: str, number: int, size: int) -> str:
-    return objects.join(directory, "shards", f"{number:05d}-{size}.json")
+    return os.path.join(directory, "shards", f"{number:05d}-{size}.json")

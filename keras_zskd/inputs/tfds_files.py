@@ -1,5 +1,6 @@
 """The files of a TFDS dataset: records and dataset description."""
 
+import os
 import tempfile
 from typing import Any
 
@@ -15,7 +16,7 @@ _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 def records_path(directory: str, number: int) -> str:
     """Return the path of the records of shard `number` in TFDS."""
-    return objects.join(directory, f"{_NAME}-{SPLIT}.tfrecord-{number:05d}")
+    return os.path.join(directory, f"{_NAME}-{SPLIT}.tfrecord-{number:05d}")
 
 
 def write_records(path: str, impressions: dict[str, np.ndarray]) -> None:
@@ -64,12 +65,14 @@ def write_info(directory: str, metadata: dict[str, Any], lengths: list[int]) -> 
     num_bytes = _num_bytes(directory, lengths)
     split = tfds.core.SplitInfo(SPLIT, lengths, num_bytes, template)
     info.set_splits(tfds.core.splits.SplitDict([split]))
-    features = objects.join(directory, "features.json")
+    features = os.path.join(directory, "features.json")
     if not tf.io.gfile.exists(features):
-        with tempfile.TemporaryDirectory() as passing:
-            info.features.save_config(passing)
-            objects.write_text(features, objects.read_text(objects.join(passing, "features.json")))
-    objects.write_text(objects.join(directory, "dataset_info.json"), info.as_json)
+        with tempfile.TemporaryDirectory() as temporary:
+            info.features.save_config(temporary)
+            objects.write_text(
+                features, objects.read_text(os.path.join(temporary, "features.json"))
+            )
+    objects.write_text(os.path.join(directory, "dataset_info.json"), info.as_json)
 
 
 def _num_bytes(directory: str, lengths: list[int]) -> int:

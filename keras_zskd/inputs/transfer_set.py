@@ -44,7 +44,7 @@ class TransferSet:
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = os.fspath(directory)
         try:
-            text = objects.read_text(objects.join(self.directory, METADATA))
+            text = objects.read_text(os.path.join(self.directory, METADATA))
             self.metadata: dict[str, Any] = json.loads(text)
             self.input_shape: tuple[int, ...] = tuple(self.metadata["input_shape"])
             self.input_range = read_range(self.metadata["input_range"], self.input_shape)
@@ -147,7 +147,7 @@ def finished(directory: str) -> int:
 def shard_lengths(directory: str) -> list[int]:
     """Return the number of impressions in each shard listed in dataset_info.json."""
     try:
-        text = objects.read_text(objects.join(directory, "dataset_info.json"))
+        text = objects.read_text(os.path.join(directory, "dataset_info.json"))
         (split,) = json.loads(text)["splits"]
     except (tf.errors.NotFoundError, json.JSONDecodeError):  # Missing, or being written.
         return []

@@ -55,7 +55,7 @@ class TransferSetWriter:
         self._begin({**metadata, "shard_size": shard_size})
         self.shard_size = self._agree(metadata)
         self._metadata = metadata
-        tf.io.gfile.makedirs(objects.join(self.directory, "shards"))
+        tf.io.gfile.makedirs(os.path.join(self.directory, "shards"))
         self._sizes = finished_sizes(self.directory)
         self._listed = float("-inf")
 
@@ -99,7 +99,7 @@ class TransferSetWriter:
 
     def _begin(self, metadata: dict[str, Any]) -> None:
         """Make the directory a transfer set unless it is one."""
-        path = objects.join(self.directory, METADATA)
+        path = os.path.join(self.directory, METADATA)
         if tf.io.gfile.exists(path):
             return
         if tf.io.gfile.exists(self.directory) and (
