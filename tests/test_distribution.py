@@ -112,10 +112,15 @@ FEATURES = keras.distillation.FeatureDistillation
 LOGITS = keras.distillation.LogitsDistillation
 CASES = {
     "impressions": {},
-    "hard_labels": {"hard_label_weight": 0.5},
-    "features": {"distillation_losses": [("mse", "hidden")]},
-    "feature_loss_object": {"distillation_losses": [(keras.losses.MeanSquaredError(), "hidden")]},
-    "kl_divergence": {"distillation_losses": [(keras.losses.KLDivergence(), None)]},
+    # All in one case, since each is compiled for one and for two replicas.
+    "labels_features_and_logits": {
+        "hard_label_weight": 0.5,
+        "distillation_losses": [
+            ("mse", "hidden"),
+            (keras.losses.MeanAbsoluteError(), "hidden"),
+            (keras.losses.KLDivergence(), None),
+        ],
+    },
 }
 
 

@@ -9,6 +9,8 @@ from typing import Any
 # As many columns of the class similarity as fit a terminal of 80 characters.
 _MAX_COLUMNS = 12
 _MAX_PAIRS = 10
+# Heads of the columns of scores.
+_HEADS = {"mean_average_precision": "mAP", "accuracy": "accuracy"}
 
 
 def run_summary(run: Mapping[str, Any], output_dir: str) -> str:
@@ -29,13 +31,14 @@ def run_summary(run: Mapping[str, Any], output_dir: str) -> str:
 
 def results_table(results: Mapping[str, Any]) -> str:
     """Format the results of the teacher, the student and the int8 student as a table."""
+    score = score_of(results["rows"])
     lines = [
         f"Measured on {results['measured_on']}",
-        f"{'':<14}{'accuracy':>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}",
+        f"{'':<14}{_HEADS[score]:>10}{'agreement':>11}{'parameters':>12}{'bytes':>10}{'ms/image':>10}",
     ]
     for row in results["rows"]:
         unknown = "-" if "error" in row else "unknown"
-        accuracy = unknown if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        accuracy = unknown if row.get(score) is None else f"{row[score]:.2%}"
         agreement = unknown if row["agreement"] is None else f"{row['agreement']:.2%}"
         size = "-" if row["bytes"] is None else f"{row['bytes']:,}"
         speed = "-" if row["ms_per_image"] is None else f"{row['ms_per_image']:.3f}"
@@ -55,20 +58,26 @@ def forms_table(rows: Sequence[Mapping[str, Any]], measured_on: str, directory: 
         directory: The directory of the files.
     """
     width = max(len(row["model"]) for row in rows) + 2
+    score = score_of(rows)
     lines = [
         f"Measured: {measured_on}",
-        f"{'':<{width}}{'accuracy':>10}{'agreement':>11}{'bytes':>12}{'ms/image':>10}  file",
+        f"{'':<{width}}{_HEADS[score]:>10}{'agreement':>11}{'bytes':>12}{'ms/image':>10}  file",
     ]
     for row in rows:
         if "error" in row:
             lines.append(f"{row['model']:<{width}}{'-':>10}{'-':>11}{'-':>12}{'-':>10}  none")
             continue
-        accuracy = "unknown" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        accuracy = "unknown" if row.get(score) is None else f"{row[score]:.2%}"
         lines.append(
             f"{row['model']:<{width}}{accuracy:>10}{row['agreement']:>11.2%}{row['bytes']:>12,}"
             f"{row['ms_per_image']:>10.3f}  {row['file'] or 'not kept'}"
         )
     return "\n".join([*lines, *missing_files(rows), f"Files: {directory}"])
+
+
+def score_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of the score of rows: "accuracy", or that of a multi-label teacher."""
+    return next((name for name in _HEADS if any(name in row for row in rows)), "accuracy")
 
 
 def missing_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,11 +16,12 @@ class LiteRTModel:
     """A LiteRT file as a callable on images; it quantizes inputs and dequantizes outputs.
 
     A call returns logits, so it can take the place of a student: `evaluate(teacher,
-    LiteRTModel(path), images, labels)`. A final softmax is inverted by the logarithm.
+    LiteRTModel(path), images, labels)`. A final softmax or sigmoid is inverted.
 
     Args:
         path: A `.tflite` file with one input and one output.
         num_threads: Threads of the interpreter. Defaults to 1, as on a microcontroller.
+        is_multi_label: Whether the outputs are of labels that do not exclude each other.
 
     Attributes:
         path: The file.
@@ -32,7 +33,10 @@ class LiteRTModel:
         InputError: If the file is missing, is not a LiteRT model, or contains Flex operators.
     """
 
-    def __init__(self, path: str | os.PathLike[str], num_threads: int = 1):
+    def __init__(
+        self, path: str | os.PathLike[str], num_threads: int = 1, is_multi_label: bool = False
+    ):
+        self.is_multi_label = is_multi_label
         litert = _litert()
         self.path = os.fspath(path)
         arguments: dict[str, Any] = {"model_path": self.path, "num_threads": num_threads}
@@ -90,7 +94,8 @@ class LiteRTModel:
 
         A file with one output has two classes: see `keras_zskd.models.logits.TwoLogits`.
         """
-        return logits_of(self.predict(images), *self._output["quantization"])
+        scale, zero_point = self._output["quantization"]
+        return logits_of(self.predict(images), scale, zero_point, self.is_multi_label)
 
     def milliseconds_per_image(self, image: Any = None, repeats: int = 200) -> float:
         """Return the median wall time for one image, from setting the input to reading the output.

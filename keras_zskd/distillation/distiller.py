@@ -9,10 +9,11 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import as_json, nearest_allowed
 from keras_zskd.core.keras_internals import flat_layers, loss_tracker
+from keras_zskd.core.predictions import as_choices
 from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
-from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
+from keras_zskd.distillation.losses import distillation_loss, hard_label_loss, label_set_loss
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.classifier import check_classifier
@@ -37,9 +38,11 @@ class Distiller(keras.Model):
     * images `(N, ...)` or `{"image": images}`: the teacher runs inside the step;
     * `{"image": images, "logits": logits}`: the teacher's logits were computed in advance. They are
       used if there is no augmentation; else the teacher runs on the augmented images;
-    * `(x, labels)` or `(x, labels, sample_weight)`, with integer labels.
+    * `(x, labels)` or `(x, labels, sample_weight)`, with integer labels `(N,)`, or sets of labels
+      `(N, K)` of zeros and ones for a multi-label teacher.
 
-    Metrics passed to `compile`, including "mse", compare `(teacher_logits, student_logits)`.
+    Metrics passed to `compile`, including "mse", compare `(teacher_logits, student_logits)`, for a
+    multi-label teacher of the shape `(N, K, 2)`: each label absent and present.
     `accuracy`, of the student against the labels and weighted by `sample_weight`, is logged if
     there are labels; `metrics=["accuracy"]` requires them.
 
@@ -277,9 +280,11 @@ class Distiller(keras.Model):
     ) -> tuple[Any, Any, tuple[Any, Any]]:
         """The loss to differentiate, the loss to log, and both sets of logits."""
         teacher, student, feature_loss, batch_loss = self._match(images, answers, training)
-        per_example = distillation_loss(teacher, student, self.temperature) + feature_loss
         if labels is not None and self.hard_label_weight:
-            per_example += self.hard_label_weight * hard_label_loss(labels, student)
+            hard_loss = label_set_loss if self.teacher.is_multi_label else hard_label_loss
+            feature_loss += self.hard_label_weight * hard_loss(labels, student)
+        teacher, student = (as_choices(z, self.teacher.is_multi_label) for z in (teacher, student))
+        per_example = distillation_loss(teacher, student, self.temperature) + feature_loss
         if weight is not None:
             per_example *= tf.reshape(tf.cast(weight, tf.float32), (-1,))
         count = tf.cast(tf.shape(per_example)[0], tf.float32)
@@ -303,8 +308,10 @@ class Distiller(keras.Model):
         if labels is None:
             logs.pop("accuracy", None)
         else:
-            labels = tf.reshape(tf.cast(labels, tf.int64), (-1,))
-            hit = tf.cast(tf.equal(tf.argmax(student, axis=-1), labels), tf.float32)
+            predicted = tf.argmax(student, axis=-1)
+            labels = tf.reshape(tf.cast(labels, tf.int64), tf.shape(predicted))
+            hit = tf.cast(tf.equal(predicted, labels), tf.float32)
+            hit = tf.reduce_mean(hit, axis=-1) if self.teacher.is_multi_label else hit
             self._accuracy.update_state(hit, sample_weight=weight)
             logs["accuracy"] = self._accuracy.result()
         return logs
@@ -331,6 +338,7 @@ class Distiller(keras.Model):
             "name": self.name,
             "teacher": serialize(self.teacher.model),
             "input_range": as_json(self.teacher.input_range),
+            "is_multi_label": self.teacher.is_multi_label,
             "student": serialize(self.student),
             "temperature": self.temperature,
             "hard_label_weight": self.hard_label_weight,
@@ -348,6 +356,8 @@ class Distiller(keras.Model):
         teacher = Teacher(
             deserialize(config.pop("teacher"), custom_objects), config.pop("input_range")
         )
+        # Its model ends in logits, which may be of either kind.
+        teacher.is_multi_label = config.pop("is_multi_label", False)
         for name in ("augmentations", "distillation_losses"):
             config[name] = [deserialize(item, custom_objects) for item in config[name]]
         config["student"] = deserialize(config["student"], custom_objects)
@@ -372,6 +382,13 @@ def check_student(teacher: Teacher, student: Any) -> None:
         raise InputError(
             f"`student` must have {teacher.num_classes} outputs, as the teacher. Received: a "
             f"student with {classes} outputs. Change its last layer."
+        )
+    view = logits_view(student)
+    if view.ends_in != "logits" and view.is_multi_label != teacher.is_multi_label:
+        wanted = "any number of labels" if teacher.is_multi_label else "one class"
+        raise InputError(
+            f"`student` must predict {wanted}, as the teacher. Received: a student with {classes} "
+            f"outputs that ends in {view.ends_in}. Change its last activation."
         )
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy.special import entr
 
 from keras_zskd.core.input_range import from_unit
+from keras_zskd.core.predictions import as_choices
 from keras_zskd.inputs.procedural_pictures import (
     AT_ONCE,
     ProceduralPictures,
@@ -28,7 +29,8 @@ class FamilyRatings:
 
     Attributes:
         names: `(F,)`.
-        mean_prediction: `(F, K)`, means of its predictions.
+        mean_prediction: `(F, K)`, means of its predictions; `(F, 2 K)` of a multi-label teacher, whose
+            labels count as one of K questions each, with the answers absent and present.
         mean_entropy: `(F,)`, mean entropy of a prediction, in nats.
         distance: `(F,)`, mean over batch normalization layers and channels of the KL divergence, in
             nat, of the moving statistics from those of the family, both as normal distributions; 0 for
@@ -128,7 +130,11 @@ def _question(teacher: Teacher) -> Any:
         for layer, tap in zip(teacher.batch_norms, taps, strict=True):
             axes = [i for i in range(len(tap.shape)) if i != layer.axis % len(tap.shape)]
             moments.append((tf.reduce_mean(tap, axes), tf.reduce_mean(tap**2, axes)))
-        return tf.nn.softmax(logits), moments
+        predictions = tf.nn.softmax(as_choices(logits, teacher.is_multi_label))
+        if teacher.is_multi_label:
+            predictions = tf.reshape(predictions, (-1, 2 * teacher.num_classes))
+            predictions /= teacher.num_classes
+        return predictions, moments
 
     return ask
 

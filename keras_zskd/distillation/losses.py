@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.predictions import over_choices
 
 
 def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: float = 1.0) -> Any:
@@ -16,8 +17,9 @@ def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: flo
     the student matches the teacher. `tau^2` keeps the scale of the gradient independent of `tau`.
 
     Args:
-        teacher_logits: `(N, K)`.
-        student_logits: `(N, K)`.
+        teacher_logits: `(N, K)`; or `(N, L, 2)` of L labels, each absent or present: see
+            `as_choices`. Their divergences are added.
+        student_logits: The same shape.
         temperature: `tau`, positive.
 
     Returns:
@@ -30,7 +32,7 @@ def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: flo
     teacher = tf.nn.log_softmax(tf.cast(teacher_logits, tf.float32) / temperature)
     student = tf.nn.log_softmax(tf.cast(student_logits, tf.float32) / temperature)
     divergence = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
-    return temperature**2 * divergence
+    return temperature**2 * over_choices(divergence)
 
 
 def hard_label_loss(labels: Any, student_logits: Any) -> Any:
@@ -55,3 +57,18 @@ def hard_label_loss(labels: Any, student_logits: Any) -> Any:
         )
     labels = tf.reshape(tf.cast(labels, tf.int64), (-1,))
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def label_set_loss(labels: Any, student_logits: Any) -> Any:
+    """Binary cross-entropy with sets of labels, summed over the labels.
+
+    Args:
+        labels: `(N, K)`, 1 for a label that is present and 0 for one that is absent.
+        student_logits: `(N, K)`.
+
+    Returns:
+        `(N,)` float32, in nats.
+    """
+    logits = tf.cast(student_logits, tf.float32)
+    labels = tf.cast(labels, tf.float32)
+    return over_choices(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.input_range import Range, comparable
+from keras_zskd.core.predictions import probabilities
 
 DUPLICATE_DISTANCE = 0.02
 _COMPARED = 1_000
@@ -18,6 +19,7 @@ def measure_impressions(
     impressions: Mapping[str, np.ndarray],
     input_range: Range = (0.0, 1.0),
     temperature: float = 1.0,
+    is_multi_label: bool = False,
 ) -> dict[str, Any]:
     """Measure how well impressions reach their targets, and how much they differ from each other.
 
@@ -29,6 +31,8 @@ def measure_impressions(
             `(N,)`, `logits` `(N, K)` and `gap` `(N,)`.
         input_range: `(low, high)` of the pixels.
         temperature: `tau` of the synthesis, positive.
+        is_multi_label: Whether the teacher is. The class that it predicts is its most likely label,
+            and the entropy is the sum of those of the labels.
 
     Returns:
         A dict with "num_impressions"; "mean_gap" in nats; "mean_confidence", the teacher's highest
@@ -47,7 +51,7 @@ def measure_impressions(
     Raises:
         InputError: If there are no impressions, or the arrays differ in length.
     """
-    from scipy.special import log_softmax, softmax
+    from scipy.special import entr
 
     logits = np.asarray(impressions["logits"], np.float64)
     target = np.asarray(impressions["target"], np.float64)
@@ -58,8 +62,10 @@ def measure_impressions(
             "`impressions` must hold arrays of equal length, with at least one impression. "
             f"Received: lengths {sizes}. Pass the result of TransferSet.arrays()."
         )
-    log_p = log_softmax(logits, axis=-1)
-    entropy = -(np.exp(log_p) * log_p).sum(axis=1)
+    predicted = probabilities(logits, is_multi_label)
+    entropy = entr(predicted).sum(axis=1)
+    if is_multi_label:
+        entropy += entr(1.0 - predicted).sum(axis=1)
     each = np.arange(len(label))
     asked, said = target.argmax(axis=1), logits.argmax(axis=1)
     counts = np.zeros((logits.shape[1],) * 2, np.int64)
@@ -68,7 +74,7 @@ def measure_impressions(
     return {
         "num_impressions": len(label),
         "mean_gap": float(np.mean(impressions["gap"])),
-        "mean_confidence": float(np.exp(log_p.max(axis=1)).mean()),
+        "mean_confidence": float(predicted.max(axis=1).mean()),
         "mean_entropy": float(entropy.mean()),
         "named_as_label": float((said == label).mean()),
         "named_as_target": float((said == asked).mean()),
@@ -77,7 +83,7 @@ def measure_impressions(
         "near_duplicates": float((nearest < DUPLICATE_DISTANCE).mean()) if len(nearest) else None,
         "asked": asked,
         "asked_share": target[each, asked],
-        "reached_share": softmax(logits / temperature, axis=-1)[each, asked],
+        "reached_share": probabilities(logits, is_multi_label, temperature)[each, asked],
         "said": said,
         "entropy": entropy,
         "counts": counts,

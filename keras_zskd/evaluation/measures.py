@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.predictions import as_choices, as_label_sets
+from keras_zskd.evaluation.average_precision import mean_average_precision
 from keras_zskd.evaluation.calibration_error import (
     brier_score,
     expected_calibration_error,
@@ -25,19 +27,23 @@ def evaluate(
     predictive KL, `mean KL(p_T || p_S)` at temperature 1. A student with high accuracy may have low
     fidelity.
 
+    For a multi-label `Teacher`, each label of each image counts as an example of two classes, present
+    and absent, and mean average precision takes the place of accuracy.
+
     Args:
         teacher: A `Teacher`, a Keras classifier, or any callable from images to logits `(N, K)`.
         student: A Keras classifier ending in logits or softmax, a `LiteRTModel`, or any callable
             from images to logits `(N, K)`.
         images: `(N, H, W, C)` in the pixel range that the teacher was trained on.
-        labels: Integers `(N,)`, or None.
+        labels: Integers `(N,)`, or None; for a multi-label teacher also sets of labels `(N, K)` of
+            zeros and ones.
         batch_size: Number of images at a time, positive. It affects memory and time, not the
             result.
 
     Returns:
         A dict of floats: "num_images", "agreement", "predictive_kl", and with labels
         "teacher_accuracy", "student_accuracy" and the same pair for "ece" (15 bins), "nll" and
-        "brier".
+        "brier"; "mean_average_precision" instead of "accuracy" for a multi-label teacher.
 
     Raises:
         InputError: If there are no images, or shapes, labels or class counts do not match.
@@ -69,7 +75,11 @@ def evaluate(
             "`teacher` and `student` must have the same classes. Received: logits of shape "
             f"{teacher_logits.shape} and {student_logits.shape}."
         )
-    log_p, log_q = (log_softmax(logits, axis=-1) for logits in (teacher_logits, student_logits))
+    is_multi_label = bool(getattr(teacher, "is_multi_label", False))
+    log_p, log_q = (
+        log_softmax(_examples(logits, is_multi_label), axis=-1)
+        for logits in (teacher_logits, student_logits)
+    )
     result = {
         "num_images": float(len(images)),
         "agreement": float((log_p.argmax(axis=1) == log_q.argmax(axis=1)).mean()),
@@ -78,14 +88,35 @@ def evaluate(
     if labels is None:
         return result
     labels = np.asarray(labels)
+    if is_multi_label:
+        sets = _label_sets(labels, teacher_logits)
+        for name, logits in (("teacher", teacher_logits), ("student", student_logits)):
+            result[f"{name}_mean_average_precision"] = mean_average_precision(logits, sets)
+        labels = sets.reshape(-1)
     for name, scores in (("teacher", log_p), ("student", log_q)):
         probabilities = np.exp(scores)
         # The likelihood comes first: it checks that labels match images and classes.
         result[f"{name}_nll"] = negative_log_likelihood(scores, labels)
-        result[f"{name}_accuracy"] = float((scores.argmax(axis=1) == labels).mean())
+        if not is_multi_label:
+            result[f"{name}_accuracy"] = float((scores.argmax(axis=1) == labels).mean())
         result[f"{name}_ece"] = expected_calibration_error(probabilities, labels)
         result[f"{name}_brier"] = brier_score(probabilities, labels)
     return result
+
+
+def _examples(logits: np.ndarray, is_multi_label: bool) -> np.ndarray:
+    """Logits of one example per row: of an image, or of a label of an image."""
+    return np.asarray(as_choices(logits, True)).reshape(-1, 2) if is_multi_label else logits
+
+
+def _label_sets(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    sets = as_label_sets(labels, logits.shape[1])
+    if sets.shape != logits.shape:
+        raise InputError(
+            f"`labels` must be sets of labels of shape {logits.shape}, of zeros and ones. Received: "
+            f"labels of shape {labels.shape}."
+        )
+    return sets.astype(np.int64)
 
 
 def as_logits_function(model: Any) -> Callable[[Any], Any]:

@@ -17,6 +17,7 @@ class TeacherAgreement(keras.metrics.Mean):
     """Share of the images for which student and teacher predict the same class.
 
     `mean_n 1[argmax_k s_nk = argmax_k t_nk]` over the logits `t`, `s` of shape `(N, K)`, in [0, 1].
+    Logits of labels, `(N, L, 2)` as a `Distiller` passes them, count as `N L` examples.
     A student can have high accuracy but low agreement: fidelity differs from accuracy.
 
     Args:
@@ -51,8 +52,8 @@ class TeacherAgreement(keras.metrics.Mean):
             InputError: If the two do not have the same shape `(N, K)`.
         """
         teacher, student = _as_logits(teacher_logits, student_logits)
-        same = tf.argmax(teacher, axis=-1) == tf.argmax(student, axis=-1)
-        super().update_state(tf.cast(same, tf.float32), sample_weight=sample_weight)
+        same = tf.cast(tf.argmax(teacher, axis=-1) == tf.argmax(student, axis=-1), tf.float32)
+        super().update_state(_mean_of_labels(same), sample_weight=sample_weight)
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -96,7 +97,12 @@ class PredictiveKL(keras.metrics.Mean):
         teacher, student = _as_logits(teacher_logits, student_logits)
         log_p, log_q = tf.nn.log_softmax(teacher), tf.nn.log_softmax(student)
         divergence = tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
-        super().update_state(divergence, sample_weight=sample_weight)
+        super().update_state(_mean_of_labels(divergence), sample_weight=sample_weight)
+
+
+def _mean_of_labels(values: Any) -> Any:
+    """`(N,)` from values `(N,)`, or `(N, L)` of labels."""
+    return tf.reduce_mean(values, axis=-1) if len(values.shape) > 1 else values
 
 
 def _as_logits(teacher_logits: Any, student_logits: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -104,7 +110,7 @@ def _as_logits(teacher_logits: Any, student_logits: Any) -> tuple[tf.Tensor, tf.
     teacher = tf.cast(teacher_logits, tf.float32)
     student = tf.cast(student_logits, tf.float32)
     # (N, 1) and (N, K) would broadcast, and the metric would be meaningless.
-    if teacher.shape.rank != 2 or not teacher.shape.is_compatible_with(student.shape):
+    if teacher.shape.rank not in (2, 3) or not teacher.shape.is_compatible_with(student.shape):
         raise InputError(
             "`teacher_logits` and `student_logits` must have the same shape (images, classes). "
             f"Received: shapes {teacher.shape} and {student.shape}. Compare models of one task."

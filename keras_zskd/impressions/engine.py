@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core import randomness
+from keras_zskd.core.errors import InputError
 from keras_zskd.core.input_range import from_unit
+from keras_zskd.core.predictions import as_choices, choice_targets, over_choices
 from keras_zskd.impressions.canvas import Canvas
 from keras_zskd.impressions.objectives import Objective
 from keras_zskd.impressions.priors import Prior
@@ -55,6 +57,11 @@ class PixelEngine:
         precision: str = "float32",
         compiled: bool = False,
     ):
+        if teacher.is_multi_label and not objective.for_labels:
+            raise InputError(
+                "`objective` must support multi-label teachers, as MatchTargets does. Received: "
+                f"{type(objective).__name__} with teacher {teacher.name!r}."
+            )
         self.teacher = teacher
         self.objective = objective
         self.priors = priors
@@ -158,7 +165,8 @@ class PixelEngine:
             seen = transform.apply(seen, uniforms[:, : transform.num_draws])
             uniforms = uniforms[:, transform.num_draws :]
         logits, *taps = self._look(self._scale(seen), weights)
-        logits = tf.cast(logits, tf.float32)
+        logits = as_choices(tf.cast(logits, tf.float32), self.teacher.is_multi_label)
+        target = choice_targets(target, self.teacher.is_multi_label)
         first, *counts = self._tap_counts
         loss = self.objective.total(logits, target, taps[:first], aim)
         taps = taps[first:]
@@ -179,17 +187,21 @@ class PixelEngine:
         """
         image = self._scale(self.canvas.show(state["z"]))
         logits = tf.cast(self._answer(image)[0], tf.float32)
-        target = state["target"]
-        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(
-            target, logits / self.objective.temperature
+        choices = as_choices(logits, self.teacher.is_multi_label)
+        target = choice_targets(state["target"], self.teacher.is_multi_label)
+        cross_entropy = over_choices(
+            tf.nn.softmax_cross_entropy_with_logits(target, choices / self.objective.temperature)
         )
+        predicted = tf.nn.softmax(choices)
         return {
             "image": image,
-            "target": target,
+            "target": state["target"],
             "logits": logits,
             "cross_entropy": cross_entropy,
-            "gap": cross_entropy + tf.reduce_sum(tf.math.xlogy(target, target), axis=-1),
-            "confidence": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
+            "gap": cross_entropy + over_choices(tf.math.xlogy(target, target)),
+            "confidence": tf.reduce_max(
+                predicted[..., 1] if self.teacher.is_multi_label else predicted, axis=-1
+            ),
         }
 
     def _scale(self, pixels: Any) -> Any:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_zskd.core import randomness
 from keras_zskd.core.configurable import Configurable
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.predictions import over_choices
 from keras_zskd.impressions.targets import DirichletTargets, Targets, peaked
 from keras_zskd.models.teacher import Teacher
 
@@ -19,11 +20,14 @@ class Objective(Configurable):
     """Base class of the objectives of an impression.
 
     Attributes:
+        for_labels: Whether it supports multi-label teachers, whose logits and targets `loss` and
+            `is_met` get as choices `(N, K, 2)`, see `as_choices`.
         temperature: `tau` at which all reported values compare the teacher's output with the
             target.
         stops: Whether an impression may be done before it has had all its steps, see `is_met`.
     """
 
+    for_labels = False
     temperature = 1.0
     stops = False
 
@@ -79,12 +83,16 @@ class Objective(Configurable):
 class MatchTargets(Objective):
     """Matches soft labels: minimizes `CE(y, softmax(f(x) / tau))` (Nayak et al., equation 4).
 
+    For a multi-label teacher, the sum of the binary cross-entropies of its labels.
+
     Args:
         targets: Source of the soft labels `y`.
         temperature: `tau`, positive.
         tolerance: Gap in nats, positive, at which an impression is done: the cross-entropy minus
             the entropy of the target. None gives each impression all its steps.
     """
+
+    for_labels = True
 
     def __init__(self, targets: Targets, temperature: float = 4.0, tolerance: float | None = None):
         if not temperature > 0:
@@ -108,11 +116,13 @@ class MatchTargets(Objective):
 
     def loss(self, logits: Any, target: Any) -> Any:
         """See `Objective.loss`."""
-        return tf.nn.softmax_cross_entropy_with_logits(target, logits / self.temperature)
+        return over_choices(
+            tf.nn.softmax_cross_entropy_with_logits(target, logits / self.temperature)
+        )
 
     def is_met(self, logits: Any, target: Any) -> Any:
         """See `Objective.is_met`."""
-        entropy = -tf.reduce_sum(tf.math.xlogy(target, target), axis=-1)
+        entropy = -over_choices(tf.math.xlogy(target, target))
         return _at_most(self.loss(logits, target) - entropy, self.tolerance)
 
     def get_config(self) -> dict[str, Any]:

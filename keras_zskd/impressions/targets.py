@@ -58,7 +58,10 @@ class Targets(Configurable):
     def draw(
         self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
     ) -> np.ndarray:
-        """Draw targets `(N, K)` of the impressions `indices` of classes `labels`, both `(N,)`."""
+        """Draw targets `(N, K)` of the impressions `indices` of classes `labels`, both `(N,)`.
+
+        They are probabilities: of the classes, or of each label of a multi-label teacher alone.
+        """
         raise NotImplementedError
 
     def sample(
@@ -109,9 +112,13 @@ class DirichletTargets(Targets):
     """Soft labels that model the teacher's predictions: data impressions (Nayak et al., ICML 2019).
 
     `y ~ Dir(K, beta * alpha^k + epsilon)` with the concentrations of class k from the similarity of
-    the class templates (paper, section 3.2). A Dirichlet distribution needs positive parameters, so
-    `epsilon = 0.0001` is added, the value of the released code; the paper gives none. It is added
-    after scaling, so the least similar class has the same concentration at every beta.
+    the class templates (paper, section 3.2). A multi-label teacher has a Dirichlet distribution for
+    each label `j`, of present and absent, with the concentrations `beta * c` and `beta * (1 - c)` for
+    `c = max(0, C(k, j))`: labels with similar templates are present together.
+
+    A Dirichlet distribution needs positive parameters, so `epsilon = 0.0001` is added, the value of the
+    released code; the paper gives none. It is added after scaling, so the least similar class has the
+    same concentration at every beta.
 
     Args:
         scales: The values of beta, each positive. Impressions alternate between them, class by
@@ -129,8 +136,12 @@ class DirichletTargets(Targets):
         self.scales = tuple(float(scale) for scale in scales)
 
     def prepare(self, teacher: Teacher) -> np.ndarray:
-        """Return the concentrations `(K, K)` of the teacher."""
-        return concentration(class_similarity(teacher.templates))
+        """Return the concentrations `(K, K)`, or `(K, K, 2)` of a multi-label teacher."""
+        similarity = class_similarity(teacher.templates)
+        if not teacher.is_multi_label:
+            return concentration(similarity)
+        present = np.maximum(similarity, 0.0)
+        return np.stack([1.0 - present, present], axis=-1)
 
     def draw(
         self, prepared: Any, labels: np.ndarray, indices: np.ndarray, seed: int, num_classes: int
@@ -139,10 +150,13 @@ class DirichletTargets(Targets):
         from scipy.special import softmax
 
         beta = np.array(self.scales)[(indices // num_classes) % len(self.scales)]
-        concentrations = beta[:, None] * prepared[labels] + CONCENTRATION_EPSILON
-        log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations)
+        shape = (len(indices), *prepared.shape[1:])
+        concentrations = beta[:, None] * prepared[labels].reshape(len(indices), -1)
+        concentrations += CONCENTRATION_EPSILON
+        log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations).reshape(shape)
         # A softmax of the logarithms normalizes without leaving log space.
-        return np.asarray(softmax(log_gammas, axis=-1))
+        drawn = np.asarray(softmax(log_gammas, axis=-1))
+        return drawn if drawn.ndim == 2 else drawn[..., 1]  # Of labels, that they are present.
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

@@ -59,7 +59,8 @@ def load(
             can be measured on images that it has not seen.
 
     Returns:
-        Images, float32 `(N, *image_shape)`, and labels, int64 `(N,)`.
+        Images, float32 `(N, *image_shape)`, and labels, int64 `(N,)`, or `(N, K)` of zeros and ones
+        for own data with sets of labels.
 
     Raises:
         InputError: If the dataset or the split does not exist, it is not an image classification
@@ -301,7 +302,7 @@ def _gather(
     if size < 0:
         size = sum(len(labels) for _, labels in batches.as_numpy_iterator())
     pixels = np.empty((size, *image_shape), np.float32)
-    labels = np.empty(size, np.int64)
+    labels = np.empty((size, *batches.element_spec[1].shape[1:]), np.int64)
     start = 0
     for images, classes in batches.as_numpy_iterator():
         pixels[start : start + len(classes)] = images

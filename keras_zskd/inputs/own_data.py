@@ -94,18 +94,22 @@ def _of_dataset(data: tf.data.Dataset) -> OwnData:
             "`dataset` must give pairs (image, class). Received: a tf.data.Dataset with elements "
             f"{spec}."
         )
-    if len(spec[1].shape) == 1 and len(spec[0].shape) == 4:
+    if len(spec[1].shape) in (1, 2) and len(spec[0].shape) == 4:
         data = data.unbatch()
     return OwnData(data, bool(data.element_spec[0].dtype.is_floating))
 
 
 def _of_arrays(images: Any, labels: Any) -> OwnData:
     images, labels = np.asarray(images), np.asarray(labels)
-    if labels.ndim == 2:  # One-hot, or a column as in the files of `keras.datasets`.
-        labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
-    if labels.ndim != 1 or images.ndim < 2 or len(images) != len(labels) or len(images) == 0:
+    if labels.ndim == 2 and labels.shape[1] == 1:  # As in the files of `keras.datasets`.
+        labels = labels[:, 0]
+    elif labels.ndim == 2 and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all():
+        labels = labels.argmax(axis=1)  # One-hot.
+    are_labels = labels.ndim == 1 or (labels.ndim == 2 and np.isin(labels, (0, 1)).all())
+    if not are_labels or images.ndim < 2 or len(images) != len(labels) or len(images) == 0:
         raise InputError(
-            "`dataset` must have one label per image, and one image at least. Received: images of "
+            "`dataset` must have one label per image, or zeros and ones for each of several labels, "
+            "and one image at least. Received: images of "
             f"shape {images.shape} and labels of shape {labels.shape}."
         )
     if images.dtype.kind not in "uif":

@@ -19,11 +19,11 @@ from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
 from keras_zskd.evaluation.report.page import write_report
 from keras_zskd.evaluation.report.teacher_sections import similarity_sections
-from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.jobs.choosing import choose
 from keras_zskd.jobs.estimating import check_needs, estimate
 from keras_zskd.jobs.exporting import exported
+from keras_zskd.jobs.test_data import load_test_data
 from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
@@ -118,7 +118,7 @@ def distill(
     resources = Resources(training_dataset, data_dir, records, cluster)
     check_needs(method, teacher, resources)
     # Loaded first, so that a wrong name raises before the training.
-    real = None if dataset is None else _test_data(dataset, teacher, data_dir)
+    real = None if dataset is None else load_test_data(dataset, teacher, data_dir)
     chosen = choose(student, teacher, seed, output_dir)
     config = {"name": method.name, "config": method.get_config()}
     with Run(
@@ -144,12 +144,6 @@ def distill(
 def _say_estimate(run: Run, found: dict[str, Any]) -> None:
     if found["seconds"] > _WORTH_SAYING:
         run.say(f"estimate from a measured part of each stage:\n{estimate_table(found)}")
-
-
-def _test_data(
-    dataset: Data, teacher: Teacher, data_dir: str | None
-) -> tuple[np.ndarray, np.ndarray]:
-    return datasets.load(dataset, "test", teacher.input_shape, teacher.input_range, data_dir)
 
 
 def _save(student: keras.Model, path: pathlib.Path) -> None:
@@ -192,13 +186,15 @@ def _measure(
             ("student", student, directory / "student.tflite", files["LiteRT float32"]),
             ("student int8", None, int8_file, files["LiteRT int8"]),
         ):
-            file = None if "error" in facts else LiteRTModel(path)
+            file = None
+            if "error" not in facts:
+                file = LiteRTModel(path, is_multi_label=teacher.is_multi_label)
             measurable = file if model is None else model
             is_measured = measurable is not None and len(images) > 0
             measured = evaluate(teacher, measurable, images, labels) if is_measured else {}
             fidelity = measured if name == "student" else fidelity
             parameters = teacher.num_parameters if name == "teacher" else student.count_params()
-            rows.append(_row(name, measured, parameters, file, facts))
+            rows.append(_row(name, measured, teacher.score, parameters, file, facts))
     measured_on = (
         f"{len(images)} held-out {trained.origin.inputs}; accuracy is unknown without data"
     )
@@ -210,13 +206,14 @@ def _measure(
 def _row(
     name: str,
     measured: dict[str, float],
+    score: str,
     parameters: int,
     file: LiteRTModel | None,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "model": name,
-        "accuracy": measured.get("student_accuracy"),
+        score: measured.get(f"student_{score}"),
         "agreement": measured.get("agreement"),
         "parameters": parameters,
         "bytes": None if file is None else os.path.getsize(file.path),

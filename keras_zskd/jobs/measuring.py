@@ -3,9 +3,9 @@
 from keras_zskd.core.errors import InputError
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
-from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data
 from keras_zskd.inputs.transfer_set import TransferSet
+from keras_zskd.jobs.test_data import load_test_data
 from keras_zskd.models.teacher import Teacher, load_model
 
 
@@ -38,10 +38,11 @@ def measure(
             + ("both." if impressions else "neither.")
         )
     is_file = student.endswith(".tflite")
-    model = LiteRTModel(student) if is_file else load_model(student, teacher.safe_mode)
-    if impressions is not None:
-        return evaluate(teacher, model, TransferSet(impressions).arrays()["image"], None)
-    images, labels = datasets.load(
-        dataset, "test", teacher.input_shape, teacher.input_range, data_dir
+    model = (
+        LiteRTModel(student, is_multi_label=teacher.is_multi_label)
+        if is_file
+        else load_model(student, teacher.safe_mode)
     )
-    return evaluate(teacher, model, images, labels)
+    if dataset is None:
+        return evaluate(teacher, model, TransferSet(str(impressions)).arrays()["image"], None)
+    return evaluate(teacher, model, *load_test_data(dataset, teacher, data_dir))

@@ -15,11 +15,11 @@ from keras_zskd.core.input_range import nearest_allowed
 from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.distillation.family_choice import rate_families
 from keras_zskd.evaluation.measures import evaluate
-from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture
 from keras_zskd.jobs.exporting import exported
+from keras_zskd.jobs.test_data import load_test_data
 from keras_zskd.methods.best import IMPRESSION_SHARE, Best
 from keras_zskd.methods.best_synthesis import best_generator
 from keras_zskd.models.teacher import Teacher
@@ -95,9 +95,7 @@ def quantize(
     teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
     shape, value_range = teacher.input_shape, teacher.input_range
     # Loaded first, so that a wrong name raises before the synthesis.
-    real = None
-    if dataset is not None:
-        real = datasets.load(dataset, "test", shape, value_range, data_dir)
+    real = None if dataset is None else load_test_data(dataset, teacher, data_dir)
     noise = np.random.default_rng(seed).uniform(*value_range, (_NUM_CALIBRATION, *shape))
     noise = np.asarray(nearest_allowed(noise, value_range))
     compared = {"int8, calibrated on noise": noise.astype(np.float32)}
@@ -119,7 +117,8 @@ def quantize(
             rows.append({**measured(name, path, "litert_int8", images), "file": None})
     measured_on = f"agreement on {len(held_out)} held-out impressions"
     if real is not None:
-        measured_on = f"accuracy on {name_of(dataset)} (test, {len(real[0])} images), {measured_on}"
+        score = teacher.score.replace("_", " ")
+        measured_on = f"{score} on {name_of(dataset)} (test, {len(real[0])} images), {measured_on}"
     return Quantized(directory, tuple(rows), measured_on)
 
 
@@ -150,11 +149,12 @@ def _measured(
     """Return the entries of a row, for an exported file."""
     if "error" in facts:
         return {"file": None, "error": facts["error"]}
-    file = LiteRTModel(path)
+    file = LiteRTModel(path, is_multi_label=teacher.is_multi_label)
+    measured = {} if real is None else evaluate(teacher, file, *real)
     return {
         "file": path.name,
         "bytes": facts["bytes"],
         "ms_per_image": file.milliseconds_per_image(),
         "agreement": evaluate(teacher, file, held_out)["agreement"],
-        "accuracy": None if real is None else evaluate(teacher, file, *real)["student_accuracy"],
+        teacher.score: measured.get(f"student_{teacher.score}"),
     }

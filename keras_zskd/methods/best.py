@@ -32,6 +32,7 @@ from keras_zskd.runs.sizing import (
     DEFAULT_IMPRESSIONS,
     Sizes,
     size_by_time,
+    steps_by_time,
 )
 from keras_zskd.runs.trained import Origin, Trained
 
@@ -90,6 +91,7 @@ class Best(Method):
         "parts of Baradad et al., NeurIPS 2021 (pictures), Wang et al., ICLR 2025 (folding), Yin et "
         "al., CVPR 2020 (prior) and Nayak et al., ICML 2019 (targets)"
     )
+    for_labels = True
     counts = ("num_impressions", "steps")
 
     minutes: float | None = None
@@ -163,15 +165,23 @@ class Best(Method):
             teacher.input_shape, teacher.input_range, ratings.left_out(shares)
         )
         held_out = {"agreement_left_out": unseen.images(_HELD_OUT_PICTURES, seed=2**31 - 1)}
-        source: Source = pictures
         made = None
         if sizes.num_impressions:
             made = run.synthesize(generator, sizes.num_impressions)
             seen, held_out["agreement_impressions"] = made.split()
-            share = self._share_of(sizes)
-            source = Mixture((Arrays(seen.arrays["image"]), pictures), (share, 1.0 - share))
-        if sizes.steps:
-            self._fit(run, distiller, source, sizes.steps, held_out)
+
+        def mixture(steps: int) -> Source:
+            if made is None:
+                return pictures
+            share = self._share_of(made.num_impressions, steps)
+            return Mixture((Arrays(seen.arrays["image"]), pictures), (share, 1.0 - share))
+
+        steps = sizes.steps or 0
+        if made is not None:
+            steps = steps_by_time(run, sizes, distiller, mixture(steps), self.batch_size)
+        source = mixture(steps)
+        if steps:
+            self._fit(run, distiller, source, steps, held_out)
         starts_shown = canvas_for(self.canvas, teacher) == "pictures"
         return Trained(
             student,
@@ -183,12 +193,12 @@ class Best(Method):
             ),
         )
 
-    def _share_of(self, sizes: Sizes) -> float:
+    def _share_of(self, num_impressions: int, steps: int) -> float:
         """Return the share of impressions in a batch."""
         if self.impression_share is not None:
             return self.impression_share
-        num_examples = max(1, sizes.steps or 0) * self.batch_size
-        return min(IMPRESSION_SHARE, _MOST_USES * (sizes.num_impressions or 0) / num_examples)
+        num_examples = max(1, steps) * self.batch_size
+        return min(IMPRESSION_SHARE, _MOST_USES * num_impressions / num_examples)
 
     def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
         """From the teacher's weights, with statistics of the pictures; or from random weights."""

@@ -42,4 +42,6 @@ def best_sections(
     if starts_shown:
         sections.append(starts_section(shares, run.seed, arrays["image"], teacher.input_range))
     models = {"teacher": teacher.model, "student": student}
-    return sections + impression_sections(arrays, teacher.input_range, temperature, models)
+    return sections + impression_sections(
+        arrays, teacher.input_range, temperature, models, is_multi_label=teacher.is_multi_label
+    )

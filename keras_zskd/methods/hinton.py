@@ -40,6 +40,7 @@ class Hinton(Method):
         # The settings of the baseline in the ZSKD code.
         "paper": {"batch_size": 64, "epochs": 500, "learning_rate": 1e-3, "decay": False},
     }
+    for_labels = True
     counts = ("epochs",)
 
     temperature: float = 20.0

@@ -27,6 +27,7 @@ class Method(Configurable, abc.ABC):
         reference: Authors, title, venue.
         published: Accuracies in percent published by the authors, by dataset and pair.
         presets: Constructor arguments by name: "default" has none, "paper" has the authors'.
+        for_labels: Whether it supports multi-label teachers.
         counts: Names of the integer settings that its cost is proportional to, such as the number of
             impressions; see `scaled`.
     """
@@ -36,6 +37,7 @@ class Method(Configurable, abc.ABC):
     reference: ClassVar[str]
     published: ClassVar[Mapping[str, float]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
+    for_labels: ClassVar[bool] = False
     counts: ClassVar[Sequence[str]] = ()
 
     @property
@@ -100,6 +102,11 @@ class Method(Configurable, abc.ABC):
 
     def missing(self, teacher: Teacher, resources: Resources) -> str | None:
         """Return a sentence about the first missing requirement; None if nothing is missing."""
+        if teacher.is_multi_label and not self.for_labels:
+            return (
+                "`teacher` must be a single-label classifier for this method. Received: teacher="
+                f"{teacher.name!r}, a multi-label classifier. Use method 'best'."
+            )
         found = (need.missing(teacher, resources) for need in self.needs)
         return next((sentence for sentence in found if sentence is not None), None)
 

@@ -172,5 +172,6 @@ class SynthesisMethod(Method):
                 run.teacher.input_range,
                 self.objective(run.teacher, run.resources).temperature,
                 {"teacher": run.teacher.model, "student": distiller.student},
+                is_multi_label=run.teacher.is_multi_label,
             ),
         )

@@ -49,6 +49,7 @@ class ArbitraryTransferSet(Method):
         "Nayak, Mopuri, Chakraborty: Effectiveness of Arbitrary Transfer Sets for Data-free Knowledge "
         "Distillation, WACV 2021"
     )
+    for_labels = True
     counts = ("epochs",)
 
     inputs: str = "noise"

@@ -35,6 +35,7 @@ class ZSKD(SynthesisMethod):
         "Fashion-MNIST, LeNet-5 to LeNet-5-Half": 79.62,
         "CIFAR-10, AlexNet to AlexNet-Half": 69.56,
     }
+    for_labels = True
     # "demo" is the default with fewer impressions, for a first try.
     presets = {"default": {}, "demo": {"num_impressions": 20_000}, "paper": PAPER}
 

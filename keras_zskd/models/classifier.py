@@ -55,25 +55,20 @@ def check_classifier(model: Any, role: str) -> None:
     shape = outputs[0].shape
     if len(shape) != 2 or not shape[-1]:
         raise InputError(
-            f"`{role}` must be a single-label classifier with outputs of shape (batch, classes), or "
+            f"`{role}` must be a classifier with outputs of shape (batch, classes), or "
             f"(batch, 1) for two classes. Received: {role}={model.name!r} with outputs of shape "
             f"{shape}."
         )
-    loss = getattr(model, "loss", None)
-    name = getattr(loss, "name", getattr(loss, "__name__", loss)) or ""
-    is_binary = shape[-1] == 1 and str(name) in _BINARY_LOSSES
-    if str(name) in _OTHER_LOSSES and not is_binary:
+    if loss_name(model) in _OTHER_LOSSES:
         raise InputError(
-            f"`{role}` must be a single-label classifier. Received: {role}={model.name!r} compiled "
-            f"with the loss {name!r} of a regressor or a multi-label classifier."
+            f"`{role}` must be a classifier. Received: {role}={model.name!r} compiled with the loss "
+            f"{loss_name(model)!r} of a regressor."
         )
 
 
 _OTHER_LOSSES = {
     "mse", "mean_squared_error", "mae", "mean_absolute_error", "huber", "huber_loss", "log_cosh",
-    "binary_crossentropy", "binary_focal_crossentropy",
 }  # fmt: skip
-# Of a model with a single output, which says which of two classes it is.
 _BINARY_LOSSES = {"binary_crossentropy", "binary_focal_crossentropy"}
 _OF_TEXT = (
     keras.layers.Embedding,
@@ -88,6 +83,17 @@ _WITHOUT_GRADIENTS = (
     keras.layers.Discretization,
     keras.layers.CategoryEncoding,
 )
+
+
+def loss_name(model: keras.Model) -> str:
+    """Return the name of the loss that a model is compiled with, or an empty string."""
+    loss = getattr(model, "loss", None)
+    return str(getattr(loss, "name", getattr(loss, "__name__", loss)) or "")
+
+
+def has_binary_loss(model: keras.Model) -> bool:
+    """Whether a model is compiled with a loss for each output alone: labels, or one of two classes."""
+    return loss_name(model) in _BINARY_LOSSES
 
 
 def has_graph(model: Any) -> bool:

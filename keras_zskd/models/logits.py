@@ -23,6 +23,7 @@ class LogitsView:
 
     Attributes:
         model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)` with shared layers.
+        is_single: Whether the original model has a single output, for two classes.
         ends_in: Output of the original model: "logits", or the activation of `softmax`.
         softmax: The layer or operation that applies the final softmax, or another activation that
             is removed (`REMOVED`), or None.
@@ -33,11 +34,17 @@ class LogitsView:
     """
 
     model: keras.Model
+    is_single: bool
     ends_in: str
     softmax: Operation | None
     head: keras.Layer | None
     features: Any
     batch_norms: tuple[tuple[keras.Layer, Any], ...]
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether the original model has a sigmoid for each of several labels."""
+        return self.ends_in == "sigmoid" and not self.is_single
 
 
 def logits_view(model: keras.Model) -> LogitsView:
@@ -45,8 +52,8 @@ def logits_view(model: keras.Model) -> LogitsView:
 
     A final softmax may be the activation of the last layer, a separate layer, an operation, or in a
     nested model. It may be followed by a reshape, a dropout or a cast. The same holds for a
-    log-softmax or ReLU. A single output, a logit `z` or its sigmoid, is the class 1 of two with
-    logits `(-z / 2, z / 2)`.
+    log-softmax, a ReLU, or the sigmoids of a multi-label classifier. A single output, a logit `z` or
+    its sigmoid, is the class 1 of two with logits `(-z / 2, z / 2)`.
 
     Args:
         model: A Functional or Sequential classifier with one input and one output of shape
@@ -60,7 +67,7 @@ def logits_view(model: keras.Model) -> LogitsView:
     """
     flat = inline(model, share_layer)
     is_single = flat.outputs[0].shape[-1] == 1
-    softmax, head = _walk_back(flat.outputs[0], (*REMOVED, *(("sigmoid",) if is_single else ())))
+    softmax, head = _walk_back(flat.outputs[0])
     tapped: list[tuple[Operation, Any]] = []
 
     def call(layer: Operation, *args: Any, **kwargs: Any) -> Any:
@@ -79,6 +86,7 @@ def logits_view(model: keras.Model) -> LogitsView:
     view = as_model(model, logits)
     return LogitsView(
         model=view,
+        is_single=is_single,
         ends_in="logits" if softmax is None else str(_activation_name(softmax)),
         softmax=softmax,
         head=head,
@@ -103,7 +111,7 @@ class TwoLogits(keras.layers.Layer):
 
 # Final activations that a view leaves out: without a log-softmax the softmax of the outputs is the
 # same, and without a ReLU logits below 0 have gradients.
-REMOVED = ("softmax", "log_softmax", "relu")
+REMOVED = ("softmax", "log_softmax", "relu", "sigmoid")
 # Layers that keep the order and the meaning of the class scores. The search for the softmax and the
 # class templates continues at their inputs.
 _RESHAPING = (
@@ -133,9 +141,7 @@ _ACTIVATIONS = {
 }
 
 
-def _walk_back(
-    output: Any, removed: tuple[str, ...]
-) -> tuple[Operation | None, keras.Layer | None]:
+def _walk_back(output: Any) -> tuple[Operation | None, keras.Layer | None]:
     """Find the operation that applies the final softmax and the layer with the class templates."""
     softmax = None
     is_pooled = False
@@ -143,12 +149,12 @@ def _walk_back(
     while True:
         layer, node = maker_of(tensor)
         activation = _activation_name(layer)
-        if activation in removed and softmax is None and not is_pooled:
+        if activation in REMOVED and softmax is None and not is_pooled:
             softmax = layer
         elif activation not in (None, "linear"):
             if softmax is None:
                 raise InputError(
-                    "`model` must be a single-label classifier that ends in logits or softmax. "
+                    "`model` must be a classifier that ends in logits, softmax or sigmoid. "
                     f"Received: a model that ends in the activation {activation!r} (layer "
                     f"{layer.name!r}{', followed by an average' if is_pooled else ''})."
                 )

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.special
 
 from keras_zskd.core.keras_internals import nodes_of
+from keras_zskd.core.predictions import as_choices
 from keras_zskd.models.batch_norm_distance import distance_from_statistics
 from keras_zskd.models.logits import LogitsView
 
@@ -61,7 +62,7 @@ def find_pixel_range(view: LogitsView) -> PixelRange:
     """
     found = _by_preprocessing(view.model)
     if found is None and len(view.model.input_shape) == 4:
-        found = _by_batch_norm(view) or _by_predictions(view.model)
+        found = _by_batch_norm(view) or _by_predictions(view)
     return found or PixelRange(None, "nothing in the model reveals it")
 
 
@@ -129,15 +130,18 @@ def _by_batch_norm(view: LogitsView) -> PixelRange | None:
     )
 
 
-def _by_predictions(model: keras.Model) -> PixelRange | None:
+def _by_predictions(view: LogitsView) -> PixelRange | None:
+    model = view.model
     on_black = _pictures(model.input_shape[1:])[1]
     known = {}
     for low, high in _RANGES:
         logits = np.asarray(model(low + (high - low) * on_black, training=False), "float64")
-        predictions = scipy.special.softmax(logits, axis=-1)
+        choices = np.asarray(as_choices(logits, view.is_multi_label))
+        predictions = scipy.special.softmax(choices, axis=-1)
         of_mean = scipy.special.entr(predictions.mean(axis=0)).sum()
-        information = of_mean - scipy.special.entr(predictions).sum(axis=-1).mean()
-        known[low, high] = float(information / np.log(logits.shape[-1]))
+        information = of_mean - scipy.special.entr(predictions).sum() / len(predictions)
+        num_choices = choices[0].size / choices.shape[-1]
+        known[low, high] = float(information / num_choices / np.log(choices.shape[-1]))
     unit, symmetric, byte, standardized = _RANGES
     if known[unit] > _TELLS_APART:
         return _by_information(unit)

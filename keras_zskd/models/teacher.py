@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import Range, as_json, read_range
 from keras_zskd.models import graph
-from keras_zskd.models.classifier import check_classifier, check_layers
+from keras_zskd.models.classifier import check_classifier, check_layers, has_binary_loss
 from keras_zskd.models.ensemble import mean_of_models
 from keras_zskd.models.input_shape import check_input_shape, with_input_shape
 from keras_zskd.models.layout import channels_last, is_channels_first
@@ -35,12 +35,13 @@ class Teacher:
         model: A built Functional or Sequential classifier with one input and one output of shape
             `(N, K)`, `K >= 2`, ending in logits, softmax, log-softmax, or logits behind a ReLU,
             which is left out; or of shape `(N, 1)`, the logit or the sigmoid of the second of two
-            classes. A subclassed model whose `call` consists of Keras layers is read as one.
-            Or the path of a `.keras` or `.h5` file of such a model; or, with `safe_mode=False`, a
-            SavedModel directory, which has no class templates and no layers that `slim` could narrow;
-            or a `Teacher`, whose original model is used; or a list of these with the same inputs and
-            classes, such as the models of federated clients: the mean of their probabilities, without
-            class templates.
+            classes; or a multi-label classifier, with K sigmoids, or K logits and a binary
+            cross-entropy as its loss. A subclassed model whose `call` consists of Keras layers is read
+            as one. Or the path of a `.keras` or `.h5` file of such a model; or, with
+            `safe_mode=False`, a SavedModel directory, which has no class templates and no layers that
+            `slim` could narrow; or a `Teacher`, whose original model is used; or a list of these with
+            the same inputs and classes, such as the models of federated clients: the mean of their
+            probabilities, without class templates.
         input_range: `(low, high)`, range of the inputs that the model was trained on. For tables and
             sensors also per feature: a tuple of two arrays that are broadcast to the input shape, or
             a list with one entry for each feature of the last axis, `[low, high]` or
@@ -61,9 +62,10 @@ class Teacher:
         input_shape: Shape of one input, without the batch axis.
         input_range: `(low, high)`, range of the inputs: two numbers, or a `FeatureRange` of two arrays.
         range_evidence: What the range is known by: "given", or the evidence.
-        num_classes: Number of classes `K`.
+        num_classes: Number of classes or labels `K`.
         ends_in: Output of the original model: "logits", "softmax", "log_softmax", "relu", or
-            "sigmoid" for a single output.
+            "sigmoid".
+        is_multi_label: Whether any number of the labels may be present in one input.
 
     Raises:
         InputError: If the model cannot be used as a teacher. The message states the reason.
@@ -130,6 +132,10 @@ class Teacher:
         self.prototype: keras.Model = prototype or original
         self.name = original.name
         self.ends_in = self._view.ends_in
+        has_labels = (
+            self.ends_in == "logits" and has_binary_loss(model) and not self._view.is_single
+        )
+        self.is_multi_label: bool = self._view.is_multi_label or has_labels
         self.input_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.num_classes: int = int(self.model.output_shape[-1])
         self.num_parameters: int = int(original.count_params())
@@ -139,6 +145,11 @@ class Teacher:
     def __call__(self, x: Any) -> Any:
         """Compute logits `(N, K)` float32 from pixels `(N, *input_shape)`, in inference mode."""
         return tf.cast(self.model(x, training=False), tf.float32)
+
+    @property
+    def score(self) -> str:
+        """The score against labels: "accuracy", or "mean_average_precision" of several labels."""
+        return "mean_average_precision" if self.is_multi_label else "accuracy"
 
     @property
     def templates(self) -> np.ndarray:
@@ -198,6 +209,7 @@ class Teacher:
             "input_range": as_json(self.input_range),
             "num_classes": self.num_classes,
             "ends_in": self.ends_in,
+            **({"multi_label": True} if self.is_multi_label else {}),
             "parameters": self.num_parameters,
             "class_templates": self._view.head is not None,
             "batch_norms": len(self.batch_norms),
@@ -312,6 +324,11 @@ def _attributes(path: str) -> set[str]:
 def _mean_of(members: list[Teacher]) -> keras.Model:
     if not members:
         raise InputError("`teacher` must be one model or several. Received: an empty list.")
+    if any(member.is_multi_label for member in members):
+        raise InputError(
+            "`teacher` must be single-label classifiers where it is several models. Received: a "
+            "multi-label classifier among them. Distill one of them."
+        )
     ranges = [as_json(each) for each in dict.fromkeys(member.input_range for member in members)]
     if len(ranges) > 1:
         raise InputError(

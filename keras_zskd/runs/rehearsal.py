@@ -66,6 +66,12 @@ class Rehearsal(Run):
             self._scratch.cleanup()
             raise
         self.stages: list[StageEstimate] = []
+        self._not_made = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start, and those that the impressions would have taken."""
+        return super().elapsed + self._not_made
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
@@ -87,6 +93,7 @@ class Rehearsal(Run):
         """Make one batch of impressions with few steps, which reports `count` impressions."""
         del seed
         seconds = sum(generator.measure(count, self.directory / name))
+        self._not_made += seconds
         values = math.prod(self.teacher.input_shape) + 2 * self.teacher.num_classes + 2
         size = 4 * count * values
         self.stages.append(StageEstimate(name, seconds, disk=size, memory=size))

@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.predictions import as_label_sets
 from keras_zskd.core.workers import Cluster
 from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs import datasets
@@ -35,14 +36,20 @@ class Resources:
         return name_of(self.training_dataset)
 
     def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
-        """Return images `(N, *input_shape)` of the training split, in range, and their labels."""
-        return datasets.load(
+        """Return images `(N, *input_shape)` of the training split, in range, and their labels.
+
+        Labels are sets `(N, K)` for a multi-label teacher.
+        """
+        images, labels = datasets.load(
             self.training_dataset,
             "train",
             teacher.input_shape,
             teacher.input_range,
             self.data_dir,
         )
+        if teacher.is_multi_label:
+            labels = as_label_sets(labels, teacher.num_classes)
+        return images, labels
 
     def activation_records(self, teacher: Teacher) -> ActivationRecords:
         """Read the activation records of the teacher.
@@ -61,6 +68,8 @@ class Resources:
     def images(self, count: int, teacher: Teacher, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return `count` images of the training split, balanced if possible, and their labels."""
         images, labels = self.training_data(teacher)
+        if labels.ndim == 2:  # Of sets of labels, by the first one.
+            labels = labels.argmax(axis=1)
         order = np.random.default_rng(seed).permutation(len(labels))
         # The rank of each example within its class: first one of every class, then a second one.
         ranks = np.empty(len(order), int)

@@ -36,10 +36,17 @@ _SECONDS_FOR_IMPRESSIONS = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of a run; None if time decides."""
+    """Sizes of a run; None if time decides.
+
+    Attributes:
+        num_impressions: Number of impressions.
+        steps: Number of training steps.
+        training_ends: Seconds from the start of the run to the end of the training, if time decides.
+    """
 
     num_impressions: int | None
     steps: int | None
+    training_ends: float | None = None
 
 
 def default_scale(num_classes: int) -> float:
@@ -88,8 +95,7 @@ def size_by_time(
                 DEFAULT_IMPRESSIONS * per_impression + DEFAULT_EXAMPLES / batch_size * per_step
             )
             seconds = float(np.clip(all_of_it, *_DEFAULT_SECONDS))
-        left = (1.0 - _MARGIN) * (seconds - run.elapsed - besides)
-        left = max(_LEAST_SECONDS, left)
+        left = _free(seconds - run.elapsed - besides)
         count = wanted.num_impressions
         if count is None:
             count = min(_MOST, round(_SYNTHESIS_SHARE * left / per_impression))
@@ -100,12 +106,51 @@ def size_by_time(
             "num_impressions": np.array(count),
             "steps": np.array(steps),
             "seconds": np.array(seconds),
+            "training_ends": np.array(seconds - besides),
         }
 
     kept = run.keep("sizes", measured)
-    sizes = Sizes(int(kept["num_impressions"]), int(kept["steps"]))
+    ends = float(kept["training_ends"]) if wanted.steps is None else None
+    sizes = Sizes(int(kept["num_impressions"]), int(kept["steps"]), ends)
     run.say(
         f"about {float(kept['seconds']) / 60:.1f} minutes in all: {sizes.num_impressions:,} "
         f"impressions, then {sizes.steps:,} steps of {batch_size} examples"
     )
     return sizes
+
+
+def steps_by_time(
+    run: Run, sizes: Sizes, distiller: keras.Model, source: Source, batch_size: int
+) -> int:
+    """Choose the number of steps again once the impressions are made, measured on the final inputs.
+
+    The speed of a machine changes within minutes, and impressions may have taken longer than estimated.
+
+    Args:
+        run: The run; its elapsed time counts.
+        sizes: Result of `size_by_time`.
+        distiller: Compiled distiller.
+        source: Its training inputs.
+        batch_size: Batch size of the training.
+
+    Returns:
+        The number of steps; that of `sizes` if it was given.
+    """
+    if not sizes.steps or sizes.training_ends is None:
+        return sizes.steps or 0
+    ends = sizes.training_ends
+
+    def measured() -> dict[str, np.ndarray]:
+        at_once = set_steps_at_once(distiller, STEPS_AT_ONCE)
+        _, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
+        steps = round(_free(ends - run.elapsed) / per_step)
+        return {"steps": np.array(max(STEPS_AT_ONCE, steps))}
+
+    steps = int(run.keep("steps", measured)["steps"])
+    run.say(f"time for {steps:,} steps is left")
+    return steps
+
+
+def _free(seconds: float) -> float:
+    """Seconds that are planned for, of those that are left."""
+    return max(_LEAST_SECONDS, (1.0 - _MARGIN) * seconds)

@@ -1,12 +1,13 @@
-"""`size_by_time`: sizes that fill the time, measured once."""
+"""`size_by_time` and `steps_by_time`: sizes that fill the time, each measured once."""
 
+import dataclasses
 import types
 
 import numpy as np
 import pytest
 
 from keras_zskd.runs import sizing
-from keras_zskd.runs.sizing import Sizes, size_by_time
+from keras_zskd.runs.sizing import Sizes, size_by_time, steps_by_time
 
 
 class FakeRun:
@@ -43,7 +44,8 @@ def sized(monkeypatch):
 
     def sized(minutes, wanted=None, run=None):
         arguments = (wanted or Sizes(None, None), FakeGenerator(), None, None, 256)
-        return size_by_time(run or FakeRun(), minutes, *arguments)
+        found = size_by_time(run or FakeRun(), minutes, *arguments)
+        return dataclasses.replace(found, training_ends=None)
 
     return sized
 
@@ -93,3 +95,29 @@ def test_a_continued_run_has_the_sizes_of_the_first(sized, monkeypatch):
     monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (7.2, 1.0))
     assert sized(2.0, run=run) == first
     assert all(isinstance(value, np.ndarray) for value in run.kept["sizes"].values())
+
+
+class TestStepsByTime:
+    @pytest.fixture(autouse=True)
+    def pace(self, monkeypatch):
+        """A step takes 20 milliseconds."""
+        monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (0.1, 0.02))
+        monkeypatch.setattr(sizing, "set_steps_at_once", lambda model, steps: steps)
+
+    def test_what_is_left_after_the_synthesis_is_for_the_training(self):
+        run = FakeRun()
+        run.elapsed = 50.0  # The training may take until second 100; 7 % of the rest are kept free.
+        assert steps_by_time(run, Sizes(1_000, 3_000, 100.0), None, None, 256) == 2_325
+        run.elapsed = 60.0  # A continued run keeps the number.
+        assert steps_by_time(run, Sizes(1_000, 3_000, 100.0), None, None, 256) == 2_325
+
+    def test_a_late_run_trains_for_five_seconds(self):
+        run = FakeRun()
+        run.elapsed = 150.0
+        assert steps_by_time(run, Sizes(1_000, 3_000, 100.0), None, None, 256) == 250
+
+    def test_given_steps_are_kept(self):
+        run = FakeRun()
+        assert steps_by_time(run, Sizes(1_000, 80), None, None, 256) == 80
+        assert steps_by_time(run, Sizes(0, 0), None, None, 256) == 0
+        assert not run.kept

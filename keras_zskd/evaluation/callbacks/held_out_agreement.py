@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.predictions import decided
 from keras_zskd.evaluation.callbacks.summary_callback import SummaryCallback
+from keras_zskd.evaluation.measures import as_logits_function
 from keras_zskd.models.teacher import Teacher
 
 
@@ -19,7 +21,8 @@ class HeldOutAgreement(SummaryCallback):
     Without data the accuracy is unknown, but the agreement on impressions that the student was not
     trained on can be monitored. It is added to the logs as "held_out_agreement", so that it is in
     the history and later callbacks, such as `keras.callbacks.EarlyStopping`, can monitor it.
-    Impressions are not real inputs, on which the agreement may be lower.
+    Impressions are not real inputs, on which the agreement may be lower. For a multi-label `Teacher`,
+    it is the share of labels that both predict as present or both as absent.
 
     Args:
         images: `(N, *input_shape)` impressions, in the pixel range of the models.
@@ -72,14 +75,18 @@ class HeldOutAgreement(SummaryCallback):
         self.history: list[tuple[int, float]] = []
         self._answers: np.ndarray | None = None
         self._student: Callable[[Any], Any] | None = None
+        self._is_multi_label = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Run the teacher, once."""
         self.history = []
         if self._answers is None:
             teacher = self.teacher if self.teacher is not None else _of(self.model, "teacher")
+            self._is_multi_label = bool(getattr(teacher, "is_multi_label", False))
             self._answers = self._classes(_scores(teacher))
-        self._student = _scores(getattr(self.model, "student", self.model))
+        student = getattr(self.model, "student", self.model)
+        # Whether a label is present is decided by the sign of its logit.
+        self._student = as_logits_function(student) if self._is_multi_label else _scores(student)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure the agreement, or repeat the last value."""
@@ -96,7 +103,7 @@ class HeldOutAgreement(SummaryCallback):
     def _classes(self, scores: Any) -> np.ndarray:
         starts = range(0, len(self.images), self.batch_size)
         batches = [scores(self.images[start : start + self.batch_size]) for start in starts]
-        return np.concatenate([np.asarray(batch).argmax(axis=-1) for batch in batches])
+        return np.concatenate([decided(batch, self._is_multi_label) for batch in batches])
 
 
 def _scores(model: Any) -> Callable[[Any], Any]:

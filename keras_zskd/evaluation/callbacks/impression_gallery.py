@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.predictions import probabilities
 from keras_zskd.evaluation import pictures
 from keras_zskd.evaluation.callbacks.summary_callback import (
     SummaryCallback,
@@ -79,12 +80,10 @@ class ImpressionGallery(SummaryCallback):
         self._show("impressions/finished", epoch)
 
     def _show(self, tag: str, step: int) -> None:
-        from scipy.special import softmax
-
         batch = {name: value[: self.count] for name, value in self.latest.items()}
         num_classes = batch["logits"].shape[-1]
         check_class_names(self.class_names, num_classes)
-        answers = softmax(batch["logits"].astype("float64"), axis=-1)
+        answers = probabilities(batch["logits"], self.model.teacher.is_multi_label)
         lines = zip(
             class_labels(batch["label"], self.class_names),
             class_labels(answers.argmax(axis=-1), self.class_names),

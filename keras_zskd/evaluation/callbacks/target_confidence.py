@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd.core.predictions import probabilities
 from keras_zskd.evaluation import pictures
 from keras_zskd.evaluation.callbacks.summary_callback import SummaryCallback
 
@@ -43,9 +44,11 @@ class TargetConfidence(SummaryCallback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the summaries of a finished batch."""
         batch = self.latest
+        engine = self.model.engine
         asked, achieved = confidences(
-            batch["target"], batch["logits"], self.model.engine.objective.temperature
-        )
+            batch["target"], batch["logits"], engine.objective.temperature,
+            engine.teacher.is_multi_label,
+        )  # fmt: skip
         with self.writer.as_default(step=epoch):
             tf.summary.image(
                 "confidence/achieved_by_target", _density(asked, achieved)[None],
@@ -61,15 +64,12 @@ class TargetConfidence(SummaryCallback):
 
 
 def confidences(
-    target: np.ndarray, logits: np.ndarray, temperature: float
+    target: np.ndarray, logits: np.ndarray, temperature: float, is_multi_label: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities `(N,)` of the largest class of the target: target and achieved."""
-    from scipy.special import softmax
-
     largest = target.argmax(axis=-1)[:, np.newaxis]
-    achieved = np.take_along_axis(
-        softmax(np.asarray(logits, np.float64) / temperature, axis=-1), largest, axis=-1
-    )
+    predicted = probabilities(logits, is_multi_label, temperature)
+    achieved = np.take_along_axis(predicted, largest, axis=-1)
     return np.take_along_axis(target, largest, axis=-1)[:, 0], achieved[:, 0]
 
 

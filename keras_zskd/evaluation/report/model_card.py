@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_zskd.core.input_range import range_text
+from keras_zskd.core.tables import score_of
 from keras_zskd.evaluation.report.rendering import render
 from keras_zskd.evaluation.report.run_summary import measurement_text, stages, uses_data
 
@@ -49,9 +50,10 @@ def write_model_card(path: str | os.PathLike[str], run: Mapping[str, Any]) -> No
         "model_card.md",
         run=run,
         uses_data=uses_data(run),
+        score=score_of(rows),
         metrics=[
             name
-            for name in ("accuracy", "agreement")
+            for name in (score_of(rows), "agreement")
             if any(row.get(name) is not None for row in rows)
         ],
         measurement=measurement_text(run),

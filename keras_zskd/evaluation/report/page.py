@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_zskd.core.tables import score_of
 from keras_zskd.evaluation.report import charts
 from keras_zskd.evaluation.report.rendering import render
 from keras_zskd.evaluation.report.run_summary import (
@@ -41,13 +42,15 @@ def write_report(
                              "rows": [{"model", "accuracy", "agreement", "parameters", "bytes",
                                        "ms_per_image"}, ...]}}
 
-            Accuracy and agreement are shares in [0, 1]; None means that it was not measured.
+            Accuracy and agreement are shares in [0, 1]; None means that it was not measured. Rows of
+            a multi-label teacher have "mean_average_precision" instead of "accuracy".
         sections: Sections of the method, between the results and the training.
     """
     page = render(
         "report.html",
         run=run,
         measurement=measurement_text(run),
+        score=score_of(run.get("results", {}).get("rows", [])),
         sections=sections,
         curves=_curves(run),
         details=_details(run),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from keras_zskd.core.tables import missing_files
+from keras_zskd.core.tables import missing_files, score_of
 
 
 def uses_data(run: Mapping[str, Any]) -> bool:
@@ -24,7 +24,7 @@ def stages(run: Mapping[str, Any], kind: str | None = None) -> dict[str, Mapping
 def accuracy_is_known(run: Mapping[str, Any]) -> bool:
     """Whether any model of this run was measured against labels."""
     rows = run.get("results", {}).get("rows", [])
-    return any(row.get("accuracy") is not None for row in rows)
+    return any(row.get(score_of(rows)) is not None for row in rows)
 
 
 def measurement_text(run: Mapping[str, Any]) -> str:

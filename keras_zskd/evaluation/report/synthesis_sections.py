@@ -24,6 +24,7 @@ def impression_sections(
     temperature: float,
     models: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
+    is_multi_label: bool = False,
 ) -> list[Section]:
     """Create the sections with images, measures, charts and attention maps of a transfer set.
 
@@ -33,13 +34,14 @@ def impression_sections(
         temperature: `tau` of the synthesis.
         models: Keras classifiers for the attention maps, by name; the first is the teacher.
         class_names: Names of the classes, in the order of the outputs. Defaults to their indices.
+        is_multi_label: Whether the teacher is.
     """
-    measures = measure_impressions(impressions, input_range, temperature)
+    measures = measure_impressions(impressions, input_range, temperature, is_multi_label)
     names = class_names or [str(number) for number in range(measures["counts"].shape[0])]
     return [
         _gallery(impressions, measures, input_range, names, temperature),
         _measures(measures),
-        _charts(impressions, measures, names),
+        _charts(impressions, measures, names, is_multi_label),
         *_attention(impressions, input_range, models),
     ]
 
@@ -95,7 +97,10 @@ def _measures(measures: Mapping[str, Any]) -> Section:
 
 
 def _charts(
-    impressions: Mapping[str, np.ndarray], measures: Mapping[str, Any], names: Sequence[str]
+    impressions: Mapping[str, np.ndarray],
+    measures: Mapping[str, Any],
+    names: Sequence[str],
+    is_multi_label: bool,
 ) -> Section:
     """Charts of class balance, confidence, gap and entropy."""
     counts = measures["counts"]
@@ -106,7 +111,7 @@ def _charts(
         ).tolist(),
         "predicted by the teacher": counts.sum(axis=0).tolist(),
     }
-    limit = np.log(len(counts))
+    limit = len(counts) * np.log(2) if is_multi_label else np.log(len(counts))
     drawn = {
         "Class balance": charts.bar_chart(names, balance, "class", "Impressions by class"),
         "Target and achieved confidence": charts.scatter(
