@@ -212,6 +212,14 @@ FORMS: list[Entry] = [
         },
     ),
     *entries(
+        "multi-label",
+        {
+            "several_sigmoids": lambda: _small("sigmoid"),
+            "several_logits": lambda: _compiled("binary_crossentropy", None, 4),
+            "two_labels": lambda: _compiled("binary_crossentropy", "sigmoid", 2),
+        },
+    ),
+    *entries(
         "compiled",
         {
             "sparse_loss": lambda: _compiled("sparse_categorical_crossentropy", "softmax"),
