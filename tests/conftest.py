@@ -26,6 +26,24 @@ tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfigu
 # Files that take longest. A worker runs a whole file, so these start first.
 _SLOWEST = ("jobs/test_distilling.py", "methods/test_battery.py", "tests/test_examples.py")
 
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk():
+    """Skip waiting for the disk; files survive the death of a process without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_xla():
+    """Run the steps as plain TensorFlow graphs: XLA would compile longer than they run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for user in ("distillation.distiller", "impressions.generator"):
+            patch.setattr(f"keras_zskd.{user}.compiles_well", lambda model: False)
+        yield
+
+
 NUM_CLASSES = 4
 INPUT_SHAPE = (8, 8, 1)
 

@@ -170,7 +170,7 @@ def _lambda_model() -> keras.Model:
     [
         (lambda: _model(inputs=2), "2 inputs"),
         (lambda: _regressor(), "loss 'mse' of a regressor"),
-        (lambda: _model(activation="sigmoid"), "sigmoid"),
+        (lambda: _model(activation="tanh"), "tanh"),
         (_nan_model, "NaN"),
         (_dynamic_model, "dynamic input shape"),
         (_lambda_model, "safe_mode"),

@@ -1,4 +1,4 @@
-"""Each example runs as its first lines say, in a process of its own."""
+"""Each example runs as its first lines say."""
 
 import json
 import os
@@ -33,26 +33,59 @@ def test_every_example_is_run():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SMALL) == set(FILES)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_the_example_leaves_its_files(name, tmp_path, saved_teacher):
-    more = []
-    if name == "own_pictures":
-        more = [f"--teacher={saved_teacher}", f"--folder={pictures_for(saved_teacher, tmp_path)}"]
-    done = subprocess.run(
+# Runs programs in one process, which imports TensorFlow once: a path and its arguments per line.
+RUN_ALL = """
+import json, runpy, sys, traceback
+for line in sys.stdin:
+    sys.argv = json.loads(line)
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except BaseException:
+        print("failed:", sys.argv[0], file=sys.stderr)
+        traceback.print_exc()
+"""
+# Sets the devices, which TensorFlow allows only before it computes.
+FIRST = "several_devices"
+
+
+@pytest.fixture(scope="module")
+def errors_of_examples(tmp_path_factory):
+    """Standard error after every example has run, and the directory of their outputs."""
+    output = tmp_path_factory.mktemp("examples")
+    teacher = output / "teacher.keras"
+    layers = keras.layers
+    keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(6, "relu"), layers.Dense(4)]
+    ).save(teacher)
+    more = {
+        "own_pictures": [f"--teacher={teacher}", f"--folder={pictures_for(teacher, output)}"],
+    }
+    lines = [
         [
-            sys.executable,
-            EXAMPLES / f"{name}.py",
-            f"--output={tmp_path / 'run'}",
+            str(EXAMPLES / f"{name}.py"),
+            f"--output={output / name}",
             *SMALL[name],
-            *more,
-        ],
+            *more.get(name, ()),
+        ]
+        for name in sorted(SMALL, key=lambda name: name != FIRST)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL],
+        input="\n".join(map(json.dumps, lines)),
+        text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
-        timeout=600,
+        timeout=900,
     )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return done.stderr, output
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_example_leaves_its_files(name, errors_of_examples):
+    errors, output = errors_of_examples
+    assert f"{name}.py" not in errors, errors[-3000:]
     for file in FILES[name]:
-        assert (tmp_path / "run" / file).exists(), file
+        assert (output / name / file).exists(), errors[-3000:]
 
 
 def test_the_notebook_runs_and_is_executed(tmp_path):

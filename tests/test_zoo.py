@@ -6,7 +6,7 @@ from benchmarks import zoo
 from benchmarks.zoo_teachers import TEACHERS
 from keras_zskd.core.errors import InputError
 
-WORKING = ("rows", "name_with_newline", "one_sigmoid", "h5")
+WORKING = ("rows", "name_with_newline")
 REFUSED = (
     "tokens",
     "hashing",

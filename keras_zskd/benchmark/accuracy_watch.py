@@ -30,7 +30,7 @@ class AccuracyWatch(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Compile the student's forward pass."""
         student: Any = getattr(self.model, "student", self.model)
-        self._answer = tf.function(lambda images: student(images, training=False))
+        self._answer = tf.function(lambda images: student(images, training=False), autograph=False)
         self._every = max(1, round((self.params or {}).get("epochs", 1) / self._times))
         self._accuracy: float | None = None
 

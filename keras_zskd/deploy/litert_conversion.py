@@ -98,7 +98,7 @@ def _configure(converter: Any, format: str, calibration: np.ndarray) -> None:
 
 def _has_loop(model: keras.Model) -> bool:
     """Whether the graph of the model has a `while` loop, of a recurrent or any other layer."""
-    call = tf.function(lambda x: model(x, training=False))
+    call = tf.function(lambda x: model(x, training=False), autograph=False)
     spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32)
     graph = call.get_concrete_function(spec).graph.as_graph_def()
     bodies = [graph.node, *(function.node_def for function in graph.library.function)]

@@ -14,7 +14,7 @@ from keras_zskd.core.keras_internals import loss_tracker
 from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.attention_transfer import attention_distance, attention_pairs
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
-from keras_zskd.inputs.batching import ready
+from keras_zskd.inputs.batching import mapped, ready
 from keras_zskd.inputs.source import Noise
 from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.logits import logits_view
@@ -245,7 +245,7 @@ class GeneratedImages:
     def stream(self, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         """See `Source.stream`."""
         made = self.noise.stream(batch_size, seed, first_step)
-        return ready(made.map(lambda z: {"image": self.generator(z, training=False)}))
+        return ready(mapped(made, lambda z: {"image": self.generator(z, training=False)}))
 
     def steps(self, batch_size: int) -> None:
         """Return None: the stream does not end."""

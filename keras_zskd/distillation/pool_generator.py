@@ -55,7 +55,7 @@ class PoolGenerator:
         self._labels = tf.tile(tf.range(teacher.num_classes), [groups])
         self._look = teacher.tapped([teacher.model.outputs[0], *teacher.batch_norm_inputs])
         self._generator = self._new(0)
-        self._update = tf.function(self._updated)
+        self._update = tf.function(self._updated, autograph=False)
 
     @property
     def network(self) -> keras.Model:

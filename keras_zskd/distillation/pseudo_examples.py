@@ -111,7 +111,7 @@ def moved_uphill(
     beta1, beta2, epsilon = _ADAM
 
     # Tensors, because an optimizer cannot change variables outside of a replica context.
-    @tf.function
+    @tf.function(autograph=False)
     def step(pixels: Any, mean: Any, variance: Any, t: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:
             tape.watch(pixels)

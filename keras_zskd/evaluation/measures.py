@@ -130,7 +130,7 @@ def as_logits_function(model: Any) -> Callable[[Any], Any]:
     """
     if isinstance(model, keras.Model):
         view = logits_view(model).model
-        return tf.function(lambda images: view(images, training=False))
+        return tf.function(lambda images: view(images, training=False), autograph=False)
     if not callable(model):
         raise InputError(
             "A model must be a Keras model, a LiteRTModel, or a function from images to logits. "

@@ -74,7 +74,9 @@ class ActivationRecords:
         }
         tensors[TOP] = teacher.model.outputs[0]
         model = teacher.tapped([*tensors.values()])
-        read = tf.function(lambda x: [per_channel(value) for value in model(x, training=False)])
+        read = tf.function(
+            lambda x: [per_channel(value) for value in model(x, training=False)], autograph=False
+        )
         parts = [read(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
         means, covariances, nonnegative = {}, {}, {}
         for name, part in zip(tensors, zip(*parts, strict=True), strict=True):

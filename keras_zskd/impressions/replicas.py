@@ -26,13 +26,21 @@ class Replicas:
         self.count = strategy.num_replicas_in_sync
 
     def function(self, function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
-        """Wrap `function` as a `tf.function` that takes arrays or its own results."""
+        """Wrap `function` as a `tf.function` that takes arrays or its own results.
+
+        Without AutoGraph, as in Keras: to convert the code would take seconds, and it has none of the
+        Python statements that AutoGraph converts.
+        """
         if self.count == 1:
-            return tf.function(function, jit_compile=compiled, reduce_retracing=not compiled)
+            return tf.function(
+                function, jit_compile=compiled, reduce_retracing=not compiled, autograph=False
+            )
         # XLA cannot run inside `Strategy.run` on several CPUs: it looks up the weights of one in
         # the memory of another.
         run = tf.function(
-            lambda *arguments: self._strategy.run(function, args=arguments), reduce_retracing=True
+            lambda *arguments: self._strategy.run(function, args=arguments),
+            reduce_retracing=True,
+            autograph=False,
         )
 
         def split_and_run(*arguments: Any) -> Any:

@@ -30,7 +30,7 @@ def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Da
     data = tf.data.Dataset.range(count)
     if seed is not None:
         data = data.shuffle(count, seed=seed)
-    return ready(data.batch(batch_size).map(lambda numbers: _gather(held, numbers)))
+    return ready(mapped(data.batch(batch_size), lambda numbers: _gather(held, numbers)))
 
 
 def stream(
@@ -74,7 +74,7 @@ def stream(
         found = _gather(held, tf.ensure_shape(numbers, (size,)))
         return found if transform is None else transform(step, found)
 
-    return ready(tf.data.Dataset.counter(first_step).map(batch))
+    return ready(mapped(tf.data.Dataset.counter(first_step), batch))
 
 
 def steps_of(count: int, batch_size: int) -> int:
@@ -106,6 +106,11 @@ def divided(count: int, shares: Iterable[float]) -> list[int]:
 
 def _gather(held: Any, numbers: Any) -> Any:
     return tf.nest.map_structure(lambda array: tf.gather(array, numbers), held)
+
+
+def mapped(data: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+    """Map a function of tensors over a dataset, without AutoGraph, whose conversion takes seconds."""
+    return data.map(tf.autograph.experimental.do_not_convert(function))
 
 
 def ready(data: tf.data.Dataset) -> tf.data.Dataset:

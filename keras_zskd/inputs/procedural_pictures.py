@@ -12,7 +12,7 @@ from keras_zskd.core import randomness
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.core.errors import invalid
 from keras_zskd.core.input_range import Range, from_unit
-from keras_zskd.inputs.batching import divided, ready
+from keras_zskd.inputs.batching import divided, mapped, ready
 from keras_zskd.inputs.procedural import images, signals
 from keras_zskd.inputs.procedural.blobs import Blobs
 from keras_zskd.inputs.procedural.draws import Draws, Family, numbers_of
@@ -100,7 +100,7 @@ class ProceduralPictures:
         def batch(step: Any) -> Any:
             return self._batch(batch_size, seed, step)
 
-        return ready(tf.data.Dataset.counter(first_step).map(batch))
+        return ready(mapped(tf.data.Dataset.counter(first_step), batch))
 
     def steps(self, batch_size: int) -> None:
         """Return None: the source is infinite."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.randomness import derived_seed
-from keras_zskd.inputs.batching import divided, ready, steps_of, stream
+from keras_zskd.inputs.batching import divided, mapped, ready, steps_of, stream
 
 _MOST_HELD_OUT = 1_000
 
@@ -86,7 +86,7 @@ class Mixture:
             )
             if size
         ]
-        return ready(tf.data.Dataset.zip(tuple(streams)).map(_side_by_side))
+        return ready(mapped(tf.data.Dataset.zip(tuple(streams)), _side_by_side))
 
     def steps(self, batch_size: int) -> int | None:
         """Return the maximum over the sources."""
@@ -124,7 +124,7 @@ class Noise:
                 (batch_size, *self.shape), key, self.mean, self.stddev
             )
 
-        return ready(tf.data.Dataset.counter(first_step).map(batch))
+        return ready(mapped(tf.data.Dataset.counter(first_step), batch))
 
     def steps(self, batch_size: int) -> None:
         """Return None: the source is infinite."""

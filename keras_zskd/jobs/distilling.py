@@ -23,7 +23,7 @@ from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.jobs.choosing import choose
 from keras_zskd.jobs.estimating import check_needs, estimate
 from keras_zskd.jobs.exporting import exported
-from keras_zskd.jobs.test_data import load_test_data
+from keras_zskd.jobs.loading import load_test_data
 from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources

@@ -5,7 +5,7 @@ from keras_zskd.deploy.litert_model import LiteRTModel
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.inputs.own_data import Data
 from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.jobs.test_data import load_test_data
+from keras_zskd.jobs.loading import load_test_data
 from keras_zskd.models.teacher import Teacher, load_model
 
 

@@ -19,7 +19,7 @@ from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures
 from keras_zskd.inputs.source import Arrays, Mixture
 from keras_zskd.jobs.exporting import exported
-from keras_zskd.jobs.test_data import load_test_data
+from keras_zskd.jobs.loading import load_test_data
 from keras_zskd.methods.best import IMPRESSION_SHARE, Best
 from keras_zskd.methods.best_synthesis import best_generator
 from keras_zskd.models.teacher import Teacher

@@ -8,6 +8,7 @@ import pytest
 
 import keras_zskd as zskd
 from keras_zskd import InputError, Teacher
+from keras_zskd.jobs import quantizing
 
 SIDE, LABELS = 8, 3
 
@@ -80,7 +81,6 @@ class TestDistill:
         [
             zskd.METHODS["zskd"](num_impressions=48, epochs=1, batch_size=16),
             zskd.METHODS["hinton"](epochs=1),
-            zskd.METHODS["transfer_set"](num_inputs=64, epochs=1),
         ],
         ids=lambda method: method.name,
     )
@@ -97,7 +97,8 @@ class TestDistill:
         )
         assert 0 < found.results["rows"][1]["mean_average_precision"] <= 1
 
-    def test_quantize(self, model, examples, tmp_path):
+    def test_quantize(self, model, examples, tmp_path, monkeypatch):
+        monkeypatch.setattr(quantizing, "_FILES", quantizing._FILES[:1])
         found = zskd.quantize(
             Teacher(model, (0, 1)), tmp_path, num_impressions=16, dataset=examples, verbose=0
         )

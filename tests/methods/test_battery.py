@@ -47,7 +47,7 @@ SHORT = {
         "rounds": 2, "batches": 2, "groups": 5, "generator_steps": 2, "latent": 4, "filters": 4,
         "steps": 3, "batch_size": 4,
     },
-    "hinton": {"epochs": 2, "batch_size": 5},
+    "hinton": {"epochs": 2, "batch_size": 60},
     "kimura": {
         "num_images": 12, "num_pseudo": 10, "trainings": 2, "epochs": 2, "batch_size": 4,
         "moves": 2,
@@ -160,6 +160,13 @@ def own_on_replicas(name):
     """Skip a method whose training on replicas another one shares, unless every method is asked for."""
     if name not in OWN_ON_REPLICAS and "KERAS_ZSKD_MOMENTS" not in os.environ:
         pytest.skip("the training on replicas is that of another method; set KERAS_ZSKD_MOMENTS.")
+
+
+@pytest.fixture
+def every_method():
+    """Skip a test that is too slow for the suite, unless every method is asked for."""
+    if "KERAS_ZSKD_MOMENTS" not in os.environ:
+        pytest.skip("takes minutes; set KERAS_ZSKD_MOMENTS.")
 
 
 @pytest.fixture
@@ -276,6 +283,14 @@ class TestEveryMethod:
             assert int8_file(again[0], tmp_path) == int8_file(whole[0], tmp_path)
 
     @pytest.mark.usefixtures("own_on_replicas", "one_step_a_call", "read")
+    def test_on_two_replicas(self, name, stripes_teacher, two_replicas, tmp_path):
+        with two_replicas.scope():
+            teacher = zskd.Teacher(keras.models.clone_model(stripes_teacher.original), (0, 1))
+            settings = {name: {**SHORT[name], "batch_size": 4}}
+            _, histories = trained(teacher, name, tmp_path / "run", settings=settings)
+        assert all(np.isfinite(history["loss"]).all() for history in histories.values())
+
+    @pytest.mark.usefixtures("every_method", "one_step_a_call", "read")
     def test_killed_on_two_replicas_it_equals_the_uninterrupted_run(
         self, name, stripes_teacher, two_replicas, tmp_path, kill
     ):

@@ -9,6 +9,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.methods.best import Best
 from keras_zskd.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 layers = keras.layers
 TEACHERS = {
     "table": [keras.Input((6,)), layers.Dense(8, "relu"), layers.Dense(3)],

@@ -40,7 +40,7 @@ REFUSED = {
     "nested": (lambda: table(table(layers.Discretization([0.5]))), "type Discretization"),
     "quantized": (quantized, r"quantized to int8.*before model.quantize\(\)"),
     "lambda": (lambda: table(layers.Dense(4, activation=lambda x: x * x)), "named function"),
-    "labels": (lambda: table(end=layers.Dense(3, "sigmoid")), "activation 'sigmoid'"),
+    "regressor": (lambda: table(end=layers.Dense(3, "tanh")), "activation 'tanh'"),
 }
 
 

@@ -171,10 +171,12 @@ class TestLogitsView:
         assert view.features is None
         assert view.ends_in == "logits"
 
-    @pytest.mark.parametrize("activation", ["sigmoid", "softplus", "tanh"])
+    @pytest.mark.parametrize("activation", ["softplus", "tanh"])
     def test_other_final_activations_raise(self, activation):
         model = _classifier(lambda x: _dense(activation=activation)(x))
-        with pytest.raises(InputError, match=rf"logits or softmax.*activation '{activation}'"):
+        with pytest.raises(
+            InputError, match=rf"logits, softmax or sigmoid.*activation '{activation}'"
+        ):
             logits_view(model)
 
     @pytest.mark.parametrize("name", ["softmax", "linear"])
@@ -189,7 +191,9 @@ class TestLogitsView:
             if is_layer
             else _dense(activation=double)
         )
-        with pytest.raises(InputError, match=rf"logits or softmax.*activation '\S+\.{name}'"):
+        with pytest.raises(
+            InputError, match=rf"logits, softmax or sigmoid.*activation '\S+\.{name}'"
+        ):
             logits_view(model)
 
     def test_a_custom_class_with_the_name_of_a_keras_class_is_an_ordinary_layer(self, make_images):
@@ -227,13 +231,14 @@ class TestLogitsView:
         images = make_images(3)
         np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
 
-    def test_sigmoid_as_layer_or_operation_raises(self):
+    def test_sigmoids_are_of_labels(self):
         for end in (
+            lambda x: _dense(activation="sigmoid")(x),
             lambda x: keras.layers.Activation("sigmoid")(_dense()(x)),
             lambda x: keras.ops.sigmoid(_dense()(x)),
         ):
-            with pytest.raises(InputError, match=r"(?i)sigmoid"):
-                logits_view(_classifier(end))
+            view = logits_view(_classifier(end))
+            assert (view.ends_in, view.is_multi_label) == ("sigmoid", True)
 
     def test_batch_norms_with_their_inputs(self, make_teacher, make_images):
         model = make_teacher("nested")

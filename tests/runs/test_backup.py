@@ -125,11 +125,11 @@ def test_killed_on_two_replicas_it_equals_the_uninterrupted_one(tmp_path, two_re
 
 
 def test_killed_repeatedly(tmp_path, kill):
-    whole, kills = trained(a_distiller, tmp_path / "whole", steps_at_once=2), 0
+    whole, kills = trained(an_eager_classifier, tmp_path / "whole", steps_at_once=2), 0
     # Of three calls of two steps each, the third is lost: 4, 8, 12, 16 and 18 steps are kept.
     while kills < 20:
         try:
-            found = trained(a_distiller, tmp_path / "parts", kill(3), steps_at_once=2)
+            found = trained(an_eager_classifier, tmp_path / "parts", kill(3), steps_at_once=2)
             break
         except kill.Error:
             kills += 1
@@ -138,9 +138,9 @@ def test_killed_repeatedly(tmp_path, kill):
 
 
 def test_a_finished_training_returns_its_earlier_result(tmp_path, kill):
-    whole = trained(a_distiller, tmp_path / "whole")
+    whole = trained(an_eager_classifier, tmp_path / "whole")
     # A further step would be killed.
-    assert_equal(trained(a_distiller, tmp_path / "whole", kill(1)), whole)
+    assert_equal(trained(an_eager_classifier, tmp_path / "whole", kill(1)), whole)
 
 
 def test_a_training_stopped_by_a_callback_is_finished(tmp_path, kill):

@@ -13,7 +13,6 @@ from keras_zskd.runs.run import Run
 
 METHODS = {
     "zskd": {"num_impressions": 400, "epochs": 3, "batch_size": 8},
-    "hinton": {"epochs": 3, "batch_size": 8},
     "kimura": {"num_images": 12, "num_pseudo": 20, "trainings": 2, "epochs": 2, "batch_size": 4},
     "dafl": {"latent": 4, "filters": 4, "epochs": 2, "rounds": 16, "batch_size": 4},
 }

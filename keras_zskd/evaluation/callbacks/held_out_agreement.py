@@ -109,8 +109,12 @@ class HeldOutAgreement(SummaryCallback):
 def _scores(model: Any) -> Callable[[Any], Any]:
     # The largest logit has the largest probability, so logits and probabilities both work.
     if isinstance(model, keras.Model):
-        return tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    return tf.function(model, reduce_retracing=True) if isinstance(model, Teacher) else model
+        return _function(lambda images: model(images, training=False))
+    return _function(model) if isinstance(model, Teacher) else model
+
+
+def _function(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return tf.function(answer, reduce_retracing=True, autograph=False)
 
 
 def _of(model: Any, role: str) -> Any:

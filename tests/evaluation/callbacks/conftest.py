@@ -12,9 +12,9 @@ class FakeGenerator:
     """Calls callbacks with batches, as `ImpressionGenerator.generate` does."""
 
     def __init__(self, batches, temperature=2.0, input_range=(0.0, 1.0)):
-        self.teacher = types.SimpleNamespace(input_range=input_range)
+        self.teacher = types.SimpleNamespace(input_range=input_range, is_multi_label=False)
         objective = types.SimpleNamespace(temperature=temperature)
-        self.engine = types.SimpleNamespace(objective=objective)
+        self.engine = types.SimpleNamespace(objective=objective, teacher=self.teacher)
         self.optimizer = None
         self.stop_training = False
         self.latest = {}

@@ -1,4 +1,4 @@
-"""The labeled test split that models are measured on."""
+"""`load_test_data`: the labeled test split that models are measured on."""
 
 import numpy as np
 
