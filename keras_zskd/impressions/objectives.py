@@ -19,6 +19,8 @@ _SALT = 2
 class Objective(Configurable):
     """Base class of the objectives of an impression.
 
+    Traced without AutoGraph: use `tf.cond` and `tf.where` in place of `if` on tensors.
+
     Attributes:
         for_labels: Whether it supports multi-label teachers, whose logits and targets `loss` and
             `is_met` get as choices `(N, K, 2)`, see `as_choices`.

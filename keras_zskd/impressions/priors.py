@@ -17,6 +17,8 @@ from keras_zskd.models.teacher import Teacher
 class Prior(Configurable):
     """Base class of the penalties that are added to the loss of each impression.
 
+    Traced without AutoGraph: use `tf.cond` and `tf.where` in place of `if` on tensors.
+
     Args:
         weight: Factor of the penalty, 0 or more.
     """

@@ -18,7 +18,10 @@ from keras_zskd.inputs.affine import Affine, warp
 
 
 class Transform(Configurable):
-    """Base class of differentiable random transforms of a batch of pixels."""
+    """Base class of differentiable random transforms of a batch of pixels.
+
+    Traced without AutoGraph: use `tf.cond` and `tf.where` in place of `if` on tensors.
+    """
 
     num_draws = 1
     """Number of uniform random numbers per impression and step."""

@@ -605,7 +605,7 @@ class TestInvalidArguments:
     def test_student_that_ends_in_sigmoid(self, teacher, make_student):
         student = make_student()
         student.get_layer("head").activation = keras.activations.sigmoid
-        with pytest.raises(InputError, match="`student` must predict one class.*in sigmoid"):
+        with pytest.raises(InputError, match=r"`student` must predict one class.*in sigmoid"):
             Distiller(teacher, student)
 
 
