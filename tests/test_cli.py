@@ -12,6 +12,8 @@ import pytest
 
 from keras_zskd import cli
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 
 def run(*arguments: str) -> int:
     return cli.main(["keras-zskd", *arguments])

@@ -6,6 +6,7 @@ from benchmarks import zoo
 from benchmarks.zoo_teachers import TEACHERS
 from keras_zskd.core.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 WORKING = ("rows", "name_with_newline")
 REFUSED = (
     "tokens",

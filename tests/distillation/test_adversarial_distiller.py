@@ -18,6 +18,8 @@ from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Noise
 from keras_zskd.runs import backup
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 LATENT = 5
 
 

@@ -7,6 +7,8 @@ from keras_zskd import METHODS, Teacher
 from keras_zskd.distillation.pool_generator import PoolGenerator, class_codes
 from keras_zskd.runs.rehearsal import Rehearsal
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 
 def softmax(x):
     powers = np.exp(np.asarray(x, "float64"))

@@ -10,6 +10,8 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.jobs import choosing
 from keras_zskd.jobs.choosing import choose
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 
 @pytest.fixture
 def teacher(tiny_teacher):

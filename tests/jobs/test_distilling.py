@@ -20,6 +20,7 @@ from keras_zskd.models.alexnet_pair import LocalResponseNormalization
 from keras_zskd.runs import backup
 from keras_zskd.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 FILES = {
     "run.json",
     "impressions",

@@ -10,6 +10,7 @@ import keras_zskd as zskd
 from keras_zskd import InputError, Teacher
 from keras_zskd.jobs import quantizing
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 SIDE, LABELS = 8, 3
 
 

@@ -10,6 +10,8 @@ import keras_zskd as zskd
 from keras_zskd import cli
 from keras_zskd.core.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 layers = keras.layers
 
 

@@ -18,6 +18,7 @@ from keras_zskd.runs.needs import TrainingData
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "1"))
 # Methods that are trained by the same code as another one: the slowest tests of these run only where
 # KERAS_ZSKD_MOMENTS is set, which keeps the suite short.

@@ -11,6 +11,7 @@ from keras_zskd import cli, datasets
 from keras_zskd.jobs.estimating import estimate
 from keras_zskd.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 METHODS = {
     "zskd": {"num_impressions": 400, "epochs": 3, "batch_size": 8},
     "kimura": {"num_images": 12, "num_pseudo": 20, "trainings": 2, "epochs": 2, "batch_size": 4},
