@@ -46,7 +46,7 @@ def results_table(results: Mapping[str, Any]) -> str:
             f"{row['model']:<14}{accuracy:>10}{agreement:>11}{row['parameters']:>12,}"
             f"{size:>10}{speed:>10}"
         )
-    return "\n".join([*lines, *missing_files(results["rows"])])
+    return "\n".join([*lines, *notes_on_files(results["rows"])])
 
 
 def forms_table(rows: Sequence[Mapping[str, Any]], measured_on: str, directory: str) -> str:
@@ -72,7 +72,7 @@ def forms_table(rows: Sequence[Mapping[str, Any]], measured_on: str, directory: 
             f"{row['model']:<{width}}{accuracy:>10}{row['agreement']:>11.2%}{row['bytes']:>12,}"
             f"{row['ms_per_image']:>10.3f}  {row['file'] or 'not kept'}"
         )
-    return "\n".join([*lines, *missing_files(rows), f"Files: {directory}"])
+    return "\n".join([*lines, *notes_on_files(rows), f"Files: {directory}"])
 
 
 def score_of(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -80,9 +80,18 @@ def score_of(rows: Sequence[Mapping[str, Any]]) -> str:
     return next((name for name in _HEADS if any(name in row for row in rows)), "accuracy")
 
 
-def missing_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each row of the results without a LiteRT file."""
-    return [f"No LiteRT file of {row['model']}: {row['error']}" for row in rows if "error" in row]
+def notes_on_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return sentences on missing LiteRT files, and on the memory that the others need."""
+    missing = [
+        f"No LiteRT file of {row['model']}: {row['error']}" for row in rows if "error" in row
+    ]
+    arenas = [
+        f"On a microcontroller {row['model']} needs {row['arena_bytes']:,} bytes of memory (arena of "
+        "TensorFlow Lite Micro), and its file in flash memory."
+        for row in rows
+        if "arena_bytes" in row
+    ]
+    return missing + arenas
 
 
 def estimate_table(estimate: Mapping[str, Any]) -> str:

@@ -165,21 +165,15 @@ class Best(Method):
             teacher.input_shape, teacher.input_range, ratings.left_out(shares)
         )
         held_out = {"agreement_left_out": unseen.images(_HELD_OUT_PICTURES, seed=2**31 - 1)}
-        made = None
+        source: Source = pictures
+        made, steps = None, sizes.steps or 0
         if sizes.num_impressions:
             made = run.synthesize(generator, sizes.num_impressions)
             seen, held_out["agreement_impressions"] = made.split()
-
-        def mixture(steps: int) -> Source:
-            if made is None:
-                return pictures
-            share = self._share_of(made.num_impressions, steps)
-            return Mixture((Arrays(seen.arrays["image"]), pictures), (share, 1.0 - share))
-
-        steps = sizes.steps or 0
-        if made is not None:
-            steps = steps_by_time(run, sizes, distiller, mixture(steps), self.batch_size)
-        source = mixture(steps)
+            share = self._share_of(sizes)
+            source = Mixture((Arrays(seen.arrays["image"]), pictures), (share, 1.0 - share))
+            # The share stays, since pictures are compiled for their number in a batch.
+            steps = steps_by_time(run, sizes, distiller, source, self.batch_size)
         if steps:
             self._fit(run, distiller, source, steps, held_out)
         starts_shown = canvas_for(self.canvas, teacher) == "pictures"
@@ -193,12 +187,12 @@ class Best(Method):
             ),
         )
 
-    def _share_of(self, num_impressions: int, steps: int) -> float:
+    def _share_of(self, sizes: Sizes) -> float:
         """Return the share of impressions in a batch."""
         if self.impression_share is not None:
             return self.impression_share
-        num_examples = max(1, steps) * self.batch_size
-        return min(IMPRESSION_SHARE, _MOST_USES * num_impressions / num_examples)
+        num_examples = max(1, sizes.steps or 0) * self.batch_size
+        return min(IMPRESSION_SHARE, _MOST_USES * (sizes.num_impressions or 0) / num_examples)
 
     def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
         """From the teacher's weights, with statistics of the pictures; or from random weights."""

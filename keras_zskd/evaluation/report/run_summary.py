@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from keras_zskd.core.tables import missing_files, score_of
+from keras_zskd.core.tables import notes_on_files, score_of
 
 
 def uses_data(run: Mapping[str, Any]) -> bool:
@@ -44,7 +44,7 @@ def measurement_text(run: Mapping[str, Any]) -> str:
         "Size and time are of the LiteRT file, with one image at a time on one thread. A dash "
         "means that a value was not measured."
     )
-    said += missing_files(run.get("results", {}).get("rows", []))
+    said += notes_on_files(run.get("results", {}).get("rows", []))
     return " ".join(said)
 
 
