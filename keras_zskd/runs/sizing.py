@@ -30,6 +30,8 @@ _FEWEST, _MOST = 1_000, 40_000
 DEFAULT_IMPRESSIONS, DEFAULT_EXAMPLES = 12_000, 800_000
 _LEAST_PER_CLASS = 40
 _DEFAULT_SECONDS = (120.0, 3600.0)
+# Time of a training that is worth measuring again, which takes two to three seconds.
+_WORTH_MEASURING = 30.0
 # In less time, most of it would go into compiling the synthesis.
 _SECONDS_FOR_IMPRESSIONS = 20.0
 
@@ -134,11 +136,11 @@ def steps_by_time(
         batch_size: Batch size of the training.
 
     Returns:
-        The number of steps; that of `sizes` if it was given.
+        The number of steps; that of `sizes` if it was given, or if less than half a minute is left.
     """
-    if not sizes.steps or sizes.training_ends is None:
-        return sizes.steps or 0
     ends = sizes.training_ends
+    if not sizes.steps or ends is None or ends - run.elapsed < _WORTH_MEASURING:
+        return sizes.steps or 0
 
     def measured() -> dict[str, np.ndarray]:
         at_once = set_steps_at_once(distiller, STEPS_AT_ONCE)

@@ -111,10 +111,11 @@ class TestStepsByTime:
         run.elapsed = 60.0  # A continued run keeps the number.
         assert steps_by_time(run, Sizes(1_000, 3_000, 100.0), None, None, 256) == 2_325
 
-    def test_a_late_run_trains_for_five_seconds(self):
+    def test_a_short_training_is_not_measured_again(self):
         run = FakeRun()
-        run.elapsed = 150.0
-        assert steps_by_time(run, Sizes(1_000, 3_000, 100.0), None, None, 256) == 250
+        run.elapsed = 71.0
+        assert steps_by_time(run, Sizes(1_000, 700, 100.0), None, None, 256) == 700
+        assert not run.kept
 
     def test_given_steps_are_kept(self):
         run = FakeRun()
