@@ -17,7 +17,7 @@ from keras_zskd.distillation.losses import distillation_loss, hard_label_loss, l
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
 from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.classifier import check_classifier
-from keras_zskd.models.logits import logits_view
+from keras_zskd.models.logits import LogitsView, logits_view
 from keras_zskd.models.lowering.plan import compiles_well
 from keras_zskd.models.teacher import Teacher
 
@@ -101,7 +101,7 @@ class Distiller(keras.Model):
         if not hard_label_weight >= 0:
             raise invalid("hard_label_weight", "be 0 or more", hard_label_weight)
         teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-        check_student(teacher, student)
+        view = check_student(teacher, student)
         # compile() adds a LossScaleOptimizer only if the dtype policy of this model is
         # mixed_float16.
         is_half = any(layer.compute_dtype == "float16" for layer in flat_layers(student))
@@ -123,7 +123,6 @@ class Distiller(keras.Model):
             )
         self.distillation_loss_weights = tuple(float(weight) for weight in weights)
         self.seed = int(seed)
-        view = logits_view(student)
         self.student_logits = view.model
         # XLA compiles the step if both networks are narrow. Wide ones do not gain from it on a CPU,
         # on a GPU Keras uses XLA anyway, and several replicas cannot use it.
@@ -364,8 +363,8 @@ class Distiller(keras.Model):
         return cls(teacher=teacher, **config)
 
 
-def check_student(teacher: Teacher, student: Any) -> None:
-    """Check that a student can learn from a teacher.
+def check_student(teacher: Teacher, student: Any) -> LogitsView:
+    """Check that a student can learn from a teacher, and return its view from the logits.
 
     Raises:
         InputError: If it is not a classifier, or its inputs or outputs do not match.
@@ -390,6 +389,7 @@ def check_student(teacher: Teacher, student: Any) -> None:
             f"`student` must predict {wanted}, as the teacher. Received: a student with {classes} "
             f"outputs that ends in {view.ends_in}. Change its last activation."
         )
+    return view
 
 
 def _images(x: Any) -> Any:

@@ -165,8 +165,7 @@ class PixelEngine:
             seen = transform.apply(seen, uniforms[:, : transform.num_draws])
             uniforms = uniforms[:, transform.num_draws :]
         logits, *taps = self._look(self._scale(seen), weights)
-        logits = as_choices(tf.cast(logits, tf.float32), self.teacher.is_multi_label)
-        target = choice_targets(target, self.teacher.is_multi_label)
+        logits, target = self._choices(tf.cast(logits, tf.float32), target)
         first, *counts = self._tap_counts
         loss = self.objective.total(logits, target, taps[:first], aim)
         taps = taps[first:]
@@ -187,8 +186,7 @@ class PixelEngine:
         """
         image = self._scale(self.canvas.show(state["z"]))
         logits = tf.cast(self._answer(image)[0], tf.float32)
-        choices = as_choices(logits, self.teacher.is_multi_label)
-        target = choice_targets(state["target"], self.teacher.is_multi_label)
+        choices, target = self._choices(logits, state["target"])
         cross_entropy = over_choices(
             tf.nn.softmax_cross_entropy_with_logits(target, choices / self.objective.temperature)
         )
@@ -203,6 +201,11 @@ class PixelEngine:
                 predicted[..., 1] if self.teacher.is_multi_label else predicted, axis=-1
             ),
         }
+
+    def _choices(self, logits: Any, target: Any) -> tuple[Any, Any]:
+        """Logits and targets in the form that objectives take; see `as_choices`."""
+        is_multi_label = self.teacher.is_multi_label
+        return as_choices(logits, is_multi_label), choice_targets(target, is_multi_label)
 
     def _scale(self, pixels: Any) -> Any:
         return from_unit(pixels, self.teacher.input_range)

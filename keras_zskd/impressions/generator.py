@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import keras
@@ -46,6 +46,8 @@ _SHARD_VALUES, _SHARD_SIZE = 2**22, 1000
 # More shards would be slow to open as one dataset.
 _MAX_SHARDS = 25_000
 _MEASURED_STEPS = 30
+# Indices, mean logs and values of finished impressions.
+_Made = tuple[np.ndarray, dict[str, Any], dict[str, Any]]
 _OF_ENGINE = (
     *("objective", "priors", "transforms", "canvas"),
     *("steps", "learning_rate", "precision"),
@@ -216,9 +218,18 @@ class ImpressionGenerator:
         # Lets callbacks close their files, and lists what is finished, in all cases.
         with at_the_end(watchers.on_train_end), at_the_end(writing(directory)(writer.publish)):
             if cluster is None or not shards:
-                self._fill(writer, maker, shards, watchers, bar)
+                made = self._made_here(writer, maker, shards, watchers)
             else:
-                self._fill_on(cluster, writer, maker, shards, watchers, bar)
+                job = (self, writer.directory, size, seed, bool(watchers.callbacks))
+                made = self._made_on(cluster, writer, job, shards, watchers)
+            # Until all are on disk or a callback stops the synthesis.
+            with contextlib.closing(made):
+                for epoch, (indices, logs, shown) in enumerate(made):
+                    self._latest, self._look = shown, None
+                    bar.add(indices, logs)
+                    watchers.on_epoch_end(epoch, logs)
+                    if self.stop_training:
+                        break
         return TransferSet(directory)
 
     def shortened(self, steps: int) -> "ImpressionGenerator":
@@ -261,15 +272,14 @@ class ImpressionGenerator:
             self._batches[size] = ContinuousBatch(self.engine, self._replicas, size, group)
         return ShardMaker(self._batches[size], group, directory, seed, group * self._replicas.count)
 
-    def _fill(
+    def _made_here(
         self,
         writer: TransferSetWriter,
         maker: ShardMaker,
         shards: Sequence[Shard],
         watchers: keras.callbacks.CallbackList,
-        bar: "_Progress",
-    ) -> None:
-        """Make shards in this process until all are on disk or a callback stops the synthesis."""
+    ) -> Generator[_Made, None, None]:
+        """Make shards in this process."""
         epoch = step = 0
         with contextlib.closing(maker.run(shards, writer.finish)) as run:
             for finished in run:
@@ -280,24 +290,18 @@ class ImpressionGenerator:
                     watchers.on_train_batch_end(step)
                     step += 1
                     continue
-                self._latest, self._look = finished, None
-                bar.add(finished["index"], mean_logs([finished]))
-                watchers.on_epoch_end(epoch, mean_logs([finished]))
+                yield finished["index"], mean_logs([finished]), finished
                 epoch, step = epoch + 1, 0
-                if self.stop_training:
-                    break
 
-    def _fill_on(
+    def _made_on(
         self,
         cluster: Cluster,
         writer: TransferSetWriter,
-        maker: ShardMaker,
+        job: tuple[Any, ...],
         shards: Sequence[Shard],
         watchers: keras.callbacks.CallbackList,
-        bar: "_Progress",
-    ) -> None:
-        """Make shards on a cluster until all are on disk or a callback stops the synthesis."""
-        job = (self, writer.directory, maker.batch.size, maker.seed, bool(watchers.callbacks))
+    ) -> Generator[_Made, None, None]:
+        """Make shards on a cluster; `job` are the arguments of its `ShardWorker`s."""
         made = cluster.map(
             ShardWorker, job, shards, lambda shard: f"shard {shard.number} of {writer.directory}"
         )
@@ -305,11 +309,7 @@ class ImpressionGenerator:
             for epoch, (shard, (logs, shown)) in enumerate(made):
                 writer.finish(shard)
                 watchers.on_epoch_begin(epoch)
-                self._latest, self._look = shown, None
-                bar.add(np.arange(shard.start, shard.stop), logs)
-                watchers.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
+                yield np.arange(shard.start, shard.stop), logs, shown
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments, for the workers of a cluster; they compile for themselves."""
