@@ -73,11 +73,11 @@ def _measure(name: str, **arguments: str) -> dict:
     except Exception as error:
         result = {"error": f"{type(error).__name__}: {error}"}
     return {
-        **result,
         "machine": machine(),
         "neighbours": neighbours.share(),
         "date": datetime.date.today().isoformat(),
         "seconds": round(time.perf_counter() - begun, 1),
+        **result,
     }
 
 

@@ -43,47 +43,29 @@ def run(function: str, timeout: float = 900, **arguments: Any) -> dict[str, Any]
     Raises:
         SideError: If the process failed or took too long.
     """
-    process = start(function, **arguments)
-    try:
-        return finish(process, timeout)
-    finally:
-        end(process)
-
-
-def start(
-    function: str, environment: dict[str, str] | None = None, **arguments: Any
-) -> subprocess.Popen[str]:
-    """The process of `run`, under way; for sides that run at the same time."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.harness", function, json.dumps(arguments)],
-        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **(environment or {})},
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 900) -> dict[str, Any]:
-    """Wait for a process of `start`; see `run`."""
     try:
         output, errors = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as error:
         raise SideError(f"not finished after {timeout:.0f} seconds") from error
+    finally:
+        if process.poll() is None:  # End it, and what it has started in turn.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     for line in output.splitlines():
         if line.startswith(_MARK):
             return dict(json.loads(line.removeprefix(_MARK)))
     said = [line.rstrip() for line in errors.splitlines() if line.strip()] or ["no word"]
     print(*said[-12:], sep="\n", file=sys.stderr)
     raise SideError(f"exit code {process.returncode}: {said[-1].strip()[:300]}")
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """End a process that is still running, and what it has started in turn."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def alternate(

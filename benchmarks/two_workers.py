@@ -1,12 +1,11 @@
 """Impressions per second of two Ray workers of one core each, over two processes that share nothing.
 
 Two strangers are processes pinned to a core each, and each does half of the job in a directory of its
-own, after a small one that compiles everything. The workers of Ray do one job in one directory. They
-compile at the start of the job, so the time is from when a fifth of the shards are done to the end.
+own. The workers of Ray do one job in one directory. Both compile at the start of the job, and at its
+end one may wait for the other. So both rates are those between a fifth and nine tenths of the shards.
 """
 
 import os
-import pathlib
 import statistics
 import tempfile
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 from benchmarks import harness, table
 
-_COUNT, _WARM_COUNT, _STEPS = 20_000, 2_000, 10
+_COUNT, _SHARD, _STEPS = 40_000, 500, 10
 _TIMEOUT = 300.0
 
 
@@ -37,36 +36,46 @@ def measure(repetitions: int = 2) -> dict[str, Any]:
     }
     what, unit, ours = "synthesis, two workers", "impressions/s", found["two workers"]
     rows = [table.row(what, unit, ours, "two strangers", found["two strangers"], "0.95x")]
-    return {"rows": rows, "num_impressions": _COUNT, "steps": _STEPS}
+    # The workers of Ray would count as neighbours.
+    return {"rows": rows, "num_impressions": _COUNT, "steps": _STEPS, "neighbours": None}
 
 
 def _rate_of_workers() -> float:
     with tempfile.TemporaryDirectory() as directory:
-        driver = harness.start("two_workers:drive", {}, directory=directory)
-        try:
-            return float(harness.finish(driver, _TIMEOUT)["rate"])
-        finally:
-            harness.end(driver)
+        return _steady_rate(
+            harness.run("two_workers:drive", _TIMEOUT, directory=directory)["times"]
+        )
 
 
 def _rate_of_strangers(cores: list[int]) -> float:
     with tempfile.TemporaryDirectory() as directory, futures.ThreadPoolExecutor() as threads:
-        started = []
-        try:
-            for index, core in enumerate(cores):
-                job = {"core": core, "index": index, "directory": directory}
-                started.append(harness.start("two_workers:work", {}, **job))
-            waiting = [threads.submit(harness.finish, each, _TIMEOUT) for each in started]
-            # The first that fails ends it: the other would wait for it in vain.
-            done = [future.result() for future in futures.as_completed(waiting)]
-        finally:
-            for each in started:
-                harness.end(each)
-    return _COUNT / (max(part["end"] for part in done) - max(part["ready"] for part in done))
+        jobs = [{"core": core, "directory": f"{directory}/{core}"} for core in cores]
+        runs = [threads.submit(harness.run, "two_workers:work", _TIMEOUT, **job) for job in jobs]
+        return _steady_rate([moment for run in runs for moment in run.result()["times"]])
+
+
+def _steady_rate(times: list[float]) -> float:
+    """Impressions per second, from the moments at which the shards were done."""
+    times = sorted(times)
+    first, last = len(times) // 5, len(times) * 9 // 10
+    return _SHARD * (last - first) / (times[last] - times[first])
 
 
 def drive(directory: str) -> dict[str, Any]:
-    """The driver of two workers: impressions per second once both have compiled."""
+    """The driver of two workers of Ray."""
+    import keras_zskd as zskd
+
+    return {"times": _make(_COUNT, directory, zskd.Cluster("local", num_workers=2))}
+
+
+def work(core: int, directory: str) -> dict[str, Any]:
+    """One stranger, which fills a directory of its own."""
+    os.sched_setaffinity(0, {core})  # First of all: TensorFlow counts the cores when it starts.
+    return {"times": _make(_COUNT // 2, directory)}
+
+
+def _make(count: int, directory: str, cluster: Any = None) -> list[float]:
+    """Make impressions; return the moment at which each shard was done."""
     import keras
 
     import keras_zskd as zskd
@@ -75,25 +84,7 @@ def drive(directory: str) -> dict[str, Any]:
     generator = zskd.ImpressionGenerator(zskd.Teacher(SHIPPED, (0.0, 1.0)), steps=_STEPS)
     times: list[float] = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: times.append(time.time()))
-    cluster = zskd.Cluster("local", num_workers=2)
-    generator.generate(_COUNT, directory, callbacks=[watch], verbose=0, cluster=cluster)
-    first = len(times) // 5
-    per_shard = _COUNT / len(times)
-    return {"rate": per_shard * (len(times) - 1 - first) / (times[-1] - times[first])}
-
-
-def work(core: int, index: int, directory: str) -> dict[str, Any]:
-    """One stranger: warm up, meet the other, fill a directory of its own."""
-    os.sched_setaffinity(0, {core})  # First of all: TensorFlow counts the cores when it starts.
-    import keras_zskd as zskd
-    from benchmarks.ours import SHIPPED
-
-    generator = zskd.ImpressionGenerator(zskd.Teacher(SHIPPED, (0.0, 1.0)), steps=_STEPS)
-    shared = pathlib.Path(directory)
-    generator.generate(_WARM_COUNT, shared / f"warm_{index}", seed=1, verbose=0)
-    (shared / f"ready_{index}").touch()
-    while len(list(shared.glob("ready_*"))) < 2:
-        time.sleep(0.01)
-    ready = time.time()
-    generator.generate(_COUNT // 2, shared / f"impressions_{index}", seed=index, verbose=0)
-    return {"ready": ready, "end": time.time()}
+    generator.generate(
+        count, directory, batch_size=_SHARD, callbacks=[watch], verbose=0, cluster=cluster
+    )
+    return times
