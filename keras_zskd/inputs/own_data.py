@@ -136,7 +136,12 @@ def _of_npz(path: str, split: str) -> OwnData:
         raise InputError(
             f"`dataset` must be an .npz file that can be read. Received: {path!r} ({error})."
         ) from error
-    for names in ((f"x_{split}", f"y_{split}"), ("images", "labels"), ("x", "y")):
+    for names in (
+        (f"x_{split}", f"y_{split}"),
+        ("images", "labels"),
+        ("image", "label"),
+        ("x", "y"),
+    ):
         if set(names) <= set(arrays):
             return _of_arrays(*(arrays[name] for name in names))
     raise InputError(

@@ -14,8 +14,8 @@ from keras_zskd.core import progress
 from keras_zskd.core.files import replacing
 from keras_zskd.core.tables import estimate_table
 from keras_zskd.core.workers import Cluster
+from keras_zskd.deploy.costs import costs_of
 from keras_zskd.deploy.litert_model import LiteRTModel
-from keras_zskd.deploy.micro import arena_bytes
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.evaluation.report.model_card import write_model_card
 from keras_zskd.evaluation.report.page import write_report
@@ -212,14 +212,11 @@ def _row(
     file: LiteRTModel | None,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    arena = arena_bytes(file.path) if file is not None and file.is_integer else None
     return {
         "model": name,
         score: measured.get(f"student_{score}"),
         "agreement": measured.get("agreement"),
         "parameters": parameters,
-        "bytes": None if file is None else os.path.getsize(file.path),
-        "ms_per_image": None if file is None else file.milliseconds_per_image(),
-        **({} if arena is None else {"arena_bytes": arena}),
+        **({"bytes": None, "ms_per_image": None} if file is None else costs_of(file)),
         **{key: value for key, value in facts.items() if key == "error"},
     }

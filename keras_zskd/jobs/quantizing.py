@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_zskd.core.errors import invalid
 from keras_zskd.core.input_range import nearest_allowed
+from keras_zskd.deploy.costs import costs_of
 from keras_zskd.deploy.litert_model import LiteRTModel
-from keras_zskd.deploy.micro import arena_bytes
 from keras_zskd.distillation.family_choice import rate_families
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.inputs.own_data import Data, name_of
@@ -152,12 +152,9 @@ def _measured(
         return {"file": None, "error": facts["error"]}
     file = LiteRTModel(path, is_multi_label=teacher.is_multi_label)
     measured = {} if real is None else evaluate(teacher, file, *real)
-    arena = arena_bytes(path) if file.is_integer else None
     return {
         "file": path.name,
-        "bytes": facts["bytes"],
-        "ms_per_image": file.milliseconds_per_image(),
+        **costs_of(file),
         "agreement": evaluate(teacher, file, held_out)["agreement"],
         teacher.score: measured.get(f"student_{teacher.score}"),
-        **({} if arena is None else {"arena_bytes": arena}),
     }

@@ -48,7 +48,9 @@ def repair_batch_norms(student: keras.Model, images: Any, batch_size: int = 250)
     flat = inline(student, share_layer)
     flat = keras.models.clone_model(flat, clone_function=share_layer, call_function=call)
     for norm, tensors in fed.items():
-        mean, variance = _moments(keras.Model(flat.inputs, tensors), norm.axis, images, batch_size)
+        mean, variance = _moments(
+            keras.Model(flat.inputs[0], tensors), norm.axis, images, batch_size
+        )
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(variance)
     return student
@@ -60,7 +62,8 @@ def _moments(
     """Compute mean and variance per channel over all outputs of a model."""
     count, total, squares = 0, 0.0, 0.0
     for begin in range(0, len(images), batch_size):
-        outputs = view.predict_on_batch(np.asarray(images[begin : begin + batch_size]))
+        # Eagerly: each view is used for a few batches, which tracing costs more than.
+        outputs = view(np.asarray(images[begin : begin + batch_size]), training=False)
         for output in keras.tree.flatten(outputs):
             values = np.moveaxis(np.asarray(output, "float64"), axis, -1)
             values = values.reshape(-1, values.shape[-1])
