@@ -40,7 +40,7 @@ _OUTPUT = flags.DEFINE_string("output", "results/cluster.json", "the results fil
 
 _SMALL = {"count": 2_100, "steps": 60, "shard": 100}
 # Long enough for 20 minutes on the two cores that this was written on.
-_LARGE = {"count": 30_000, "steps": 300, "shard": 250}
+_LARGE = {"count": 45_000, "steps": 300, "shard": 250}
 _SHARDS = (100, 1_000, 10_000)
 # What Ray calls the process of a worker: its start, its task, or nothing to do.
 _TITLES = ("ray::begin", "ray::shard", "ray::_Actor")
@@ -210,7 +210,10 @@ class Killer:
         from ray.cluster_utils import Cluster
 
         self._nodes = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1 if num_nodes else num_workers}
+            initialize_head=True,
+            # Nodes are added in a thread, which cannot set signal handlers.
+            shutdown_at_exit=False,
+            head_node_args={"num_cpus": 1 if num_nodes else num_workers},
         )
         self._others = [self._nodes.add_node(num_cpus=1) for _ in range(num_nodes - 1)]
         ray.init(self._nodes.address, namespace="keras_zskd", log_to_driver=False)
@@ -221,17 +224,19 @@ class Killer:
         self._plan = list(zip(moments, whats, strict=True))
         self._deaths = {"worker_kills": 0, "node_kills": 0}
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._kill, daemon=True)
-        self._thread.start()
+        self._thread = futures.ThreadPoolExecutor(max_workers=1)
+        self._killing = self._thread.submit(self._kill)
 
     def end(self) -> dict[str, int]:
         """Stop killing, end the cluster and return the number of kills."""
         import ray
 
         self._ended.set()
-        self._thread.join()
-        ray.shutdown()
-        self._nodes.shutdown()
+        try:
+            self._killing.result()
+        finally:
+            ray.shutdown()
+            self._nodes.shutdown()
         return self._deaths
 
     def _kill(self) -> None:
