@@ -37,6 +37,9 @@ def form(kind, tmp_path):
     if kind == "npz without splits":
         np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS)
         return tmp_path / "data.npz"
+    if kind == "npz with the names of TFDS":
+        np.savez(tmp_path / "data.npz", image=IMAGES, label=LABELS)
+        return tmp_path / "data.npz"
     if kind == "arrays":
         return IMAGES, LABELS
     if kind == "one-hot arrays":
@@ -46,8 +49,8 @@ def form(kind, tmp_path):
 
 
 KINDS = (
-    "folder", "folder of splits", "npz", "npz without splits", "arrays", "one-hot arrays", "tf.data",
-    "batched tf.data",
+    "folder", "folder of splits", "npz", "npz without splits", "npz with the names of TFDS", "arrays",
+    "one-hot arrays", "tf.data", "batched tf.data",
 )  # fmt: skip
 
 
