@@ -77,7 +77,7 @@ def _measure(name: str, **arguments: str) -> dict:
         "neighbours": neighbours.share(),
         "date": datetime.date.today().isoformat(),
         "seconds": round(time.perf_counter() - begun, 1),
-        **result,
+        **result,  # Last: a measure may know better what its neighbours were.
     }
 
 

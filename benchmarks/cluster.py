@@ -16,6 +16,7 @@ Writes results/cluster.json and results/cluster.md. A part that is in the file i
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -55,22 +56,21 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"--parts has {', '.join(sorted(unknown))}, which is not a part")
     results = ResultsFile(_OUTPUT.value, "python -m benchmarks.cluster", _lines)
     for name in _PARTS.value:
-        if not results.has({"part": name}):
-            print(f"{name} ...", flush=True)
-            parts[name](results)
+        for settings in [{"num_workers": n} for n in (1, 2, 7)] if name == "workers" else [{}]:
+            key = {"part": name, **settings}
+            if not results.has(key):
+                print(*key.values(), "...", flush=True)
+                results.add({**key, **parts[name](**settings)})
     results.show()
 
 
-def _workers(results: ResultsFile) -> None:
-    plain = _plain(_SMALL)
-    for count in (1, 2, 7):
-        kills = {"num_workers": count, "worker_kills": 3, "minutes": 1.0}
-        made = _run("make", **_SMALL, **kills)
-        results.add({"part": "workers", **_SMALL, **_compared(plain, made)})
+def _workers(num_workers: int) -> dict[str, Any]:
+    kills = {"worker_kills": 3, "minutes": 1.0}
+    made = _run("make", **_SMALL, num_workers=num_workers, **kills)
+    return {**_SMALL, **_compared(_small_plain(), made)}
 
 
-def _driver(results: ResultsFile) -> None:
-    plain = _plain(_SMALL)
+def _driver() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         job = {**_SMALL, "num_workers": 2, "directory": directory}
         with contextlib.suppress(harness.SideError):  # Its workers end with it.
@@ -82,27 +82,28 @@ def _driver(results: ResultsFile) -> None:
             name for name, at in written.items() if os.stat(f"{directory}/{name}").st_mtime_ns != at
         ]
     found = {"shards_before": len(kept), "shards_made_again": len(again), "driver_kills": 1}
-    results.add({"part": "driver", **_SMALL, **_compared(plain, made), **found})
+    return {**_SMALL, **_compared(_small_plain(), made), **found}
 
 
-def _nodes(results: ResultsFile) -> None:
+def _nodes() -> dict[str, Any]:
     kills = {"num_nodes": 3, "num_workers": 3, "worker_kills": 40, "node_kills": 8}
     with futures.ThreadPoolExecutor() as threads:  # The plain call at the same time, on a core.
-        plain = threads.submit(_plain, _LARGE)
+        plain = threads.submit(_run, "make", **_LARGE)
         made = _run("make", **_LARGE, **kills, minutes=_MINUTES.value)
-        results.add({"part": "nodes", **_LARGE, **_compared(plain.result(), made)})
+        return {**_LARGE, **_compared(plain.result(), made)}
 
 
-def _shards(results: ResultsFile) -> None:
-    results.add({"part": "shards", **_run("count_shards")})
+def _shards() -> dict[str, Any]:
+    return _run("count_shards")
 
 
 def _run(function: str, **arguments: Any) -> dict[str, Any]:
     return harness.run(f"cluster:{function}", _TIMEOUT, **arguments)
 
 
-def _plain(job: dict[str, int]) -> dict[str, Any]:
-    return _run("make", **job)
+@functools.cache
+def _small_plain() -> dict[str, Any]:
+    return _run("make", **_SMALL)
 
 
 def _compared(plain: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +115,6 @@ def _compared(plain: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
         "num_shards": len(expected),
         "lost": len(expected.keys() - files.keys()),
         "differing": sum(files[name] != expected[name] for name in expected.keys() & files.keys()),
-        "listed_impressions": made["listed_impressions"],
     }
 
 
@@ -153,11 +153,8 @@ def make(
     import keras_zskd as zskd
     from benchmarks.ours import SHIPPED
 
-    finished: list[float] = []
-
-    def note(*_: Any) -> None:
-        finished.append(time.time())
-        if len(finished) == ends_after:
+    def note(epoch: int, _: Any) -> None:
+        if epoch + 1 == ends_after:
             os._exit(9)
 
     cluster, killer = None, None
@@ -224,8 +221,7 @@ class Killer:
         self._plan = list(zip(moments, whats, strict=True))
         self._deaths = {"worker_kills": 0, "node_kills": 0}
         self._ended = threading.Event()
-        self._thread = futures.ThreadPoolExecutor(max_workers=1)
-        self._killing = self._thread.submit(self._kill)
+        self._killing = futures.ThreadPoolExecutor(max_workers=1).submit(self._kill)
 
     def end(self) -> dict[str, int]:
         """Stop killing, end the cluster and return the number of kills."""

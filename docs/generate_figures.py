@@ -12,13 +12,10 @@ documentation does not build then.
 import functools
 import json
 import re
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from keras_zskd.benchmark.suites import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -125,33 +122,20 @@ def _benchmark(suite: str) -> str:
 
 def methods() -> str:
     """Accuracy of every system that has run, next to what is published: results/benchmark/."""
-    columns = {
-        (name, pair): f"{_TITLES[name]}, {title}"
-        for name, pair, title in (
-            ("mnist", "half", "LeNet-5-Half"),
-            ("mnist", "quarter", "half of all layers"),
-            ("fashion_mnist", "half", "LeNet-5-Half"),
-            ("fashion_mnist", "quarter", "half of all layers"),
-            ("cifar10", "alexnet", "AlexNet-Half"),
-            ("cifar10", "resnet20", "half of ResNet-20"),
-        )
-    }
-    table: dict[str, dict[tuple[str, str], str]] = {}
-    for name, pair in columns:
-        for row in (row for row in SUITES[name].rows if row.pair == pair):
-            paths = (ROOT / "results" / "benchmark").glob(f"{name}-{row.name}-*.json")
-            results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-            if found := [100 * result["accuracy"]["last"] for result in results]:
-                spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
-                published = "" if row.published is None else f" ({row.published:.2f})"
-                cells = table.setdefault(row.title, {})
-                cells[name, pair] = f"{statistics.mean(found):.2f}{spread}{published}"
-    filled = [key for key in columns if any(key in cells for cells in table.values())]
-    lines = [
-        _line(["system", *(columns[key] for key in filled)]),
-        _line(["---"] * (1 + len(filled))),
-    ]
-    lines += [_line([title, *(row.get(key, "") for key in filled)]) for title, row in table.items()]
+    columns: list[str] = []
+    table: dict[str, dict[str, str]] = {}
+    for suite, title in _TITLES.items():
+        path = ROOT / "results" / "benchmark" / f"{suite}.md"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if line.startswith("## "):
+                columns.append(f"{title}, {line.partition(' to ')[2]}")
+            elif len(cells) > 3 and cells[2][:1].isdigit() and cells[0] != "Teacher-CE":
+                system, published, last, *_ = cells
+                row = table.setdefault(system, {})
+                row[columns[-1]] = f"{last} ({published})" if published else last
+    lines = [_line(["system", *columns]), _line(["---"] * (1 + len(columns)))]
+    lines += [_line([name, *(row.get(key, "") for key in columns)]) for name, row in table.items()]
     return "\n".join(lines)
 
 

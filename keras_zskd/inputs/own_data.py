@@ -145,9 +145,8 @@ def _of_npz(path: str, split: str) -> OwnData:
         if set(names) <= set(arrays):
             return _of_arrays(*(arrays[name] for name in names))
     raise InputError(
-        f"`dataset` must hold arrays x_{split} and y_{split}, or images and labels (image "
-        "and label), or x and y. "
-        f"Received: {path!r} with {', '.join(sorted(arrays)) or 'nothing'}."
+        f"`dataset` must hold arrays x_{split} and y_{split}, or images and labels (image and label), "
+        f"or x and y. Received: {path!r} with {', '.join(sorted(arrays)) or 'nothing'}."
     )
 
 
