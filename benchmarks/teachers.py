@@ -10,6 +10,8 @@ depthwise   Fashion-MNIST; depthwise and pointwise convolutions with batch norma
 digits      8x8 images of handwritten digits (UCI, 1,797 images, in scikit-learn); convolutions
 with batch normalization.
 residual    MNIST; residual connections and batch normalization.
+labels      Canvases of 56x56 pixels with up to three MNIST digits; one sigmoid per digit,
+convolutions with batch normalization.
 """
 
 import pathlib
@@ -23,8 +25,16 @@ import keras_zskd as zskd
 from benchmarks import small_networks
 from keras_zskd.inputs import datasets
 
-KINDS = ("table", "signal", "color", "depthwise", "digits", "residual")
-_EPOCHS = {"table": 60, "signal": 5, "color": 6, "depthwise": 5, "digits": 40, "residual": 3}
+KINDS = ("table", "signal", "color", "depthwise", "digits", "residual", "labels")
+_EPOCHS = {
+    "table": 60,
+    "signal": 5,
+    "color": 6,
+    "depthwise": 5,
+    "digits": 40,
+    "residual": 3,
+    "labels": 4,
+}
 _WORK = pathlib.Path("runs/kinds")
 _Rows = tuple[np.ndarray, np.ndarray]
 
@@ -41,17 +51,17 @@ def teacher_of(kind: str) -> tuple[zskd.Teacher, np.ndarray, np.ndarray]:
 
 def _train(kind: str, inputs: np.ndarray, labels: np.ndarray) -> keras.Model:
     keras.utils.set_random_seed(1)
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if kind == "residual":
         model = small_networks.build("residual")
     else:
         output = layers.Dense(int(labels.max()) + 1)
+        if labels.ndim == 2:
+            output, loss = layers.Dense(labels.shape[1], "sigmoid"), "binary_crossentropy"
         model = keras.Sequential([keras.Input(inputs.shape[1:]), *_body(kind), output])
     epochs = _EPOCHS[kind]
     decay = keras.optimizers.schedules.CosineDecay(3e-3, epochs * -(-len(inputs) // 64))
-    model.compile(
-        keras.optimizers.AdamW(decay, weight_decay=1e-2),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
+    model.compile(keras.optimizers.AdamW(decay, weight_decay=1e-2), loss)
     model.fit(inputs, labels, batch_size=64, epochs=epochs, verbose=0)
     _WORK.mkdir(parents=True, exist_ok=True)
     return model
@@ -84,6 +94,16 @@ def _body(kind: str) -> list[Any]:
             *_normalized(layers.Conv2D(32, 3, strides=2, padding="same")),
             layers.Flatten(),
         ]
+    if kind == "labels":
+        return [
+            *_normalized(layers.Conv2D(16, 3, strides=2, padding="same")),
+            *_normalized(layers.Conv2D(32, 3, padding="same")),
+            layers.MaxPooling2D(),
+            *_normalized(layers.Conv2D(64, 3, padding="same")),
+            layers.MaxPooling2D(),
+            *_normalized(layers.Conv2D(64, 3, padding="same")),
+            layers.GlobalMaxPooling2D(),
+        ]
     return [
         *_normalized(layers.Conv2D(32, 3, strides=2)),
         *_normalized(layers.DepthwiseConv2D(3)),
@@ -111,6 +131,13 @@ def _rows(kind: str) -> tuple[_Rows, _Rows]:
         return _halves((images / 16.0).reshape(-1, 8, 8, 1).astype("float32"), labels)
     if kind == "signal":
         return _curves(6_000, seed=0), _curves(6_000, seed=1)
+    if kind == "labels":
+        splits = {"train": 30_000, "test": 4_000}
+        train, test = (
+            _canvases(*datasets.load("mnist", split, (28, 28, 1)), count)
+            for split, count in splits.items()
+        )
+        return train, test
     name = {"color": "cifar10", "depthwise": "fashion_mnist", "residual": "mnist"}[kind]
     shape = (64, 64, 3) if kind == "color" else (28, 28, 1)
     return datasets.load(name, "train", shape), datasets.load(name, "test", shape)
@@ -123,6 +150,20 @@ def _halves(inputs: np.ndarray, labels: np.ndarray) -> tuple[_Rows, _Rows]:
         inputs, labels, test_size=0.5, random_state=0, stratify=labels
     )
     return (first, labels_of_first), (second, labels_of_second)
+
+
+def _canvases(images: np.ndarray, labels: np.ndarray, count: int) -> _Rows:
+    """Up to three digits in the quadrants of a canvas, and which digits are there."""
+    random = np.random.default_rng(0)
+    canvases = np.zeros((count, 56, 56, 1), np.float32)
+    present = np.zeros((count, 10), np.int64)
+    for canvas, found in zip(canvases, present, strict=True):
+        for place in random.permutation(4)[: random.integers(4)]:
+            number = random.integers(len(images))
+            row, column = 28 * (place // 2), 28 * (place % 2)
+            canvas[row : row + 28, column : column + 28] = images[number]
+            found[labels[number]] = 1
+    return canvases, present
 
 
 def _curves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

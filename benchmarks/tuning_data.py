@@ -7,6 +7,7 @@ import numpy as np
 
 import keras_zskd as zskd
 from benchmarks.networks import six_convolutions
+from keras_zskd.evaluation.average_precision import mean_average_precision
 from keras_zskd.inputs import datasets
 
 # The last images of a training split: teachers are trained on the others.
@@ -43,6 +44,8 @@ def tuning_teacher(dataset: str) -> tuple[zskd.Teacher, np.ndarray, np.ndarray]:
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
-    """In percent."""
-    answers = model.predict(images, batch_size=1000, verbose=0).argmax(axis=-1)
-    return round(100 * float(np.mean(answers == labels)), 2)
+    """In percent; the mean average precision for sets of labels `(N, K)`."""
+    answers = model.predict(images, batch_size=1000, verbose=0)
+    if labels.ndim == 2:
+        return round(100 * mean_average_precision(answers, labels), 2)
+    return round(100 * float(np.mean(answers.argmax(axis=-1) == labels)), 2)

@@ -8,7 +8,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.core.workers import Cluster
 from keras_zskd.deploy.formats import ExportResult, export
 from keras_zskd.deploy.litert_model import LiteRTModel
-from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
+from keras_zskd.distillation.augmentation import Augmentation, Mixup, Mosaic, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
@@ -70,6 +70,7 @@ __all__ = [
     "Method",
     "Mixture",
     "Mixup",
+    "Mosaic",
     "Noise",
     "Objective",
     "OneHotTargets",

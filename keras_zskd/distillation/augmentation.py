@@ -55,8 +55,7 @@ class RandomAffine(Augmentation):
         for name, value in (("rotation", rotation), ("zoom", zoom), ("translation", translation)):
             if value < 0:
                 raise invalid(name, "be 0 or more", value)
-        if not 0.0 <= probability <= 1.0:
-            raise invalid("probability", "be in [0, 1]", probability)
+        _check_probability(probability)
         self.rotation, self.zoom, self.translation = rotation, zoom, translation
         self.probability = probability
 
@@ -92,8 +91,7 @@ class Mixup(Augmentation):
     """
 
     def __init__(self, probability: float = 0.1):
-        if not 0.0 <= probability <= 1.0:
-            raise invalid("probability", "be in [0, 1]", probability)
+        _check_probability(probability)
         self.probability = probability
 
     def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
@@ -104,6 +102,39 @@ class Mixup(Augmentation):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {"probability": self.probability}
+
+
+@keras.saving.register_keras_serializable(package="keras_zskd")
+class Mosaic(Augmentation):
+    """Puts four images of the batch, at half their size, into one (Bochkovskiy et al., 2020).
+
+    Labels are not combined. The teacher labels the result. It shows a multi-label teacher several
+    objects at once, and small ones.
+
+    Args:
+        probability: Share of the images that are replaced, in [0, 1].
+    """
+
+    def __init__(self, probability: float = 0.7):
+        _check_probability(probability)
+        self.probability = probability
+
+    def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
+        """See `Augmentation.__call__`; inputs that are not images are returned as they are."""
+        if len(images.shape) != 4:
+            return images
+        return _tiled(
+            images, tf.random.stateless_uniform(tf.shape(images)[:1], seed), self.probability
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {"probability": self.probability}
+
+
+def _check_probability(probability: float) -> None:
+    if not 0.0 <= probability <= 1.0:
+        raise invalid("probability", "be in [0, 1]", probability)
 
 
 @compiled_on_cpu
@@ -134,3 +165,14 @@ def _mixed(images: Any, draws: Any, probability: float) -> Any:
     factor = tf.where(draws[1] < probability, draws[0], 0.0)
     factor = tf.reshape(factor, (-1, *(1 for _ in images.shape[1:])))
     return images + factor * (tf.roll(images, 1, axis=0) - images)
+
+
+@compiled_on_cpu
+def _tiled(images: Any, draws: Any, probability: float) -> Any:
+    """`Mosaic` of `(N, H, W, C)` images with draws `(N,)`, uniform in [0, 1)."""
+    height, width = images.shape[1:3]
+    small = tf.nn.avg_pool2d(images, 2, 2, "SAME")
+    first, second, third, fourth = (tf.roll(small, number, axis=0) for number in range(4))
+    rows = [tf.concat([first, second], axis=2), tf.concat([third, fourth], axis=2)]
+    mosaic = tf.concat(rows, axis=1)[:, :height, :width]
+    return tf.where(tf.reshape(draws, (-1, 1, 1, 1)) < probability, mosaic, images)

@@ -29,9 +29,10 @@ class FamilyRatings:
 
     Attributes:
         names: `(F,)`.
-        mean_prediction: `(F, K)`, means of its predictions; `(F, 2 K)` of a multi-label teacher, whose
-            labels count as one of K questions each, with the answers absent and present.
-        mean_entropy: `(F,)`, mean entropy of a prediction, in nats.
+        mean_prediction: `(F, K)`, means of its predictions; `(F, 2 K)` of a multi-label teacher, each
+            label absent and present.
+        mean_entropy: `(F,)`, mean entropy of a prediction, in nats; of all labels together for a
+            multi-label teacher.
         distance: `(F,)`, mean over batch normalization layers and channels of the KL divergence, in
             nat, of the moving statistics from those of the family, both as normal distributions; 0 for
             a teacher without such layers.
@@ -44,7 +45,10 @@ class FamilyRatings:
 
     @property
     def mutual_information(self) -> np.ndarray:
-        """`(F,)`, of picture and predicted class, in nats: high for confident, balanced predictions."""
+        """`(F,)`, of picture and predicted class, in nats: high for confident, balanced predictions.
+
+        For a multi-label teacher the sum over its labels, as if they were independent.
+        """
         return np.asarray(entr(self.mean_prediction).sum(axis=-1) - self.mean_entropy)
 
     @property
@@ -133,7 +137,6 @@ def _question(teacher: Teacher) -> Any:
         predictions = tf.nn.softmax(as_choices(logits, teacher.is_multi_label))
         if teacher.is_multi_label:
             predictions = tf.reshape(predictions, (-1, 2 * teacher.num_classes))
-            predictions /= teacher.num_classes
         return predictions, moments
 
     return ask

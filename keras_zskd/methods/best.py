@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import flat_layers
-from keras_zskd.distillation.augmentation import Mixup, RandomAffine
+from keras_zskd.distillation.augmentation import Augmentation, Mixup, Mosaic, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.family_choice import FamilyRatings, rate_families
 from keras_zskd.evaluation.metrics import TeacherAgreement
@@ -26,6 +26,7 @@ from keras_zskd.methods.method import (
 )
 from keras_zskd.methods.training import CosineDecay, agreements
 from keras_zskd.models import repair_batch_norms
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.sizing import (
     DEFAULT_EXAMPLES,
@@ -46,6 +47,8 @@ _EPOCHS = 20
 # Share of impressions in a batch, and how often an impression is trained on, at most: in a long
 # training pictures, which are always new, are worth more than impressions that were seen before.
 IMPRESSION_SHARE, _MOST_USES = 0.75, 28
+# For multi-label teachers: of examples that become a mosaic, and of impressions in a batch.
+_MOSAIC, _SHARE_FOR_LABELS = 0.7, 0.5
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -69,11 +72,13 @@ class Best(Method):
         num_impressions: Number of impressions. By default, chosen by time.
         steps: Number of training steps. By default, chosen by time.
         impression_share: Share of impressions in a batch, from 0 to 1. By default 0.75, or less in
-            long trainings: so much that each impression is used 28 times.
+            long trainings: so much that each impression is used 28 times. For multi-label teachers
+            0.5.
         synthesis_temperature: `tau` of the synthesis.
         canvas: Start of the impressions: "pictures", "blobs", or "auto": pictures if the teacher has
             batch normalization, whose prior keeps them natural, and blobs otherwise.
-        synthesis_steps: Adam steps per impression. Defaults to 20 from pictures, 30 from blobs.
+        synthesis_steps: Adam steps per impression. Defaults to 20 from pictures, 30 from blobs, and
+            60 for multi-label teachers, whose labels are rarer.
         synthesis_rate: Adam's learning rate, on the logits of the pixels. Defaults to 0.15 from
             pictures, 0.4 from blobs.
         total_variation: Weight of the prior, for images. Defaults to 1e-4 from pictures, to that of
@@ -81,6 +86,8 @@ class Best(Method):
         batch_norm_weight: Weight of the prior, for teachers with batch normalization.
         temperature: `tau` of the distillation.
         mixup: Share of the examples that are mixed with another one.
+        mosaic: Share of the examples that become a mosaic of four. Defaults to 0.7 for multi-label
+            teachers, whose inputs may show several small objects, and to 0 for others.
         batch_size: Batch size of the training.
         learning_rate: Adam's learning rate at the first step; it falls to 0 along a cosine.
     """
@@ -108,6 +115,7 @@ class Best(Method):
     batch_norm_weight: float = 0.5
     temperature: float = 4.0
     mixup: float = 0.1
+    mosaic: float | None = None
     batch_size: int = 256
     learning_rate: float = 2e-3
 
@@ -118,6 +126,8 @@ class Best(Method):
         check_optional_sizes(self, "num_impressions", "steps")
         if self.impression_share is not None:
             check_range("impression_share", self.impression_share, 0, 1)
+        if self.mosaic is not None:
+            check_range("mosaic", self.mosaic, 0, 1)
         if self.minutes is not None:
             check_range("minutes", self.minutes, 0)
 
@@ -147,7 +157,7 @@ class Best(Method):
             teacher,
             student,
             temperature=self.temperature,
-            augmentations=(RandomAffine(), Mixup(self.mixup)),
+            augmentations=self._augmentations(teacher),
             seed=run.seed,
         )
         distiller.compile(keras.optimizers.Adam(self.learning_rate), metrics=[TeacherAgreement()])
@@ -170,7 +180,7 @@ class Best(Method):
         if sizes.num_impressions:
             made = run.synthesize(generator, sizes.num_impressions)
             seen, held_out["agreement_impressions"] = made.split()
-            share = self._share_of(sizes)
+            share = self._share_of(sizes, teacher.is_multi_label)
             source = Mixture((Arrays(seen.arrays["image"]), pictures), (share, 1.0 - share))
             # The share stays, since pictures are compiled for their number in a batch.
             steps = steps_by_time(run, sizes, distiller, source, self.batch_size)
@@ -187,10 +197,19 @@ class Best(Method):
             ),
         )
 
-    def _share_of(self, sizes: Sizes) -> float:
+    def _augmentations(self, teacher: Teacher) -> Sequence[Augmentation]:
+        mosaic = self.mosaic
+        if mosaic is None:
+            mosaic = _MOSAIC if teacher.is_multi_label else 0.0
+        tiled = (Mosaic(mosaic),) if mosaic else ()
+        return (*tiled, RandomAffine(), Mixup(self.mixup))
+
+    def _share_of(self, sizes: Sizes, is_multi_label: bool) -> float:
         """Return the share of impressions in a batch."""
         if self.impression_share is not None:
             return self.impression_share
+        if is_multi_label:
+            return _SHARE_FOR_LABELS
         num_examples = max(1, sizes.steps or 0) * self.batch_size
         return min(IMPRESSION_SHARE, _MOST_USES * (sizes.num_impressions or 0) / num_examples)
 

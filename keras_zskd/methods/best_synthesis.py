@@ -19,6 +19,8 @@ _DEFAULTS: dict[str, dict[str, float]] = {
         "synthesis_steps": 30, "synthesis_rate": 0.4, "total_variation": TotalVariation().weight,
     },
 }  # fmt: skip
+# A multi-label teacher needs more: after 20 steps no label was present in a third of the impressions.
+_STEPS_FOR_LABELS = 60
 CANVASES = ("auto", *_DEFAULTS)
 
 
@@ -40,7 +42,9 @@ def best_generator(
         method: `Best`, or anything with its settings of the synthesis.
     """
     canvas = canvas_for(method.canvas, teacher)
-    defaults = _DEFAULTS[canvas]
+    defaults = dict(_DEFAULTS[canvas])
+    if teacher.is_multi_label:
+        defaults["synthesis_steps"] = _STEPS_FOR_LABELS
     given = {name: getattr(method, name) for name in defaults}
     settings = {name: defaults[name] if value is None else value for name, value in given.items()}
     has_templates = ClassTemplates().missing(teacher, Resources()) is None

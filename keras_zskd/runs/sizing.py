@@ -25,6 +25,8 @@ _LEAST_SECONDS = 5.0
 # Share of the time for impressions; the smallest and largest number that is worth it.
 _SYNTHESIS_SHARE = 0.2
 _FEWEST, _MOST = 1_000, 40_000
+# For a multi-label teacher, whose impressions take more steps and are combined in mosaics.
+_FEWEST_FOR_LABELS = 250
 # Defaults without a given time, which take from two minutes to an hour. With more than 300 classes
 # both grow, so that there are as many impressions of each class.
 DEFAULT_IMPRESSIONS, DEFAULT_EXAMPLES = 12_000, 800_000
@@ -101,7 +103,8 @@ def size_by_time(
         count = wanted.num_impressions
         if count is None:
             count = min(_MOST, round(_SYNTHESIS_SHARE * left / per_impression))
-            count = count if count >= _FEWEST else 0
+            fewest = _FEWEST_FOR_LABELS if run.teacher.is_multi_label else _FEWEST
+            count = count if count >= fewest else 0
         synthesis = count * per_impression if count else 0.0
         steps = wanted.steps or max(STEPS_AT_ONCE, round((left - synthesis) / per_step))
         return {

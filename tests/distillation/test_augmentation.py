@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.distillation.augmentation import Augmentation, Mixup, RandomAffine
+from keras_zskd.distillation.augmentation import Augmentation, Mixup, Mosaic, RandomAffine
 from keras_zskd.distillation.paper_augmentation import PaperAugmentation
 
 RANGE, SEED = (0.0, 1.0), (3, 0)
@@ -100,7 +100,38 @@ class TestMixup:
             Mixup(probability)
 
 
-@pytest.mark.parametrize("augment", [RandomAffine(0.1, 0.3, 0.05, 0.5), Mixup(0.25)])
+class TestMosaic:
+    @pytest.mark.parametrize(("height", "width"), [(8, 6), (7, 5)])
+    def test_four_neighbors_at_half_their_size(self, height, width):
+        images = np.random.default_rng(0).uniform(size=(6, height, width, 2)).astype("float32")
+        mosaic = Mosaic(1.0)(tf.constant(images), RANGE, SEED).numpy()
+        top, left = -(-height // 2), -(-width // 2)
+        for number, (y, x) in enumerate([(0, 0), (0, left), (top, 0), (top, left)]):
+            source = np.roll(images, number, axis=0)
+            for row in range(height // 2):
+                for column in range(width // 2):
+                    block = source[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                    np.testing.assert_allclose(
+                        mosaic[:, y + row, x + column], block.mean((1, 2)), atol=1e-6
+                    )
+
+    def test_probability_is_the_share_of_images(self, make_images):
+        images = make_images(400)
+        mosaic = Mosaic(0.3)(tf.constant(images), RANGE, SEED).numpy()
+        share = np.mean(np.abs(mosaic - images).max((1, 2, 3)) > 0)
+        assert abs(share - 0.3) < 4.5 * np.sqrt(0.3 * 0.7 / 400)
+
+    def test_inputs_that_are_not_images_are_unchanged(self):
+        values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+        np.testing.assert_array_equal(Mosaic(1.0)(values, RANGE, SEED), values)
+
+    @pytest.mark.parametrize("probability", [-0.1, 1.1])
+    def test_invalid_probability_raises(self, probability):
+        with pytest.raises(InputError, match=f"probability={probability}"):
+            Mosaic(probability)
+
+
+@pytest.mark.parametrize("augment", [RandomAffine(0.1, 0.3, 0.05, 0.5), Mixup(0.25), Mosaic(0.25)])
 def test_round_trip(augment):
     config = keras.saving.serialize_keras_object(augment)
     assert config["registered_name"] == f"keras_zskd>{type(augment).__name__}"
