@@ -34,6 +34,8 @@ _LEAST_PER_CLASS = 40
 _DEFAULT_SECONDS = (120.0, 3600.0)
 # Time of a training that is worth measuring again, which takes two to three seconds.
 _WORTH_MEASURING = 30.0
+# With fewer steps a student from random weights stays near chance.
+_FEW_STEPS = 50
 # In less time, most of it would go into compiling the synthesis.
 _SECONDS_FOR_IMPRESSIONS = 20.0
 
@@ -121,6 +123,11 @@ def size_by_time(
         f"about {float(kept['seconds']) / 60:.1f} minutes in all: {sizes.num_impressions:,} "
         f"impressions, then {sizes.steps:,} steps of {batch_size} examples"
     )
+    if wanted.steps is None and (sizes.steps or 0) < _FEW_STEPS:
+        run.say(
+            f"{sizes.steps} steps train a student hardly at all. Give it more time: with `minutes`, "
+            "or without it, for the default."
+        )
     return sizes
 
 

@@ -73,6 +73,16 @@ def test_sets_of_labels_are_worth_few_impressions(sized):
     assert sized(0.9).num_impressions == 0
 
 
+def test_few_steps_are_announced(sized, monkeypatch):
+    run = FakeRun()
+    sized(2.0, run=run)
+    assert len(run.said) == 1
+    monkeypatch.setattr(sizing, "training_seconds", lambda *arguments: (7.2, 2.0))
+    run = FakeRun()
+    assert sized(2.0, run=run).steps < 50
+    assert "Give it more time" in run.said[1]
+
+
 def test_no_time_means_no_training(sized):
     assert sized(0) == Sizes(0, 0)
 

@@ -1,5 +1,6 @@
 """`start_from`: initialize a narrower student with its teacher's weights by channel folding."""
 
+import itertools
 from typing import Any
 
 import keras
@@ -75,12 +76,19 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
     flat = inline(teacher, share_layer)
     layers = [layer for layer in flat.layers if layer.weights]
     twins = [layer for layer in inline(student, share_layer).layers if layer.weights]
-    if [_kind(layer) for layer in layers] != [_kind(layer) for layer in twins]:
-        raise InputError(
-            "`student` must have the teacher's layers in the same order to start from its weights. "
-            f"Received: {[_kind(layer)[0] for layer in twins]} in place of "
-            f"{[_kind(layer)[0] for layer in layers]}. Start from random weights."
-        )
+    for number, (kind, twin_kind) in enumerate(
+        itertools.zip_longest(map(_kind, layers), map(_kind, twins))
+    ):
+        if kind != twin_kind:
+            wanted, received = (
+                f"{one[0]} with {one[1]} variables" if one else "no layer"
+                for one in (kind, twin_kind)
+            )
+            raise InputError(
+                "`student` must have the teacher's layers in the same order to start from its "
+                f"weights. Received: {received} in place of {wanted} as layer {number + 1} of those "
+                "with weights. Start from random weights."
+            )
     for layer, twin in zip(layers, twins, strict=True):
         shapes = [[tuple(w.shape) for w in one.weights] for one in (layer, twin)]
         if isinstance(layer, (*RECURRENT, keras.layers.TimeDistributed)) and shapes[0] != shapes[1]:
