@@ -75,6 +75,8 @@ class TestDistill:
         for file in ("report.html", "README.md"):
             text = (distilled.directory / file).read_text()
             assert "mean average precision" in text
+            assert "share of the labels of these images" in text
+            assert f"{LABELS} labels" in text
         assert "accuracy was not measured" not in text.lower()
 
     @pytest.mark.parametrize(

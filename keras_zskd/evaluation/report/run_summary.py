@@ -39,10 +39,15 @@ def measurement_text(run: Mapping[str, Any]) -> str:
         )
     else:
         said.append("Accuracy was not measured.")
+    teacher = run.get("request", {}).get("teacher", {})
+    counted = (
+        "the labels of these images that a model predicts as the teacher does, present or absent"
+        if teacher.get("multi_label")
+        else "these images for which a model predicts the teacher's class"
+    )
     said.append(
-        "Agreement is the share of these images for which a model predicts the teacher's class. "
-        "Size and time are of the LiteRT file, with one image at a time on one thread. A dash "
-        "means that a value was not measured."
+        f"Agreement is the share of {counted}. Size and time are of the LiteRT file, with one image "
+        "at a time on one thread. A dash means that a value was not measured."
     )
     said += notes_on_files(run.get("results", {}).get("rows", []))
     return " ".join(said)
