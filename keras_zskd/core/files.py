@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yield a temporary path with the same ending, and rename it to `path` once it is written.
+    """Yield a temporary path with the same suffix, and rename it to `path` once it is written.
 
     If the block raises an error, `path` does not change and the temporary file is removed. The parent
     directory is created if it is missing.

@@ -1,4 +1,4 @@
-"""The range of a model's inputs: one pair of numbers, or a pair or allowed values per feature."""
+"""The range of a model's inputs: two numbers, or for each feature a range or allowed values."""
 
 import json
 import math
@@ -19,7 +19,7 @@ class FeatureRange(tuple[np.ndarray, np.ndarray]):
     """`(low, high)` per feature, as two float32 arrays of the shape of one input.
 
     Args:
-        low: Lowest values, `(*input_shape)`.
+        low: Lowest values, of shape `(*input_shape)`.
         high: Highest values, of the same shape.
         values: For each categorical feature, by its index on the last axis, the allowed values in
             increasing order.
@@ -106,7 +106,7 @@ def as_json(input_range: Range) -> list[Any]:
 def from_unit(unit: Any, input_range: Range) -> Any:
     """Map values in [0, 1] to a range; categorical features become the nearest allowed value.
 
-    The gradient with respect to a categorical feature is that of the value before it was replaced.
+    Gradients pass through this replacement unchanged, as in a straight-through estimator.
     """
     low, high = input_range
     return nearest_allowed(low + (high - low) * unit, input_range)
@@ -119,7 +119,7 @@ def to_unit(images: Any, input_range: Range) -> Any:
 
 
 def nearest_allowed(images: Any, input_range: Range) -> Any:
-    """Replace the values of categorical features by the nearest allowed one, if there are any."""
+    """Replace the values of categorical features, if there are any, by the nearest allowed ones."""
     values = getattr(input_range, "values", None)
     if not values:
         return images

@@ -25,7 +25,7 @@ def calls_of(operation: Any) -> list[Any]:
 
 
 def maker_of(tensor: Any) -> tuple[Any, Any]:
-    """Return the layer or operation that made a symbolic tensor, and its node or None."""
+    """Return the layer or operation that created a symbolic tensor, and its node or None."""
     history = tensor._keras_history
     calls = calls_of(history.operation)
     return history.operation, calls[history.node_index] if calls else None

@@ -1,7 +1,8 @@
-"""Whole files that are written in one go, on this machine, a share, or `gs://`.
+"""Files that are read and written whole, on a disk, a network share, or `gs://`.
 
-Object stores have neither exclusive creation nor atomic renaming: an object appears whole once it is
-written. So nothing here needs them, and `tf.io.gfile` finds the file system by the path.
+Object stores have neither exclusive creation nor atomic renaming: an object appears once it has
+been written in full. Nothing here requires either. `tf.io.gfile` chooses the file system by the
+path.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is on another file system than those that the operating system mounts."""
+    """Whether a path is a URL such as `gs://bucket/file`, not in a mounted file system."""
     return "://" in path
 
 
@@ -52,7 +53,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def settle(path: str) -> None:
-    """Flush a written file to disk, in case the machine fails; an object store has done so."""
+    """Flush a written file to disk, in case the machine fails; object stores already have."""
     if not is_remote(path):
         with open(path, "rb") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Import modules of the user by name; their code runs."""
+"""Import the user's own modules by name, which runs their code."""
 
 import importlib
 import inspect
@@ -20,7 +20,7 @@ def imported_modules() -> list[str]:
 
 
 def import_own(module: str) -> ModuleType:
-    """Import a module; as in `python -m`, also from the working directory."""
+    """Import a module, also from the working directory, as `python -m` does."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     return importlib.import_module(module)

@@ -10,7 +10,7 @@ def as_choices(logits: Any, is_multi_label: bool) -> Any:
     """Return logits whose softmax over the last axis is a prediction.
 
     A single-label classifier chooses one of K classes. A multi-label classifier makes K choices, each
-    between absent and present: the logits `z` become `(-z / 2, z / 2)`, whose softmax is
+    between absent and present: its logits `z` become `(-z / 2, z / 2)`, whose softmax is
     `(1 - sigmoid(z), sigmoid(z))`.
 
     Args:
@@ -49,7 +49,7 @@ def decided(logits: Any, is_multi_label: bool) -> np.ndarray:
 
 
 def over_choices(values: Any) -> Any:
-    """Sum the values `(N,)` or `(N, K)` of each choice to `(N,)`."""
+    """Sum values per choice, `(N,)` or `(N, K)`, to one value per example, `(N,)`."""
     return tf.reduce_sum(values, axis=list(range(1, len(values.shape))))
 
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 def has_bfloat16() -> bool:
     """Whether matrix products are faster in bfloat16 than in float32 on this machine.
 
-    Supported in hardware by GPUs of compute capability 8 or more, x86 processors with the flag
-    `avx512_bf16` or `amx_bf16`, and ARM processors with the feature `bf16`. False if unknown.
+    True for GPUs of compute capability 8 or more, x86 processors with the flag `avx512_bf16` or
+    `amx_bf16`, and ARM processors with the feature `bf16`, which support it in hardware. False if
+    this cannot be determined.
     """
     devices = tf.config.list_physical_devices("GPU")
     if devices:

@@ -12,7 +12,8 @@ from absl import logging
 def resolved(verbose: int | str) -> int:
     """Resolve `verbose` to 0 (silent), 1 (progress bar) or 2 (lines).
 
-    Keras 3.15 takes "auto" as 1 everywhere, and its bar fills a file with carriage returns.
+    Keras 3.15 treats "auto" as 1 everywhere, even where its progress bar fills a log file with
+    carriage returns.
 
     Args:
         verbose: 0, 1 or 2, returned unchanged, or "auto": 1 in a terminal or a notebook, otherwise
@@ -30,13 +31,13 @@ def show(done: str, seconds: float, values: Mapping[str, float]) -> None:
     line = " - ".join(parts)
     if keras.utils.is_interactive_logging_enabled():
         sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()  # For a file that is being followed.
+        sys.stdout.flush()  # For users who follow the file, as with `tail -f`.
     else:
         logging.info(line)
 
 
 class EpochLines(keras.callbacks.Callback):
-    """Writes one line per epoch, whereas `verbose=2` of Keras writes two.
+    """Writes one line per epoch, where `verbose=2` of Keras writes two.
 
     Args:
         epochs: Total number of epochs, including those of earlier calls of `fit`.

@@ -65,5 +65,5 @@ def log_gammas(seed: int, salt: int, indices: Any, concentrations: np.ndarray) -
 
 
 def derived_seed(seed: int, number: int) -> int:
-    """Derive a separate seed in [0, 2^32) for each number, of a run with several random parts."""
+    """Derive separate seeds in [0, 2^32) for the random parts of a run, one for each `number`."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -6,10 +6,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# As many columns of the class similarity as fit a terminal of 80 characters.
+# As many columns of the class similarity as fit in a terminal of 80 characters.
 _MAX_COLUMNS = 12
 _MAX_PAIRS = 10
-# Heads of the columns of scores.
+# Column headings of the scores.
 _HEADS = {"mean_average_precision": "mAP", "accuracy": "accuracy"}
 
 

@@ -15,7 +15,7 @@ from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.own_modules import import_modules, imported_modules
 
 _Task = TypeVar("_Task")
-# A task during which workers die this often is what kills them.
+# If this many workers die during the same task, the task must be the cause.
 _MOST_DEATHS = 20
 
 
@@ -23,15 +23,16 @@ _MOST_DEATHS = 20
 class Cluster:
     """Workers on a Ray cluster, for the long jobs: `pip install keras-zskd[ray]`.
 
-    Each worker is an actor of Ray. A task whose worker or node dies is done again by another one.
+    Each worker is a Ray actor. If a worker or its node dies, another worker repeats the task.
 
     Args:
         address: "auto" for the cluster that this machine belongs to, "local" for a new one on this
             machine alone, or an address such as "10.0.0.1:6379" or "ray://10.0.0.1:10001".
         num_workers: Number of workers, 1 or more. Defaults to as many as fit on the cluster.
-            Those that do not fit start as soon as they do.
+            Workers that do not fit yet start as soon as there is space.
         gpus_per_worker: GPUs of each worker, 0 or more; a fraction such as 0.5 lets two share one.
-        cpus_per_worker: Processor cores of each worker, 1 or more, and threads of TensorFlow in it.
+        cpus_per_worker: Processor cores of each worker, and its number of TensorFlow threads, 1 or
+            more.
 
     Raises:
         InputError: If an argument is out of range.
@@ -57,19 +58,19 @@ class Cluster:
         tasks: Sequence[_Task],
         name: Callable[[_Task], str],
     ) -> Generator[tuple[_Task, Any], None, None]:
-        """Do tasks on the workers, each again until it is done.
+        """Run tasks on the workers; a task whose worker dies is run again.
 
         Args:
-            create: Called once in each worker; returns the function that does a task.
+            create: Called once in each worker; returns the function that runs a task.
             arguments: Arguments of `create`.
             tasks: Hashable tasks.
-            name: Function from a task to its name in the dashboard of Ray.
+            name: Function from a task to its name in the Ray dashboard.
 
         Yields:
-            A task and its result, as they are done.
+            Each task with its result, in order of completion.
 
         Raises:
-            InputError: If Ray is not installed, or there is no cluster, or none that a worker fits on.
+            InputError: If Ray is not installed, or there is no cluster that a worker fits on.
             RuntimeError: If a task kills its workers again and again. Any exception that `create` or
                 a task raises is raised unchanged.
         """
@@ -81,7 +82,7 @@ class Cluster:
             waiting = collections.deque(tasks)
             idle: list[Any] = []
             deaths: collections.Counter[_Task | None] = collections.Counter()
-            # What each worker does, by the reference to its result; None is its start.
+            # The task of each worker, by the reference to its result; None while it starts.
             running: dict[Any, tuple[Any, _Task | None]] = {}
             left = len(tasks)
 
@@ -122,12 +123,12 @@ class Cluster:
 
 
 class _Actor:
-    """A worker: one thread pool of TensorFlow, and the function that does a task."""
+    """A worker: a process with its own TensorFlow threads, and the function that runs a task."""
 
     def begin(self, given: tuple[int, list[str], bytes]) -> None:
-        """Create the function; not in `__init__`, whose exceptions Ray reports as a death."""
+        """Create the function. In `__init__`, Ray would report an exception as a dead worker."""
         threads, modules, job = given
-        # Before the job is unpickled: models compute, and then the number of threads is fixed.
+        # Before the job is unpickled: loading its models runs TensorFlow and fixes these numbers.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         import_modules(modules)
@@ -135,12 +136,12 @@ class _Actor:
         self._do = create(*arguments)
 
     def do(self, task: Any) -> Any:
-        """Do a task."""
+        """Run a task."""
         return self._do(task)
 
 
 def refuse_several_machines(strategy: tf.distribute.Strategy) -> None:
-    """Raise an error for strategies over several machines: `fit` of Keras 3.15 fails under them.
+    """Raise an error for strategies over several machines, under which `fit` of Keras 3.15 fails.
 
     Raises:
         InputError: If the strategy is one of these.
@@ -167,7 +168,7 @@ def _import_ray() -> Any:
 
 @contextlib.contextmanager
 def _connected(ray: Any, cluster: Cluster, num_tasks: int) -> Iterator[int]:
-    """Connect to the cluster and yield the number of workers; at the end, all of them end."""
+    """Connect to the cluster, unless already connected, and yield the number of workers."""
     is_ours = not ray.is_initialized()
     if is_ours:
         options = {"log_to_driver": False, "logging_level": "error"}
@@ -188,11 +189,11 @@ def _connected(ray: Any, cluster: Cluster, num_tasks: int) -> Iterator[int]:
         yield min(num_tasks, cluster.num_workers or _capacity(ray.cluster_resources(), cluster))
     finally:
         if is_ours:
-            ray.shutdown()  # Ends the workers too.
+            ray.shutdown()  # Also ends the workers.
 
 
 def _capacity(resources: dict[str, float], cluster: Cluster) -> int:
-    """Number of workers that fit into the resources of a cluster."""
+    """Return how many workers fit into the resources of a cluster."""
     count = resources.get("CPU", 0) // cluster.cpus_per_worker
     if cluster.gpus_per_worker:
         count = min(count, resources.get("GPU", 0) // cluster.gpus_per_worker)

@@ -1,4 +1,4 @@
-"""`Budget`: limits of size, parameters or time, and the widest student within them."""
+"""`Budget`: a limit on size, parameters or time, and the widest student within it."""
 
 import dataclasses
 import math
@@ -27,7 +27,7 @@ _QUANTITIES = re.compile(
 )
 # Widths are searched in thousandths.
 _STEPS = 1_000
-# A student that uses as much of its budget is not improved any further.
+# The search ends at a student that uses this share of its budget.
 _ENOUGH = {"bytes": 0.98, "parameters": 0.98, "ms_per_image": 0.9}
 _NUM_CHECKS = 8
 _REPEATS = 50
@@ -35,7 +35,7 @@ _REPEATS = 50
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """An upper limit of what a student may need.
+    """An upper limit on the size, the parameters or the latency of a student.
 
     Attributes:
         text: As the user wrote it, such as "200KB", "50kparams" or "1ms".
@@ -80,8 +80,8 @@ class Fitted:
 
     Attributes:
         budget: The text of the budget.
-        width: For `slim`, in thousandths.
-        needs: "parameters", and unless they are what is limited, "bytes" and "ms_per_image".
+        width: Width for `slim`, in (0, 1], a multiple of 0.001.
+        needs: "parameters"; also "bytes" and "ms_per_image", unless the parameters are limited.
     """
 
     budget: str
@@ -92,9 +92,10 @@ class Fitted:
 def widest_within(budget: Budget, teacher: Teacher) -> Fitted:
     """Find the widest untrained `slim` copy of the teacher within a budget.
 
-    Sizes and times are those of its LiteRT file in float32: they depend on the layers, not on the
-    weights, so nothing is trained. Bisection and interpolation end early at a student that uses
-    nearly the whole budget (98 %; of a time, which varies between measurements, 90 %).
+    Sizes and times are those of its LiteRT file in float32. They depend on the layers, not on the
+    weights, so nothing is trained. The search, by bisection and interpolation, ends early at a
+    student that uses nearly the whole budget: 98%, or 90% of a time, since times vary between
+    measurements.
 
     Args:
         budget: The limit.
@@ -113,7 +114,7 @@ def widest_within(budget: Budget, teacher: Teacher) -> Fitted:
         )
     fits, found = 1, narrowest
     too_wide, too_much = _STEPS + 1, math.inf
-    number = _STEPS  # The copy of full width is tried first: if it fits, nothing is to be searched.
+    number = _STEPS  # The copy of full width is tried first: if it fits, the search is over.
     tried = 0
     aim = (1.0 + _ENOUGH[budget.quantity]) / 2
     while too_wide - fits > 1:
@@ -139,7 +140,7 @@ def widest_within(budget: Budget, teacher: Teacher) -> Fitted:
 
 
 def _needs(budget: Budget, teacher: Teacher, number: int) -> dict[str, Any]:
-    """What the copy of `number` thousandths of the width needs."""
+    """Return what the copy of `number` thousandths of the width needs."""
     student = slim(teacher.prototype, number / _STEPS)
     needs: dict[str, Any] = {"parameters": student.count_params()}
     return needs if budget.quantity == "parameters" else {**needs, **_measured(student, teacher)}
@@ -149,7 +150,7 @@ def _measured(student: keras.Model, teacher: Teacher) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     for variable in student.variables:
         value = np.asarray(variable)
-        # A LiteRT file holds equal values of several layers once, such as biases of 0 before training.
+        # A LiteRT file stores equal weights of different layers only once, such as biases of 0.
         if np.issubdtype(value.dtype, np.floating) and value.size and np.ptp(value) == 0.0:
             variable.assign(value + rng.uniform(-0.1, 0.1, value.shape))
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-"""Images that quantization measures ranges on and that every exported file is compared with."""
+"""Images to measure ranges on for quantization, and to check every exported file with."""
 
 from typing import Any
 
@@ -44,13 +44,13 @@ def load_calibration(
 
 
 def balanced(labels: np.ndarray | None, available: int, wanted: int) -> np.ndarray:
-    """Return indices of `wanted` images, equally many per class; evenly spread if unlabeled."""
+    """Return indices of `wanted` images, equally many per class, or evenly spaced if unlabeled."""
     if available <= wanted:
         return np.arange(available)
     if labels is None:
         return np.linspace(0, available - 1, wanted).round().astype(int)
     labels = np.asarray(labels)
-    turn = np.zeros(available, int)  # For each image, the number of its class before it.
+    turn = np.zeros(available, int)  # For each image, the number of earlier images of its class.
     for label in np.unique(labels):
         mine = labels == label
         turn[mine] = np.arange(mine.sum())

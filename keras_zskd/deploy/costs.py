@@ -1,4 +1,4 @@
-"""What a LiteRT file costs where it runs."""
+"""The cost of a LiteRT file on the device that runs it."""
 
 import os
 from typing import Any
@@ -8,12 +8,12 @@ from keras_zskd.deploy.micro import arena_bytes
 
 
 def costs_of(file: LiteRTModel) -> dict[str, Any]:
-    """Return the entries of a row of results that a file alone determines.
+    """Return those entries in a row of results that depend only on the file.
 
     Returns:
-        "bytes" on disk, "ms_per_image" on this machine, one thread and one image at a time, and for
-        integer files "arena_bytes", the memory that it needs on a microcontroller, if `tflite-micro`
-        is installed.
+        "bytes" on disk; "ms_per_image" on this machine, with one thread and one image at a time;
+        and for integer files "arena_bytes", the memory needed on a microcontroller, if
+        `tflite-micro` is installed.
     """
     arena = arena_bytes(file.path) if file.is_integer else None
     return {

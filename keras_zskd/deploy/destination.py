@@ -1,4 +1,4 @@
-"""Where an exported file goes: its format by its path, and its replacement once it is complete."""
+"""The destination of an export: its format, and how a complete file takes its place."""
 
 import contextlib
 import os
@@ -56,7 +56,7 @@ def check_target(target: pathlib.Path, format: str) -> None:
 
 @contextlib.contextmanager
 def written_beside(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yield a temporary path next to `target`; it replaces `target` on success, else is removed."""
+    """Yield a temporary path next to `target`, which replaces `target` on success or is removed."""
     made = [parent for parent in target.absolute().parents if not parent.exists()]
     workshop = None
     try:
@@ -64,7 +64,7 @@ def written_beside(target: pathlib.Path) -> Iterator[pathlib.Path]:
         workshop = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         temporary = workshop / target.name
         yield temporary
-        if target.is_dir():  # os.replace puts no directory over another that is not empty.
+        if target.is_dir():  # os.replace does not replace a directory that is not empty.
             os.replace(target, workshop / "replaced")
         os.replace(temporary, target)
         made = []

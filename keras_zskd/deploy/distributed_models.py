@@ -12,7 +12,7 @@ from keras_zskd.models.graph import clone_layer
 
 
 def outside_of_strategies(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Call a function of a model outside of any strategy, with a copy that has plain variables.
+    """Decorate a function of a model to run outside of any strategy, with plain variables.
 
     A SavedModel of mirrored variables can be written but not executed (TensorFlow 2.21).
     """
@@ -25,7 +25,7 @@ def outside_of_strategies(function: Callable[..., Any]) -> Callable[..., Any]:
         def call() -> Any:
             return function(_plain_copy(model), *arguments, **settings)
 
-        # The scope of a strategy belongs to its thread.
+        # The scope of a strategy is local to its thread.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             return thread.submit(call).result()
 

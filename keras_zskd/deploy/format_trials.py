@@ -12,19 +12,19 @@ from keras_zskd.deploy.formats import export
 from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher
 
-_WIDTH = 0.5  # That of the usual student. With one or two channels, layers output only zeros.
+_WIDTH = 0.5  # The usual width. With one or two channels, layers would output only zeros.
 _NUM_IMAGES = 8
-# Those that only store weights in fewer bits are possible wherever "litert" is.
+# Formats that only store weights in fewer bits are possible wherever "litert" is.
 TRIED = ("saved_model", "litert", "litert_int8", "litert_mixed", "litert_int16x8", "onnx")
 
 
 def possible_formats(teacher: Teacher) -> dict[str, str]:
     """Return whether teacher and student support the formats of `export`, before any training.
 
-    What a format supports depends on the types of the layers, not on their weights or widths. So
-    `slim` makes an untrained copy of half the width, which is exported with a few images of noise.
-    A teacher that `slim` cannot narrow is exported as it is. Output to standard error is discarded
-    in the meantime.
+    What a format supports depends on the types of the layers, not on their weights or widths.
+    Therefore an untrained `slim` copy of half the width is exported, with a few images of noise. A
+    teacher that `slim` cannot narrow is exported as it is. Meanwhile, output to standard error is
+    discarded.
 
     Args:
         teacher: The teacher. A student made by `slim` has layers of the same types.

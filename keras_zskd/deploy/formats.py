@@ -45,7 +45,7 @@ from keras_zskd.models.classifier import check_classifier
 from keras_zskd.models.graph import inline, scope_name, share_layer, typed_copy
 
 _BATCH_SIZE = 256
-# Of a feature in an int8 input; with fewer, a warning is logged.
+# If the range of a feature has fewer steps in an int8 input, a warning is logged.
 _FEWEST_STEPS = 16
 # Formats whose files differ from the model only by rounding.
 _EXACT = ("saved_model", "litert", "onnx")
@@ -59,7 +59,7 @@ class ExportResult:
         path: The file, or the directory of a SavedModel.
         format: One of the formats of `export`.
         bytes: Size on disk; for a directory, of all its files.
-        agreement: Share of the checked inputs for which file and Keras model predict one class.
+        agreement: Share of the checked inputs for which both predict the same class.
         max_abs_difference: Largest absolute difference of an output from the Keras model's.
         num_checked: Number of inputs that were compared.
     """
@@ -83,14 +83,14 @@ def export(
 ) -> ExportResult:
     """Export a Keras classifier to a deployment format, and execute the file to verify it.
 
-    LiteRT files take one image at a time, `(1, H, W, C)`: a fixed batch keeps every shape known,
-    as microcontrollers and GPU delegates require, and costs nothing on a phone. They contain
-    built-in operators only, no Flex; an int8 file contains only integers, including its input and
-    output. Input and output of the other quantized forms are float32: "litert_float16" and
-    "litert_dynamic" store the weights in float16 and int8, "litert_mixed" computes in int8 and
-    "litert_int16x8" with int8 weights and int16 activations, both only where LiteRT has such
-    operators and in float32 elsewhere. SavedModel and ONNX take any
-    batch size. A mixed-precision model is exported and compared in float32.
+    LiteRT files take one image at a time, `(1, H, W, C)`: a fixed batch size keeps every shape
+    known, as microcontrollers and GPU delegates require, and costs nothing on a phone. They contain
+    built-in operators only, no Flex operators. An int8 file contains only integers, including its
+    input and output. The other quantized forms have float32 inputs and outputs: "litert_float16"
+    and "litert_dynamic" store the weights in float16 and int8; "litert_mixed" computes in int8, and
+    "litert_int16x8" with int8 weights and int16 activations, both where LiteRT has such operators,
+    and in float32 elsewhere. SavedModel and ONNX take any batch size. A mixed-precision model is
+    exported and compared in float32.
 
     Args:
         model: Functional or Sequential classifier. It is not changed.
@@ -112,7 +112,8 @@ def export(
     Raises:
         InputError: If model, path, format or calibration cannot be used, or a package is missing.
         FormatError: If the model cannot be converted to this format; a subclass of `InputError`.
-        RuntimeError: If a float32 file and the Keras model differ in outputs; it is not kept.
+        RuntimeError: If outputs of a float32 file differ from those of the Keras model by more than
+            rounding. The file is not kept.
 
     Example:
         >>> import tempfile
@@ -172,7 +173,7 @@ def export(
 def _in_float32(model: keras.Model) -> keras.Model:
     """Return the model with one plain input and output, in float32 if it computes in less."""
     plain = keras.Model(model.inputs[0], model.outputs[0], name=scope_name(model.name))
-    # An InputLayer has the global policy as its own and computes nothing.
+    # An InputLayer takes over the global dtype policy, but computes nothing.
     layers = inline(plain, share_layer).layers
     dtypes = {x.compute_dtype for x in layers if not isinstance(x, keras.layers.InputLayer)}
     is_float32 = dtypes <= {"float32"} and plain.inputs[0].dtype == "float32"
@@ -187,7 +188,7 @@ def _for_inference(model: keras.Model) -> keras.Model:
 
 
 def _predictions_of(path: pathlib.Path, format: str, name: str) -> Callable[[np.ndarray], Any]:
-    """Return a LiteRT file as a function; some operators have a form that cannot be executed."""
+    """Return a LiteRT file as a function; some forms can be written but not executed."""
     file = LiteRTModel(path)
 
     def answer(images: np.ndarray) -> np.ndarray:

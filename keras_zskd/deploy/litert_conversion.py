@@ -16,7 +16,7 @@ from keras_zskd.deploy.litert_model import float_tensors
 LITERT_FORMATS = (
     "litert", "litert_int8", "litert_float16", "litert_dynamic", "litert_int16x8", "litert_mixed",
 )  # fmt: skip
-# Those that measure ranges of activations.
+# Formats for which ranges of activations are measured.
 CALIBRATED = ("litert_int8", "litert_int16x8", "litert_mixed")
 
 
@@ -87,7 +87,7 @@ def _configure(converter: Any, format: str, calibration: np.ndarray) -> None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     if format == "litert_mixed":
-        # As "litert_int8", but operators without such a form stay in float32.
+        # As in "litert_int8", but operators without an integer form stay in float32.
         integer = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
     if format == "litert_int16x8":
@@ -106,7 +106,7 @@ def _has_loop(model: keras.Model) -> bool:
 
 
 def write_saved_model(model: keras.Model, path: pathlib.Path, batch: int | None = None) -> None:
-    """Write a SavedModel for a batch size, or for any."""
+    """Write a SavedModel for one batch size, or for any if it is None."""
     spec = keras.InputSpec(shape=(batch, *model.inputs[0].shape[1:]), dtype="float32", name="image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

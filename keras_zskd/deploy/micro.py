@@ -1,4 +1,4 @@
-"""The memory that a microcontroller needs to run a file, by TensorFlow Lite Micro."""
+"""The memory that a microcontroller needs to run a file in TensorFlow Lite Micro."""
 
 import importlib.util
 import os
@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-# The interpreter writes its allocations to a stream of its own. In another process, since it can crash.
+# Runs in another process: the interpreter can crash, and does not print through `sys.stdout`.
 _PROGRAM = """
 import sys
 from tflite_micro.python.tflite_micro import runtime
@@ -19,9 +19,9 @@ _TIMEOUT = 120.0
 def arena_bytes(path: str | os.PathLike[str]) -> int | None:
     """Return the size of the tensor arena in which TensorFlow Lite Micro runs a file.
 
-    The arena holds activations and the state of the interpreter; the file itself stays in flash memory.
-    Reported by the interpreter of the package tflite-micro. A microcontroller with another word size or
-    optimized kernels needs a little more or less.
+    The arena holds activations and the state of the interpreter; the file itself stays in flash
+    memory. The size is that reported by the interpreter in the package tflite-micro. A
+    microcontroller with another word size or optimized kernels needs a little more or less.
 
     Args:
         path: A `.tflite` file.

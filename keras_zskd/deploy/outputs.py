@@ -1,4 +1,4 @@
-"""From the outputs of a file to logits, whatever activation it ends in."""
+"""Convert the outputs of a file to logits, whatever activation it ends in."""
 
 import numpy as np
 
@@ -10,15 +10,15 @@ def logits_of(
 
     Args:
         outputs: `(N, K)`, or `(N, 1)` for two classes: a sigmoid, or the logit of the second one.
-            Values of a logit that are all in [0, 1] would be taken for a sigmoid, here and in a
-            multi-label file.
-        scale: Of quantized outputs, else 0.
-        zero_point: Of quantized outputs.
+            Here and in a multi-label file, logits that are all in [0, 1] would be mistaken for
+            sigmoids.
+        scale: Quantization scale of the outputs; 0 if they are not quantized.
+        zero_point: Quantization zero point of the outputs.
         is_multi_label: Whether they are of labels that do not exclude each other.
     """
     in_range = bool(np.all((outputs >= 0.0) & (outputs <= 1.0 + 1e-5)))
     if scale:
-        # LiteRT fixes these two numbers for an 8-bit softmax or sigmoid. Half a step represents zero.
+        # LiteRT fixes these two numbers for an 8-bit softmax or sigmoid. Zero becomes half a step.
         is_probability = scale == 1.0 / 256.0 and zero_point in (-128, 0)
         smallest = scale / 2.0
     else:

@@ -31,8 +31,8 @@ class Affine(NamedTuple):
 def warp(images: Any, affine: Affine) -> Any:
     """Resample images by affine maps, with bilinear interpolation and reflection at the edges.
 
-    The same as `ImageProjectiveTransformV3`, which XLA does not support: a step that uses it could
-    not be compiled, as Keras does on a GPU.
+    Equivalent to the operation `ImageProjectiveTransformV3`, which XLA does not support: Keras
+    could not compile a training step with it, as it does on a GPU.
 
     Args:
         images: `(N, H, W, C)` float32.

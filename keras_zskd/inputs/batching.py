@@ -1,4 +1,4 @@
-"""Batches of arrays for `fit` of Keras."""
+"""Batches of arrays for Keras' `fit`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,8 +23,8 @@ def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Da
         >>> batch["image"].shape
         TensorShape([3, 2])
     """
-    # Shuffles indices and gathers whole batches: gathering one by one would cost more than training
-    # a small network.
+    # Shuffles indices and gathers whole batches: gathering single examples would cost more than
+    # training a small network.
     held = tf.nest.map_structure(tf.convert_to_tensor, arrays)
     count = len(tf.nest.flatten(held)[0])
     data = tf.data.Dataset.range(count)
@@ -116,7 +116,7 @@ def mapped(data: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Datas
 def ready(data: tf.data.Dataset) -> tf.data.Dataset:
     """Prefetch batches, without autotuning."""
     # In TensorFlow 2.21, an iterator with autotuning can take a second or more to end, since its
-    # tuning thread may miss the signal to stop. An epoch of a small student takes as long.
+    # tuning thread may miss the signal to stop. That is as long as an epoch of a small student.
     options = tf.data.Options()
     options.autotune.enabled = False
     return data.prefetch(2).with_options(options)

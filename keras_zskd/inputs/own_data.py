@@ -1,4 +1,4 @@
-"""Labeled images of the user's own: a folder, an .npz file, arrays, or a `tf.data.Dataset`."""
+"""The user's own labeled images: a folder, an .npz file, arrays, or a `tf.data.Dataset`."""
 
 import os
 import pathlib
@@ -20,11 +20,11 @@ _FORMS = (
 
 
 class OwnData(NamedTuple):
-    """Examples, and how their values are to be read.
+    """Examples, and the range of their values.
 
     Attributes:
         source: Pairs of one image and its class.
-        is_ready: Whether values are already in the range of the model: those of float arrays are.
+        is_ready: Whether values are already in the range of the model, as in float arrays.
     """
 
     source: tf.data.Dataset
@@ -32,14 +32,14 @@ class OwnData(NamedTuple):
 
 
 def name_of(data: Any) -> str | None:
-    """A name for records and tables; None for no data."""
+    """Return a name for records and tables, or None if there is no data."""
     if data is None or isinstance(data, str):
         return data
     return os.fspath(data) if isinstance(data, os.PathLike) else "the given images"
 
 
 def has_splits(data: Any) -> bool:
-    """Whether data has a training and a test split; arrays and a `tf.data.Dataset` are one split."""
+    """Whether data has a training and a test split; arrays and a `tf.data.Dataset` do not."""
     if not isinstance(data, (str, os.PathLike)):
         return False
     path = os.fspath(data)
@@ -57,7 +57,7 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
     Args:
         data: See `Data`. A folder or an .npz file may hold both splits: as subfolders "train" and
             "test" with one folder per class in each, or as arrays x_train, y_train, x_test, y_test
-            as in the files of `keras.datasets`. Otherwise it has the one split that is asked for.
+            as in the files of `keras.datasets`. All other data is read in full for either split.
             Integer images have values from 0 to 255; float images are in the range of the model.
         split: "train" or "test".
         image_shape: Input shape of the model.
@@ -83,7 +83,7 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
 
 
 def _is_tfds_name(path: str) -> bool:
-    """A relative path without a leading dot may be a configuration, such as "imagenet_v2/topimages"."""
+    """Whether a path may be a TFDS name with a configuration, such as "imagenet_v2/topimages"."""
     return not os.path.isabs(path) and not path.startswith(".") and not os.path.exists(path)
 
 

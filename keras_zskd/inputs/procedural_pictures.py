@@ -114,7 +114,7 @@ class ProceduralPictures:
         return np.concatenate(batches)[:count]
 
     def keyed(self, seed: int, indices: Any) -> np.ndarray:
-        """Generate pictures in [0, 1] as a function of (seed, index), with families by share.
+        """Generate pictures in [0, 1] as a function of (seed, index), each family in its share.
 
         Args:
             seed: Seed, 0 or more.
@@ -136,7 +136,7 @@ class ProceduralPictures:
         return pixels
 
     def _batch(self, batch_size: int, seed: int, step: Any) -> Any:
-        """Generate batch `step`, with each family by its share."""
+        """Generate batch `step`, with each family in its share."""
         sizes = self._sizes(batch_size).items()
         return tf.concat([self._fresh(n, size, seed, step) for n, size in sizes if size], axis=0)
 
@@ -158,7 +158,7 @@ class ProceduralPictures:
 
 @functools.cache
 def _maker(name: str, shape: tuple[int, ...]) -> tuple[Any, int, int]:
-    """Return a compiled function of uniform and normal numbers, and their number per picture."""
+    """Return a compiled function of uniform and normal numbers, and how many a picture needs."""
     family = families_of(shape)[name]
 
     def form(uniform: Any, normal: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`ShardAssembly`: collects the impressions of one shard after the other, and writes them."""
+"""`ShardAssembly`: collects the impressions of one shard after another, and writes them."""
 
 import collections
 import concurrent.futures
@@ -14,7 +14,7 @@ _FEATURES = ("image", "target", "label", "logits", "gap")
 class ShardAssembly:
     """Yields the indices of the impressions of shards, and collects the impressions.
 
-    A shard is complete before an impression of the next one arrives. It is written in a separate
+    A shard is complete before any impression of the next one arrives. It is written in a separate
     thread, during the synthesis of the next one.
 
     Args:
@@ -76,6 +76,6 @@ class ShardAssembly:
 
 
 def _in_order(parts: list[dict[str, np.ndarray]], size: int) -> dict[str, np.ndarray]:
-    """The first `size` impressions by index."""
+    """Return the first `size` impressions, in the order of their indices."""
     order = np.argsort(np.concatenate([part["index"] for part in parts]))[:size]
     return {name: np.concatenate([part[name] for part in parts])[order] for name in _FEATURES}

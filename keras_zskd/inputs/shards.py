@@ -17,7 +17,7 @@ from keras_zskd.core import objects
 from keras_zskd.core.errors import InputError
 from keras_zskd.inputs.tfds_files import records_path, write_records
 
-# TFDS uses 5 digits for up to 99,999 shards, and 6 for more: another shard would rename all others.
+# TFDS uses 5 digits for up to 99,999 shards, and 6 for more: one more would rename all others.
 MAX_SHARDS = 99_999
 
 _FINISHED = re.compile(r"(\d{5})-(\d+)\.json")
@@ -76,7 +76,7 @@ def write_shard(directory: str, shard: Shard, impressions: dict[str, np.ndarray]
             f"{shard.start} to {shard.stop}. Received: {len(impressions['image'])} examples."
         )
     mark = _mark(directory, shard.number, shard.size)
-    if tf.io.gfile.exists(mark):  # By a process that was believed dead.
+    if tf.io.gfile.exists(mark):  # Written by a process that was believed dead.
         return
     path = records_path(directory, shard.number)
     write_records(path, impressions)

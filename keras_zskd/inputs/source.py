@@ -36,7 +36,8 @@ class Arrays:
     """Examples in memory, all used equally often.
 
     Args:
-        arrays: A tuple `(images, labels)`, a dict with "image", or images; of equal length.
+        arrays: A tuple `(images, labels)`, a dict with "image", or an array of images. All arrays
+            have equal length.
     """
 
     def __init__(self, arrays: Any):
@@ -98,7 +99,7 @@ class Mixture:
         return max((steps for steps in found if steps is not None), default=None)
 
     def images(self, count: int) -> np.ndarray:
-        """Return images from each source by its share."""
+        """Return images from each source, in its share."""
         parts = zip(self.sources, divided(count, self.shares), strict=True)
         return np.concatenate([source.images(size) for source, size in parts if size])
 

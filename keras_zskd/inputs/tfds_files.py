@@ -76,8 +76,8 @@ def write_info(directory: str, metadata: dict[str, Any], lengths: list[int]) -> 
 
 
 def _num_bytes(directory: str, lengths: list[int]) -> int:
-    """Bytes of all records, without their framing of 16 bytes each, from those of one shard."""
-    # Impressions have the same number of bytes (to within one byte for 128 classes or more).
+    """Estimate the bytes of all records, without 16 bytes of framing each, from the first shard."""
+    # All impressions have the same number of bytes (to within one byte for 128 classes or more).
     if not lengths:
         return 0
     framed = tf.io.gfile.stat(records_path(directory, 0)).length
@@ -85,8 +85,8 @@ def _num_bytes(directory: str, lengths: list[int]) -> int:
 
 
 def _dataset_info(tfds: Any, directory: str, metadata: dict[str, Any]) -> Any:
-    # Not compressed: zlib makes 1,000 impressions of 32x32x1 14% smaller in ten times the time,
-    # since noise hardly compresses. Lists of numbers would take even longer.
+    # Not compressed, since noise hardly compresses: zlib makes 1,000 impressions of 32x32x1 only
+    # 14% smaller and takes ten times as long. Lists of numbers would take even longer.
     raw = {"dtype": np.float32, "encoding": tfds.features.Encoding.BYTES}
     k = metadata["num_classes"]
     vector = tfds.features.Tensor(shape=(k,), **raw)

@@ -1,4 +1,4 @@
-"""`TransferSetWriter`: the index of a transfer set, and what is missing in it."""
+"""`TransferSetWriter`: the index of a transfer set, and the shards that are missing."""
 
 import json
 import os
@@ -13,22 +13,22 @@ from keras_zskd.inputs.shards import Shard, cut, finished_sizes, withdraw
 from keras_zskd.inputs.tfds_files import write_info
 from keras_zskd.inputs.transfer_set import METADATA, TransferSet, shard_lengths
 
-# Seconds between two versions of the index: its length grows with the number of shards, so that
-# writing it after each of them would take quadratic time.
+# Seconds between two versions of the index. Its length grows with the number of shards, so writing
+# it after every shard would take quadratic time.
 _INDEX_EVERY = 10.0
 
 
 class TransferSetWriter:
-    """Keeps the index of a transfer set, whose shards any number of processes write.
+    """Keeps the index of a transfer set whose shards may be written by any number of processes.
 
-    Shard k has impressions `k * shard_size` to `(k + 1) * shard_size`. dataset_info.json, the index,
-    lists the finished shards up to the first unfinished one, so that TFDS can read the directory at
-    all times. It is written by this object only, and not after each shard: what is finished is known
-    from the marks of the shards (see `shards.py`).
+    Shard k has impressions `k * shard_size` to `(k + 1) * shard_size` (exclusive). The index,
+    dataset_info.json, lists the finished shards up to the first unfinished one, so that TFDS can
+    read the directory at any time. Only this object writes it, and not after every shard: the marks
+    of the shards tell which are finished (see `shards.py`).
 
     Args:
         directory: Output directory, created if missing. An existing one must be empty or a transfer
-            set. A local path, or one that `tf.io.gfile` knows, such as `gs://bucket/impressions`.
+            set. A local path, or a remote one such as `gs://bucket/impressions` (`tf.io.gfile`).
         metadata: Settings of the synthesis. Must equal those of an existing transfer set.
         shard_size: Number of impressions per shard in a new directory, 1 or more. An existing
             transfer set keeps its own.
@@ -45,7 +45,7 @@ class TransferSetWriter:
     def __init__(
         self, directory: str | os.PathLike[str], metadata: dict[str, Any], shard_size: int
     ):
-        # Before there are threads: TFDS replaces the import statement of all while it is imported.
+        # Before any thread starts: while TFDS is imported, it replaces `import` for all threads.
         import tensorflow_datasets  # noqa: F401
 
         if shard_size < 1:
@@ -67,7 +67,7 @@ class TransferSetWriter:
     def unfinished(self, num_impressions: int) -> list[Shard]:
         """Return the shards to make until the directory holds `num_impressions` impressions.
 
-        A short last shard of an earlier call is withdrawn if it is to grow: it is made again in full.
+        If an earlier call left a short last shard that must grow, it is withdrawn and made again.
 
         Raises:
             InputError: If there are more shards than TFDS supports.
@@ -76,13 +76,13 @@ class TransferSetWriter:
         missing = [shard for shard in shards if self._sizes.get(shard.number, 0) < shard.size]
         short = [shard.number for shard in missing if shard.number in self._sizes]
         sizes = {number: self._sizes.pop(number) for number in short}
-        self.publish()  # First of all: the index must not list what is about to be replaced.
+        self.publish()  # First, since the index must not list what is about to be replaced.
         for number, size in sizes.items():
             withdraw(self.directory, number, size)
         return missing
 
     def finish(self, shard: Shard) -> None:
-        """Note that a shard is written and marked, and update the index from time to time."""
+        """Record that a shard is written and marked, and update the index from time to time."""
         self._sizes[shard.number] = shard.size
         if time.monotonic() - self._listed > _INDEX_EVERY:
             self.publish()
@@ -98,7 +98,7 @@ class TransferSetWriter:
         self._listed = time.monotonic()
 
     def _begin(self, metadata: dict[str, Any]) -> None:
-        """Make the directory a transfer set unless it is one."""
+        """Make the directory a transfer set, unless it already is one."""
         path = os.path.join(self.directory, METADATA)
         if tf.io.gfile.exists(path):
             return

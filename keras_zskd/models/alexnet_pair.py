@@ -46,8 +46,8 @@ class LocalResponseNormalization(layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Normalize feature maps `(N, H, W, C)`; the shape does not change."""
-        # LiteRT cannot compute tf.nn.local_response_normalization in integers, and its gradient
-        # takes several times as long on a CPU. tf.square and tf.pow are also floats in LiteRT.
+        # LiteRT cannot compute tf.nn.local_response_normalization, tf.square or tf.pow in integers.
+        # The gradient of the first also takes several times as long on a CPU.
         x = tf.cast(inputs, tf.float32)  # For every dtype policy: squares overflow float16.
         # 1 where two channels are neighbors: the sum over the window is a 1x1 convolution.
         below = np.tri(x.shape[-1], k=self.depth_radius)
@@ -132,8 +132,8 @@ def _alexnet(
         }
 
     def batch_norm(name: str) -> layers.Layer:
-        # Momentum 0.99, as in Keras. The released code seems to use 0.999, as in TensorFlow 1. The
-        # statistics of less than 5,000 training steps would then include those of the start.
+        # Momentum 0.99, as in Keras. The released code seems to use 0.999, as in TensorFlow 1. With
+        # that, fewer than 5,000 training steps would leave a trace of the initial statistics.
         return layers.BatchNormalization(epsilon=1e-3, name=name)
 
     pixels = keras.Input(input_shape, name="pixels")

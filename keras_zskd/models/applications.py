@@ -8,7 +8,7 @@ import keras
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models.graph import inline, share_layer
 
-# What architectures without a Rescaling layer of their own expect, and those with one.
+# Input ranges of architectures without a Rescaling layer of their own, and of those with one.
 _SYMMETRIC, _BYTES = (-1.0, 1.0), (0.0, 255.0)
 
 
@@ -37,7 +37,7 @@ def application(
     Inputs are rescaled from `input_range` to the range that the architecture was designed for.
 
     Args:
-        name: Such as "mobilenet_v2" or "efficientnet_b0"; see `application_names`.
+        name: A name such as "mobilenet_v2" or "efficientnet_b0"; see `application_names`.
         input_shape: `(height, width, channels)`.
         num_classes: Number of outputs.
         input_range: `(low, high)`, range of the inputs.

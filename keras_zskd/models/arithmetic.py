@@ -15,8 +15,8 @@ UPDATE = 3.0
 def forward_flops(model: keras.Model) -> int:
     """Count the floating-point operations of one forward pass for one example.
 
-    Only products with kernels are counted, those of convolutions and dense layers: a multiplication
-    and an addition are two operations. A layer that is called twice counts twice.
+    Only the products of convolutions and dense layers with their kernels are counted. A
+    multiplication and an addition are two operations. A layer that is called twice counts twice.
 
     Args:
         model: A Functional or Sequential model with one input and one output.
@@ -30,7 +30,7 @@ def forward_flops(model: keras.Model) -> int:
 
 
 def flops_of_call(node: Any) -> int:
-    """As `forward_flops`, for one node of a graph; see `nodes_of`."""
+    """Count the operations of one node of a graph, as in `forward_flops`; see `nodes_of`."""
     layer = node.operation
     kernels = [w for w in getattr(layer, "weights", ()) if w.path.endswith("kernel")]
     if not kernels:

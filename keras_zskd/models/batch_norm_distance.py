@@ -1,4 +1,4 @@
-"""How far the inputs of a batch normalization layer are from those that it was trained on."""
+"""How far the inputs of a batch normalization layer are from those it was trained on."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ import numpy as np
 def distance_from_statistics(
     layer: keras.layers.BatchNormalization, mean: np.ndarray, variance: np.ndarray
 ) -> float:
-    """Compute the KL divergence of the moving statistics from those of a batch, in nats.
+    """Compute the KL divergence `KL(batch || moving statistics)`, in nats.
 
-    Both are taken as normal distributions; the result is the mean over the channels.
+    Both are treated as normal distributions. The result is the mean over the channels.
 
     Args:
         layer: A trained layer with C channels.
-        mean: `(C,)`, of its inputs.
-        variance: `(C,)`, of its inputs.
+        mean: `(C,)`, mean of a batch of inputs of the layer.
+        variance: `(C,)`, variance of the same batch.
     """
     stored: Any = np.asarray(layer.moving_variance) + layer.epsilon
     ratio = (np.maximum(variance, 0.0) + layer.epsilon) / stored

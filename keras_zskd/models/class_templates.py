@@ -8,7 +8,7 @@ def class_similarity(templates: np.ndarray) -> np.ndarray:
 
     `C(i, j) = w_i . w_j / (|w_i| |w_j|)` (paper, equation 2; the bias is not used). The cosine of a
     zero template, such as that of a pruned class, is undefined. Such a class gets similarity 1 to
-    itself and 0 to all others, like a template orthogonal to all.
+    itself and 0 to all others, as if its template were orthogonal to theirs.
 
     Args:
         templates: `(D, K)`, one template per column.

@@ -75,7 +75,7 @@ _OF_TEXT = (
     keras.layers.TextVectorization,
     keras.layers.StringLookup,
 )
-# Steps: inputs cannot be optimized through them.
+# These are step functions, without gradients: inputs cannot be optimized through them.
 _WITHOUT_GRADIENTS = (
     keras.layers.Hashing,
     keras.layers.HashedCrossing,
@@ -92,7 +92,7 @@ def loss_name(model: keras.Model) -> str:
 
 
 def has_binary_loss(model: keras.Model) -> bool:
-    """Whether a model is compiled with a loss for each output alone: labels, or one of two classes."""
+    """Whether a model is compiled with a binary loss, for several labels or one of two classes."""
     return loss_name(model) in _BINARY_LOSSES
 
 

@@ -11,7 +11,7 @@ from keras_zskd.models.graph import typed_copy
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class MeanOfProbabilities(keras.layers.Layer):
-    """Logits `log(mean_m softmax(z_m))` from the logits `z_m` of M classifiers, each `(N, K)`."""
+    """Computes logits `log(mean_m softmax(z_m))` from logits `z_m` `(N, K)` of M classifiers."""
 
     def call(self, logits: Any) -> Any:
         """Return `(N, K)`."""

@@ -86,7 +86,7 @@ def _without_names(config: Any) -> Any:
 
 
 def scope_name(name: str) -> str:
-    """Return the name of a layer as TensorFlow accepts it in a graph: no spaces, no other scripts."""
+    """Replace all characters of a layer name that TensorFlow does not accept in a graph."""
     return re.sub(r"^[^A-Za-z0-9.]", "x_", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))
 
 
@@ -97,7 +97,7 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
         model: As for `inline`. Layers with the same name in different nested models are renamed.
         dtype: A Keras dtype policy: "float32", or "mixed_bfloat16" with float32 weights. The output
             layer always uses float32: logits are compared, and divided by temperatures.
-        prefix: What the names of the layers start with.
+        prefix: Prefix of the layer names.
     """
     last: Operation = model
     while getattr(last, "outputs", None) and isinstance(last, keras.Model):
@@ -114,7 +114,7 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
         while name in taken:
             name, number = f"{plain}_{number}", number + 1
         taken.add(name)
-        # A SavedModel computes as it was written.
+        # A SavedModel computes in the precision that it was written in.
         is_fixed = layer is last or isinstance(layer, keras.layers.TFSMLayer)
         precision = "float32" if is_fixed else dtype
         config = {**config, "name": name, **({"dtype": precision} if "dtype" in config else {})}
@@ -131,7 +131,7 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
 
 
 def with_graph(model: keras.Model, shape: Any = None) -> keras.Model:
-    """Return a Functional or Sequential model as it is, or any other with the graph of its `call`.
+    """Return a Functional or Sequential model as it is, and trace the `call` of any other model.
 
     Args:
         model: A model. One that is subclassed must have been built.
@@ -156,7 +156,7 @@ def with_graph(model: keras.Model, shape: Any = None) -> keras.Model:
 
 
 def as_model(model: keras.Model, build: Callable[[Any], Any]) -> keras.Model:
-    """Return a model from a float32 input like that of `model` to what `build` makes of it."""
+    """Return a model that applies `build` to a float32 input of the model's input shape."""
     inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype="float32")
     try:
         return keras.Model(inputs, build(inputs), name=scope_name(model.name))
@@ -177,7 +177,7 @@ def replayed(
     call: Callable[..., Any],
 ) -> Any:
     """Run the graph of `model` on the symbolic tensor `x`, with nested models inlined."""
-    # Makes a Functional model of a Sequential model.
+    # Converts a Sequential model to a Functional one.
     plain = keras.Model(model.inputs, model.outputs)
 
     def copy_or_open(layer: Operation) -> Operation:
@@ -192,7 +192,7 @@ def replayed(
 
 
 def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
-    # Keras serializes a custom function called "relu" as "relu", and loads its own "relu" for it.
+    # Keras serializes a custom function called "relu" as "relu", and then loads its own instead.
     own = {
         name: function
         for name in config

@@ -1,4 +1,4 @@
-"""Models of inputs of any size, as models of one size."""
+"""Fix the input shape of models that take inputs of any size."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Models with `data_format="channels_first"` as models of images with the channels last."""
+"""Convert models with `data_format="channels_first"` to take images with the channels last."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from keras_zskd.models.graph import inline, replayed, share_layer
 
 # Layers that have an `axis` and no `data_format`.
 _WITH_AXIS = (keras.layers.BatchNormalization, keras.layers.Concatenate)
-# Layers of one value at a time, or of inputs without an image.
+# Elementwise layers, and the input layer: they do not depend on the layout.
 _ANYWHERE = (
     keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU,
     keras.layers.Dropout, keras.layers.GaussianNoise, keras.layers.Add, keras.layers.Multiply,
@@ -40,7 +40,7 @@ def channels_last(model: keras.Model) -> keras.Model:
     def copy(layer: Any) -> Any:
         if id(layer) not in copies:
             copies[id(layer)] = layer, (twin := _converted(layer, model))
-            if isinstance(twin, keras.Sequential):  # Its layers are those of the new layout.
+            if isinstance(twin, keras.Sequential):  # Its layers have the new layout.
                 copies.update((id(part), (part, part)) for part in twin.layers)
         return copies[id(layer)][1]
 
@@ -62,7 +62,7 @@ def _converted(layer: Any, model: keras.Model) -> Any:
     config = layer.get_config()
     data_format = config.get("data_format")
     if isinstance(layer, keras.layers.Flatten) and data_format != "channels_first" and rank == 4:
-        # It flattens `(C, H, W)` in that order.
+        # The original flattens in the order `(C, H, W)`.
         return keras.Sequential([keras.layers.Permute((3, 1, 2)), keras.layers.Flatten()])
     if data_format == "channels_first":
         config["data_format"] = "channels_last"

@@ -1,4 +1,4 @@
-"""A classifier viewed from its logits: without its final softmax, with tapped tensors."""
+"""A view of a classifier that ends in its logits and gives access to hidden tensors."""
 
 import dataclasses
 from typing import Any
@@ -19,7 +19,7 @@ from keras_zskd.models.graph import (
 
 @dataclasses.dataclass(frozen=True)
 class LogitsView:
-    """A classifier viewed from its logits.
+    """A view of a classifier that ends in its logits.
 
     Attributes:
         model: Flat Functional model from pixels `(N, ...)` to logits `(N, K)` with shared layers.
@@ -48,12 +48,12 @@ class LogitsView:
 
 
 def logits_view(model: keras.Model) -> LogitsView:
-    """View a classifier from its logits, with shared layers.
+    """Create a view of a classifier that ends in its logits and shares its layers.
 
-    A final softmax may be the activation of the last layer, a separate layer, an operation, or in a
-    nested model. It may be followed by a reshape, a dropout or a cast. The same holds for a
-    log-softmax, a ReLU, or the sigmoids of a multi-label classifier. A single output, a logit `z` or
-    its sigmoid, is the class 1 of two with logits `(-z / 2, z / 2)`.
+    The final softmax may be the activation of the last layer, a separate layer, an operation, or
+    inside a nested model. It may be followed by a reshape, a dropout or a cast. The same holds for
+    a log-softmax, a ReLU, or the sigmoids of a multi-label classifier. A single output, a logit `z`
+    or its sigmoid, is class 1 of two classes with logits `(-z / 2, z / 2)`.
 
     Args:
         model: A Functional or Sequential classifier with one input and one output of shape
@@ -99,7 +99,7 @@ def logits_view(model: keras.Model) -> LogitsView:
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class TwoLogits(keras.layers.Layer):
-    """The logit `z` `(N, 1)` of a model with one output as logits `(-z / 2, z / 2)` of two classes.
+    """Converts the only logit `z` `(N, 1)` of a model to logits `(-z / 2, z / 2)` of two classes.
 
     Their softmax is `(1 - sigmoid(z), sigmoid(z))`.
     """
@@ -109,8 +109,8 @@ class TwoLogits(keras.layers.Layer):
         return keras.ops.concatenate([-0.5 * z, 0.5 * z], axis=-1)
 
 
-# Final activations that a view leaves out: without a log-softmax the softmax of the outputs is the
-# same, and without a ReLU logits below 0 have gradients.
+# Final activations that a view leaves out. Removing a log-softmax does not change the softmax of
+# the outputs, and removing a ReLU gives gradients to logits below 0.
 REMOVED = ("softmax", "log_softmax", "relu", "sigmoid")
 # Layers that keep the order and the meaning of the class scores. The search for the softmax and the
 # class templates continues at their inputs.
@@ -180,7 +180,7 @@ def _activation_name(layer: Operation) -> str | None:
     """Return the name of the activation of a layer or operation, or None if it has none.
 
     The name of a function outside of Keras includes its module, so that a custom function called
-    "relu" is not mistaken for the one of Keras.
+    "relu" is not mistaken for the one in Keras.
     """
     kind = name_in_keras(type(layer))
     if kind in _ACTIVATIONS:
@@ -202,7 +202,7 @@ def _has_arithmetic(layer: Operation) -> bool:
 
 
 class _WithoutActivation(keras.layers.Layer):
-    """Calls a layer without its activation; the weights are those of the layer."""
+    """Calls a layer without its activation, with the weights of the layer."""
 
     def __init__(self, layer: keras.Layer, **kwargs: Any):
         super().__init__(dtype=layer.dtype_policy, **kwargs)

@@ -14,9 +14,9 @@ from keras_zskd.models.batch_norm_distance import distance_from_statistics
 from keras_zskd.models.logits import LogitsView
 
 Range = tuple[float, float]
-# Ranges that people train on; the last one is for pixels of mean 0 and standard deviation 1.
+# Common training ranges; the last one is for pixels of mean 0 and standard deviation 1.
 _RANGES: tuple[Range, ...] = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-2.0, 2.0))
-# Names in Keras of the operations of preprocessing: some change values, the others do not.
+# Keras class names of preprocessing steps: those that change pixel values, and those that do not.
 _ARITHMETIC = {
     "Rescaling", "Normalization", "Multiply", "Add", "Subtract", "Divide", "TrueDivide",
 }  # fmt: skip
@@ -26,11 +26,13 @@ _PASSING = {
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
 }  # fmt: skip
 _PICTURES, _FEWEST_PICTURES = 192, 8
-# A range is accepted if its distance is small, and a fraction of that of every other range.
+# A range is accepted if its distance is at most the first number, and at most the second number
+# times the distance of every other range.
 _FITS, _FITS_BETTER = 0.5, 0.5
-# Mutual information of pictures and predictions, as shares of the logarithm of the number of classes:
-# that of the true range is above the first (0.30 to 0.45 in `benchmarks.pixel_ranges`), that of a range
-# half as wide below the second (0.03 to 0.12), that of a range below a tenth as wide below the third.
+# Thresholds for the mutual information of pictures and predictions, as a share of the logarithm of
+# the number of classes. The true range is above the first (0.30 to 0.45 in
+# `benchmarks.pixel_ranges`), a range half as wide is below the second (0.03 to 0.12), and a range
+# less than a tenth as wide is below the third.
 _TELLS_APART, _TELLS_LITTLE, _TELLS_NOTHING = 0.25, 0.15, 0.05
 
 
@@ -39,8 +41,8 @@ class PixelRange:
     """What a classifier reveals about its pixel range.
 
     Attributes:
-        input_range: `(low, high)`, or None if the evidence is even.
-        evidence: What decided, or why nothing did, as the end of a sentence.
+        input_range: `(low, high)`, or None if the evidence does not decide.
+        evidence: What decided, or why nothing did, as a clause that can end a sentence.
     """
 
     input_range: Range | None
@@ -52,13 +54,13 @@ def find_pixel_range(view: LogitsView) -> PixelRange:
 
     In this order: (1) preprocessing at the start of the model, as layers or operations, that maps a
     usual range to [0, 1], [-1, 1], a standardized range or that of the VGG networks; (2) the moving
-    statistics of the first batch normalization: which range of synthetic pictures reproduces them?
-    (3) the predictions: pictures in a range that is much too small are all alike to the model, and
-    it is certain of every picture in one that is much too large. Usual ranges are [0, 1], [-1, 1],
-    [0, 255], and (2) also [-2, 2] for pixels of mean 0 and standard deviation 1.
+    statistics of the first batch normalization, which synthetic pictures reproduce in the right
+    range; (3) the predictions: in a range that is much too small, all pictures look alike to the
+    model; in one that is much too large, it is certain of every picture. Usual ranges are [0, 1],
+    [-1, 1] and [0, 255]; (2) also tries [-2, 2], for pixels of mean 0 and standard deviation 1.
 
     Args:
-        view: The classifier from its logits. (2) and (3) are for images `(H, W, C)` only.
+        view: The classifier, see `logits_view`. (2) and (3) are only for images `(H, W, C)`.
     """
     found = _by_preprocessing(view.model)
     if found is None and len(view.model.input_shape) == 4:
@@ -97,7 +99,7 @@ def _is_near(low: float, high: float, wanted: Range) -> bool:
     return max(abs(low - wanted[0]), abs(high - wanted[1])) < 0.05
 
 
-# The deviation of images is a fifth to almost half of their range.
+# The standard deviation of images is a fifth to almost half of their range.
 _PREPROCESSED: dict[str, Callable[[float, float], bool]] = {
     "[0, 1]": lambda low, high: _is_near(low, high, (0.0, 1.0)),
     "[-1, 1]": lambda low, high: _is_near(low, high, (-1.0, 1.0)),
@@ -157,9 +159,9 @@ def _by_information(pixels: Range) -> PixelRange:
 
 
 def _pictures(shape: tuple[int, ...], seed: int = 0) -> list[np.ndarray]:
-    """Three sets of pictures `(N, H, W, C)` in [0, 1]: natural, on black, on white.
+    """Generate three sets of pictures `(N, H, W, C)` in [0, 1]: natural, on black, on white.
 
-    Natural ones have a `1/f` spectrum, similar channels, and contrasts of photographs.
+    The natural ones have a `1/f` spectrum, similar channels, and the contrast of photographs.
     """
     random = np.random.default_rng(seed)
     height, width, channels = shape

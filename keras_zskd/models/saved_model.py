@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 
 _ENDPOINT = "serving_default"
-# Random inputs that tell probabilities from logits.
+# Number of random inputs that tell probabilities from logits.
 _NUM_TRIED = 64
 # Smallest probability whose logarithm has a gradient in float32.
 _LEAST = 1e-30
@@ -26,9 +26,9 @@ def read_saved_model(
 ) -> keras.Model:
     """Return a SavedModel as a Functional model without class templates.
 
-    Its endpoint "serving_default" is one layer, through which gradients pass. Whether it ends in
-    probabilities or in logits is found from its outputs for random inputs; probabilities become
-    logits by their logarithm, followed by the same activation.
+    Its endpoint "serving_default" becomes one layer, through which gradients pass. Its outputs for
+    random inputs show whether it ends in probabilities or in logits. Probabilities are converted to
+    logits by a logarithm, and the logits are followed by the original activation.
 
     Args:
         path: The directory, written by `model.export`, `tf.saved_model.save` or an estimator.
@@ -52,7 +52,7 @@ def read_saved_model(
         ) from error
     model = keras.Model(pixels, outputs, name=name)
     if len(outputs.shape) != 2:
-        return model  # `check_classifier` says what is wrong.
+        return model  # `check_classifier` reports what is wrong.
     tried = np.random.default_rng(0).uniform(-1, 1, (_NUM_TRIED, *pixels.shape[1:]))
     scores = np.asarray(model(tried.astype("float32")))
     activation = _activation_of(scores)
@@ -64,7 +64,7 @@ def read_saved_model(
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class FirstOutput(keras.layers.Layer):
-    """The only output of an endpoint, which returns a dictionary, in float32."""
+    """Returns the only output of an endpoint, taken from its dictionary, in float32."""
 
     def call(self, outputs: Any) -> Any:
         """Return `(N, K)`."""
@@ -74,13 +74,13 @@ class FirstOutput(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class LogitsOfProbabilities(keras.layers.Layer):
-    """Logits from probabilities `p` `(N, K)`: `log p`, or `log(p / (1 - p))` for a single output."""
+    """Computes logits from probabilities `p` `(N, K)`: `log p`, or `log(p / (1 - p))` if K is 1."""
 
     def call(self, probabilities: Any) -> Any:
-        """Return logits of the shape of `probabilities`, whose softmax or sigmoid they are."""
+        """Return logits `(N, K)` whose softmax or sigmoid is `probabilities`."""
         logits = keras.ops.log(keras.ops.maximum(probabilities, _LEAST))
         if probabilities.shape[-1] == 1:
-            # Rounded to 1 in float32, they are within 2**-25 of it.
+            # A probability that float32 rounds to 1 is within 2**-25 of it.
             logits -= keras.ops.log(keras.ops.maximum(1.0 - probabilities, 2.0**-25))
         return logits
 
@@ -113,7 +113,7 @@ def _endpoint(path: str) -> Any:
 
 
 def _shape_of(spec: Any, input_shape: tuple[int, ...] | None, path: str) -> tuple[int, ...]:
-    """The shape of one input: the given one, checked against the file."""
+    """Return the shape of one input: the given one, or else the one in the file."""
     known = None if spec.shape.rank is None else tuple(spec.shape.as_list())
     if known is not None and known[0] is not None:
         raise InputError(
@@ -132,7 +132,7 @@ def _shape_of(spec: Any, input_shape: tuple[int, ...] | None, path: str) -> tupl
 
 
 def _activation_of(scores: np.ndarray) -> str | None:
-    """What the outputs are probabilities of, or None for logits."""
+    """Return the activation that `scores` are the output of, or None if they are logits."""
     if not ((scores >= 0) & (scores <= 1)).all():
         return None
     if scores.shape[-1] == 1:

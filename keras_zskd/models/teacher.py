@@ -32,36 +32,36 @@ class Teacher:
     gradients with respect to the pixels, which are lost in float16.
 
     Args:
-        model: A built Functional or Sequential classifier with one input and one output of shape
-            `(N, K)`, `K >= 2`, ending in logits, softmax, log-softmax, or logits behind a ReLU,
-            which is left out; or of shape `(N, 1)`, the logit or the sigmoid of the second of two
-            classes; or a multi-label classifier, with K sigmoids, or K logits and a binary
-            cross-entropy as its loss. A subclassed model whose `call` consists of Keras layers is read
-            as one. Or the path of a `.keras` or `.h5` file of such a model; or, with
-            `safe_mode=False`, a SavedModel directory, which has no class templates and no layers that
-            `slim` could narrow; or a `Teacher`, whose original model is used; or a list of these with
-            the same inputs and classes, such as the models of federated clients: the mean of their
-            probabilities, without class templates.
-        input_range: `(low, high)`, range of the inputs that the model was trained on. For tables and
-            sensors also per feature: a tuple of two arrays that are broadcast to the input shape, or
-            a list with one entry for each feature of the last axis, `[low, high]` or
-            `{"values": [0, 1]}` for a categorical feature, or a JSON file with such a list. By default,
-            it is read from the model (`find_pixel_range`): its preprocessing, its first batch
-            normalization, or its predictions. If these do not decide, it is `(0, 1)`, with a
-            warning.
-        safe_mode: As in Keras: refuse files with Lambda layers, and SavedModels, which contain code
-            that would run.
+        model: A built Functional or Sequential classifier with one input and one output. The output
+            has shape `(N, K)`, `K >= 2`, and is logits, a softmax, a log-softmax, or logits
+            followed by a ReLU, which is left out. Or it has shape `(N, 1)` and is the logit or the
+            sigmoid of the second of two classes. A multi-label classifier has K sigmoids, or K
+            logits and a binary cross-entropy as its loss. A subclassed model is accepted if its
+            `call` consists of Keras layers. In place of a model: the path of a `.keras` or `.h5`
+            file; with `safe_mode=False`, a SavedModel directory, which has no class templates and
+            no layers that `slim` could narrow; or a `Teacher`, whose original model is used. A list
+            of these with the same inputs and classes, such as the models of federated clients, is
+            one teacher with the mean of their probabilities and without class templates.
+        input_range: `(low, high)`, range of the inputs that the model was trained on. For tables
+            and sensors, it can be given per feature: as a tuple of two arrays that are broadcast to
+            the input shape; as a list with one entry for each feature of the last axis,
+            `[low, high]` or `{"values": [0, 1]}` for a categorical feature; or as a JSON file with
+            such a list. By default, it is inferred from the model (`find_pixel_range`): from its
+            preprocessing, its first batch normalization, or its predictions. If these do not
+            decide, it is `(0, 1)`, with a warning.
+        safe_mode: As in Keras: refuse files with Lambda layers, and SavedModels, since both contain
+            code that would run.
         input_shape: Shape of one input, for a model that takes inputs of any size.
 
     Attributes:
-        original: The original model; the mean of several as one model.
-        prototype: The model that students are narrower copies of: the original, or the first of
-            several.
+        original: The original model. For several models, the model that averages them.
+        prototype: The model that `slim` narrows to create students: the original, or the first of
+            several models.
         model: Flat Functional model from pixels `(N, *input_shape)` to logits `(N, K)`, not
             trainable.
         input_shape: Shape of one input, without the batch axis.
         input_range: `(low, high)`, range of the inputs: two numbers, or a `FeatureRange` of two arrays.
-        range_evidence: What the range is known by: "given", or the evidence.
+        range_evidence: How the range is known: "given", or the evidence found in the model.
         num_classes: Number of classes or labels `K`.
         ends_in: Output of the original model: "logits", "softmax", "log_softmax", "relu", or
             "sigmoid".
@@ -148,7 +148,7 @@ class Teacher:
 
     @property
     def score(self) -> str:
-        """The score against labels: "accuracy", or "mean_average_precision" of several labels."""
+        """The score against labels: "accuracy", or "mean_average_precision" if multi-label."""
         return "mean_average_precision" if self.is_multi_label else "accuracy"
 
     @property
@@ -193,7 +193,7 @@ class Teacher:
         return other
 
     def tapped(self, tensors: Any) -> keras.Model:
-        """Create a model with the inputs of `model` that returns the given tensors of it."""
+        """Create a model with the inputs of `model` that outputs the given tensors of its graph."""
         return keras.Model(self.model.inputs[0], tensors)
 
     @property
@@ -261,7 +261,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Mo
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                # Compiled, since the loss identifies a regressor.
+                # Load it compiled, since the loss identifies a regressor.
                 return keras.saving.load_model(path, safe_mode=safe_mode)
             except Exception:  # A custom loss, or an optimizer of another version.
                 return keras.saving.load_model(path, compile=False, safe_mode=safe_mode)
@@ -354,7 +354,7 @@ def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
 
 
 def _range_of(view: LogitsView, given: Range | None) -> tuple[Range, str]:
-    """The pixel range, and what it is known by."""
+    """Return the pixel range, and how it is known."""
     if given is not None:
         return given, "given"
     found = find_pixel_range(view)

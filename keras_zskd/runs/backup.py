@@ -17,7 +17,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import build_metrics
 from keras_zskd.core.workers import refuse_several_machines
 
-# Minimum time between two files.
+# Minimum time between two writes of the state.
 _SECONDS = 30.0
 
 
@@ -36,18 +36,18 @@ def fit(
     A training that was killed and resumed equals an uninterrupted one bit for bit: weights,
     optimizer, random state of the layers, metrics, history. This requires that the batches of
     `stream` and the random numbers of the model depend only on the step. The state of callbacks is
-    not kept.
+    not saved.
 
     Args:
-        model: The model to train. If it has `frozen_variables`, these are not kept; if it has
-            `optimizers`, the variables of all of them are.
-        stream: Function from a step to an endless dataset of batches that starts at this step.
+        model: The model to train. If it has `frozen_variables`, these are not saved; if it has
+            `optimizers`, the variables of all of them are saved.
+        stream: Function from a step to an infinite dataset of batches that starts at this step.
         epochs: Total number of epochs, including those of earlier calls.
         steps: Steps per epoch; a multiple of the model's `steps_per_execution`.
-        path: The file that holds the state, written every 30 seconds and at the end of the
-            training. The caller removes it.
+        path: The file that holds the state, written about every 30 seconds and at the end of the
+            training. The caller removes it with `remove`.
         callbacks: As in Keras' `fit`.
-        settings: Settings that must be equal to resume a training, as plain JSON types.
+        settings: Settings that must be the same when a training is resumed, as plain JSON types.
         verbose: 0 for silence, 1 for progress bars, 2 for one line per epoch; "auto" is 1 in a
             terminal or a notebook, else 2.
 
@@ -91,7 +91,7 @@ def fit(
 class TrainingState(keras.callbacks.Callback):
     """Saves the whole state of a training to one file, which is replaced atomically.
 
-    The previous file is kept as well, in case the disk loses the last seconds.
+    The previous file is kept as well, in case a failure of the machine damages the last one.
 
     Args:
         path: See `fit`.
@@ -111,7 +111,7 @@ class TrainingState(keras.callbacks.Callback):
         self._read()
 
     def restore(self, model: keras.Model, metrics: bool = True) -> None:
-        """Restore the last state in a model whose optimizer is built."""
+        """Restore the last state to a model whose optimizer is built."""
         if not self._arrays:
             return
         variables = _variables(model, metrics)
@@ -142,14 +142,14 @@ class TrainingState(keras.callbacks.Callback):
             self.restore(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Write the state if it is time."""
+        """Write the state if it is due."""
         self.step = self._before + batch + 1
         if self.step % self._steps and time.monotonic() - self._written >= _SECONDS:
             self._take()
             self._write()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Extend the history, and write the state if it is time."""
+        """Extend the history, and write the state if it is due."""
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         is_rest = self._first % self._steps > 0
@@ -212,7 +212,7 @@ def remove(path: str | os.PathLike[str]) -> None:
 
 
 def _variables(model: keras.Model, metrics: bool = True) -> list[Any]:
-    """Return all variables that training changes as TensorFlow variables, one per replica."""
+    """Return all variables that training changes, as TensorFlow variables, one per replica."""
     frozen = {id(variable) for variable in getattr(model, "frozen_variables", ())}
     found: dict[int, Any] = {}
     of_metrics = model.metrics_variables if metrics else ()

@@ -9,7 +9,7 @@ from keras_zskd.runs.resources import Resources
 
 
 class Need(abc.ABC):
-    """Base class of the requirements of a method.
+    """Base class for the requirements of a method.
 
     Attributes:
         text: The requirement as a noun phrase.

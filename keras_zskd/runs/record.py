@@ -14,7 +14,7 @@ from keras_zskd.core.files import write_whole
 from keras_zskd.core.machine import version_of
 
 _FILE = "run.json"
-# Version of the file; a directory with a different one is rejected.
+# Version of the file format; a directory with another version is rejected.
 _FORMAT = 2
 
 
@@ -22,7 +22,7 @@ class RunRecord:
     """The record of a run directory; the file is always up to date.
 
     Args:
-        directory: A directory that is new, empty, or of a run with the same `request`.
+        directory: A new or empty directory, or that of a run with the same `request`.
         request: Data that identifies the run, as plain JSON types.
 
     Attributes:
@@ -73,7 +73,7 @@ class RunRecord:
 
     @contextlib.contextmanager
     def timed(self, stage: str, kind: str, **facts: Any) -> Iterator[dict[str, Any]]:
-        """Time a stage; the times of earlier, interrupted attempts are added.
+        """Time a stage, and add the times of earlier, interrupted attempts.
 
         Args:
             stage: Name of the stage, unique within a run.

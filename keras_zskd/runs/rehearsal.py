@@ -40,7 +40,7 @@ class StageEstimate:
 
 
 class Rehearsal(Run):
-    """Runs the `train` of a method with a part of each stage, and keeps nothing.
+    """Runs the `train` of a method, but only a part of each stage, and keeps nothing.
 
     Args:
         teacher: The teacher.
@@ -70,7 +70,7 @@ class Rehearsal(Run):
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start, and those that the impressions would have taken."""
+        """Seconds since the start, plus those that the skipped impressions would have taken."""
         return super().elapsed + self._not_made
 
     def __exit__(self, *error: Any) -> None:
@@ -80,7 +80,7 @@ class Rehearsal(Run):
     @property
     def memory(self) -> int:
         """Upper bound of the memory in bytes: the peak of this process, plus the examples."""
-        # Held as arrays, and again as tensors.
+        # The examples are held twice, as arrays and as tensors.
         return peak_memory() + 2 * max((stage.memory for stage in self.stages), default=0)
 
     def synthesize(
@@ -90,7 +90,7 @@ class Rehearsal(Run):
         name: str = "impressions",
         seed: int | None = None,
     ) -> TransferSet:
-        """Make one batch of impressions with few steps, which reports `count` impressions."""
+        """Make one batch of impressions with few steps, as a sample of `count` impressions."""
         del seed
         seconds = sum(generator.measure(count, self.directory / name))
         self._not_made += seconds
@@ -109,7 +109,7 @@ class Rehearsal(Run):
         name: str = "training",
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> dict[str, list[float]]:
-        """Run a few calls of the compiled step; the first, which compiles, counts in full."""
+        """Time a few calls of the compiled step. The first, which compiles it, is added once."""
         del callbacks
         steps = steps or source.steps(batch_size) or 1
         at_once = set_steps_at_once(model, steps)
@@ -124,7 +124,7 @@ class Rehearsal(Run):
         measure: Callable[[], tuple[dict[str, np.ndarray], float]] | None = None,
         passes: Passes = (),
     ) -> dict[str, np.ndarray]:
-        """Measure a part, or make the arrays in full where there is no `measure`."""
+        """Measure a part, or make all arrays if there is no `measure`."""
         del passes
         if measure is None:
             begun = time.perf_counter()

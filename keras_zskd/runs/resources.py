@@ -16,13 +16,13 @@ from keras_zskd.models.teacher import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Data that a method may require by a `Need`, and machines.
+    """Data that a method may require (see `Need`), and machines to run on.
 
     Attributes:
         training_dataset: Labeled data, see `datasets.load`; its training split is used.
         data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
         records: File of activation records of the teacher, see `ActivationRecords`.
-        cluster: Workers that make impressions. Defaults to this process.
+        cluster: Workers that make impressions. By default, this process makes them.
     """
 
     training_dataset: Data | None = None
@@ -66,12 +66,15 @@ class Resources:
         return ActivationRecords.load(self.records, teacher)
 
     def images(self, count: int, teacher: Teacher, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return `count` images of the training split, balanced if possible, and their labels."""
+        """Return `count` images of the training split, balanced if possible, and their labels.
+
+        Labels are class indices `(count,)`. For sets of labels, each is the first label of a set.
+        """
         images, labels = self.training_data(teacher)
-        if labels.ndim == 2:  # Of sets of labels, by the first one.
+        if labels.ndim == 2:  # Balance sets of labels by their first label.
             labels = labels.argmax(axis=1)
         order = np.random.default_rng(seed).permutation(len(labels))
-        # The rank of each example within its class: first one of every class, then a second one.
+        # The rank of each example within its class: take one of every class, then a second one.
         ranks = np.empty(len(order), int)
         for label in np.unique(labels):
             members = np.flatnonzero(labels[order] == label)

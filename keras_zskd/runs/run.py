@@ -34,10 +34,10 @@ Passes = Sequence[tuple[keras.Model, float]]
 class Run:
     """One training of one student by one method, in a directory.
 
-    After every interruption, the `train` of a method is called again from its first line. Only
-    `synthesize`, `fit` and `keep` take time. Each call is recorded under its name; a finished one
-    immediately returns its earlier result. Everything else in `train` must depend only on its
-    arguments.
+    After an interruption, the `train` of a method is run again from its first line. Anything that
+    takes long must therefore happen in `synthesize`, `fit` or `keep`: each of their calls is
+    recorded under its name, and a finished call returns its earlier result immediately. Everything
+    else in `train` must depend only on its arguments.
 
     A `Run` is a context manager: while it is open, the directory is locked by this process.
 
@@ -45,7 +45,7 @@ class Run:
         teacher: The teacher.
         student: A width in (0, 1] for `slim`, or a Keras classifier, of which a copy is trained.
         method: Name and arguments of the method, as plain JSON types.
-        directory: A directory that is new, empty, or of the same run.
+        directory: A new or empty directory, or that of the same run.
         seed: Seed of all random numbers.
         resources: What the user has in addition to the teacher.
         callbacks: Callbacks for every training.
@@ -90,7 +90,7 @@ class Run:
     def __enter__(self) -> Self:
         self._lock = open(self.directory / ".lock", "w", encoding="utf-8")
         try:
-            # The operating system releases it when the process ends, for whatever reason.
+            # The operating system releases the lock when the process ends, for whatever reason.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
@@ -115,8 +115,9 @@ class Run:
         """Return an untrained student, the same in every call; the caller's model is not changed.
 
         Args:
-            weights: "random" for random weights, or those of the caller's model. "teacher" for the
-                teacher's weights, folded to the student's widths; see `start_from`.
+            weights: "random" for random weights, or for those of the caller's model if the student
+                is one. "teacher" for the teacher's weights, folded to the student's widths; see
+                `start_from`.
 
         Raises:
             InputError: If `weights` is neither, or the teacher's do not fit the caller's model.
@@ -158,7 +159,8 @@ class Run:
             generator: The generator.
             count: Number of impressions.
             name: Name of the stage and of the subdirectory.
-            seed: Seed of the impressions. Defaults to that of the run; several sets need several.
+            seed: Seed of the impressions. Defaults to that of the run. If a run makes several sets,
+                each needs its own seed.
         """
         watching = for_synthesis(str(self.directory / "logs"))
         config = generator.get_config()
@@ -248,10 +250,11 @@ class Run:
         Args:
             name: Name of the stage.
             make: The computation.
-            measure: For an estimate, called in place of `make`: returns arrays of the same shapes
-                from a part of the computation, and the estimated seconds. Defaults to `make`.
-            passes: Forward passes of each network in it, for `Tally`; a pass with a gradient counts
-                as `UPDATE`.
+            measure: Called in place of `make` when only an estimate is needed. Returns arrays of
+                the same shapes from a part of the computation, and the estimated seconds of all of
+                it. Defaults to timing `make`.
+            passes: Forward passes of each network in the computation, for `Tally`; a pass with a
+                gradient counts as `UPDATE` passes.
         """
         del measure, passes
         path = self._state(name).with_suffix(".npz")
@@ -268,8 +271,8 @@ class Run:
 
 
 def set_steps_at_once(model: keras.Model, steps: int) -> int:
-    """Set and return how many steps a compiled model makes per call, a divisor of `steps`."""
-    # Keras makes only whole calls, and with several replicas only single steps (3.15).
+    """Set and return the number of steps per call of a compiled model, a divisor of `steps`."""
+    # Keras 3.15 cannot end an epoch within a call, and makes single steps with several replicas.
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     at_once = max(n for n in range(1, STEPS_AT_ONCE + 1) if steps % n == 0) if is_alone else 1
     model.steps_per_execution = at_once

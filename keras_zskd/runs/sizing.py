@@ -12,17 +12,17 @@ from keras_zskd.inputs.source import Source
 from keras_zskd.runs.run import Run, set_steps_at_once
 from keras_zskd.runs.timing import training_seconds
 
-# Seconds for imports, and for measuring agreement after each epoch. Export, evaluation and report of
-# a network as small as LeNet-5 take a little longer than compiling its training step, which is
-# measured: it tells how fast the machine is.
+# Seconds for imports, and for measuring agreement after each epoch. Export, evaluation and report
+# of a network as small as LeNet-5 take a little longer than compiling its training step. The latter
+# is measured, so it shows how fast the machine is.
 _SECONDS_BESIDES = 11.0
 _EXPORT_PER_COMPILATION = 1.25
-# Share of the remaining time that is kept free: a long run is slower than its first steps, and export
-# and evaluation of a large network take longer.
+# Share of the remaining time that is kept in reserve: a long run is slower than its first steps,
+# and export and evaluation of a large network take longer.
 _MARGIN = 0.07
-# Least time for training; only `minutes=0` has none.
+# Minimum seconds of training; only `minutes=0` skips it.
 _LEAST_SECONDS = 5.0
-# Share of the time for impressions; the smallest and largest number that is worth it.
+# Share of the time for impressions; the smallest and largest number of them that is worthwhile.
 _SYNTHESIS_SHARE = 0.2
 _FEWEST, _MOST = 1_000, 40_000
 # For a multi-label teacher, whose impressions take more steps and are combined in mosaics.
@@ -32,7 +32,7 @@ _FEWEST_FOR_LABELS = 250
 DEFAULT_IMPRESSIONS, DEFAULT_EXAMPLES = 12_000, 800_000
 _LEAST_PER_CLASS = 40
 _DEFAULT_SECONDS = (120.0, 3600.0)
-# Time of a training that is worth measuring again, which takes two to three seconds.
+# Shortest remaining time for which measuring again pays off; it takes two to three seconds.
 _WORTH_MEASURING = 30.0
 # With fewer steps a student from random weights stays near chance.
 _FEW_STEPS = 50
@@ -42,12 +42,13 @@ _SECONDS_FOR_IMPRESSIONS = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of a run; None if time decides.
+    """Sizes of a run; None for a size that depends on the time.
 
     Attributes:
         num_impressions: Number of impressions.
         steps: Number of training steps.
-        training_ends: Seconds from the start of the run to the end of the training, if time decides.
+        training_ends: Seconds from the start of the run to the end of the training, or None if the
+            number of steps does not depend on the time.
     """
 
     num_impressions: int | None
@@ -56,7 +57,7 @@ class Sizes:
 
 
 def default_scale(num_classes: int) -> float:
-    """Return the factor, 1 or more, that the default sizes grow by with the number of classes."""
+    """Return the factor, 1 or more, by which many classes enlarge the default sizes."""
     return max(1.0, _LEAST_PER_CLASS * num_classes / DEFAULT_IMPRESSIONS)
 
 
@@ -69,9 +70,9 @@ def size_by_time(
     source: Source,
     batch_size: int,
 ) -> Sizes:
-    """Choose the sizes that are not given, measured once and kept with the run.
+    """Choose the sizes that are not given, by measurements that are made once per run and kept.
 
-    Functions that are compiled for the measurement are used by the run.
+    Functions that are compiled for the measurements are reused by the run.
 
     Args:
         run: The run; its elapsed time counts.
@@ -134,9 +135,10 @@ def size_by_time(
 def steps_by_time(
     run: Run, sizes: Sizes, distiller: keras.Model, source: Source, batch_size: int
 ) -> int:
-    """Choose the number of steps again once the impressions are made, measured on the final inputs.
+    """Choose the number of steps again after the synthesis, by measuring on the final inputs.
 
-    The speed of a machine changes within minutes, and impressions may have taken longer than estimated.
+    The speed of a machine changes within minutes, and impressions may have taken longer than
+    estimated.
 
     Args:
         run: The run; its elapsed time counts.
@@ -164,5 +166,5 @@ def steps_by_time(
 
 
 def _free(seconds: float) -> float:
-    """Seconds that are planned for, of those that are left."""
+    """Return how many of the remaining seconds to plan for."""
     return max(_LEAST_SECONDS, (1.0 - _MARGIN) * seconds)

@@ -17,7 +17,7 @@ from keras_zskd.models.arithmetic import UPDATE, forward_flops
 from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.run import Passes
 
-# Impressions that are made in place of all.
+# Number of impressions that are made in place of all.
 _MADE = 8
 
 
@@ -41,11 +41,12 @@ class StageCost:
 class Tally(Rehearsal):
     """Runs the `train` of a method to count what each stage would cost; nothing is trained.
 
-    The unit is a forward pass of the teacher for one example. A forward pass with a gradient by the
-    pixels counts as three, a pass of another network as its operations divided by the teacher's,
-    and an update of a network as three of its passes. The teacher is not counted where its answers
-    are stored. Augmentation, optimizers, the drawing of pictures, and the single pass that labels
-    each stored input are not counted. If impressions may stop early, all their steps are counted.
+    The unit is a forward pass of the teacher for one example. A forward pass with a gradient with
+    respect to the pixels counts as three. A pass of another network counts as its operations
+    divided by the teacher's, and an update of a network as three of its passes. The teacher is not
+    counted where its outputs are stored. Augmentation, optimizers, the drawing of pictures, and the
+    single pass that labels each stored input are not counted. If impressions may stop early, all
+    their steps are counted.
 
     A model with its own training step has a method `passes`, see `Distiller.passes`; other models
     are counted as one update per example.
@@ -64,13 +65,13 @@ class Tally(Rehearsal):
         super().__init__(*arguments, **settings)
         self.costs: list[StageCost] = []
         self._flops: dict[int, int] = {}
-        self._networks: list[keras.Model] = []  # Alive, so that no two have the same id.
+        self._networks: list[keras.Model] = []  # Kept alive, so that no two have the same id.
         self._kept: dict[tuple[str, float], dict[str, np.ndarray]] = {}
 
     def restart(self) -> None:
-        """Count from zero, with the same method at other sizes.
+        """Count from zero again, for the same method at other sizes.
 
-        Impressions are used again if their settings are the same, kept arrays if their passes are.
+        Impressions with the same settings and kept arrays with the same passes are reused.
         """
         self.costs = []
 
@@ -86,7 +87,7 @@ class Tally(Rehearsal):
         name: str = "impressions",
         seed: int | None = None,
     ) -> TransferSet:
-        """Make a few impressions of one step, which are repeated in place of `count` different ones.
+        """Make a few impressions with one step, and repeat the first one `count` times.
 
         Args:
             generator: As for `Run.synthesize`.
@@ -132,7 +133,7 @@ class Tally(Rehearsal):
         measure: Callable[[], tuple[dict[str, np.ndarray], float]] | None = None,
         passes: Passes = (),
     ) -> dict[str, np.ndarray]:
-        """Make a part, or the arrays in full where there is no `measure`."""
+        """Compute a part of the arrays, or all if there is no `measure`."""
         forwards = self._in_forwards(passes)
         self.costs.append(StageCost(name, "data", forwards))
         if (name, forwards) not in self._kept:
@@ -151,7 +152,7 @@ class Tally(Rehearsal):
 
 
 class _Repeated(TransferSet):
-    """A few impressions in place of many; the arrays have the full length but not its memory."""
+    """One impression in place of many; the arrays have the full length, but not its memory."""
 
     def __init__(self, directory: pathlib.Path, count: int):
         super().__init__(directory)

@@ -34,7 +34,7 @@ def training_seconds(
     before = [variable.numpy() for variable in variables]
     model.fit(
         source.stream(batch_size, seed),
-        # In one epoch, since the end of an epoch takes as long as some steps of a small network.
+        # In one epoch, since the end of an epoch takes as long as several steps of a small network.
         steps_per_epoch=steps * _MOST_CALLS,
         callbacks=[clock],
         verbose=0,
@@ -49,7 +49,7 @@ def training_seconds(
 
 
 class _Clock(keras.callbacks.Callback):
-    """Reads the time after each call, and stops once enough was measured."""
+    """Records the time after each call, and stops once there are enough measurements."""
 
     def __init__(self) -> None:
         super().__init__()

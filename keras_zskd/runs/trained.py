@@ -16,7 +16,7 @@ class Origin:
     """The origin of the training inputs, for the report and the model card.
 
     Attributes:
-        inputs: What the inputs are, as a plural noun.
+        inputs: The kind of inputs, as a plural noun.
         uses_data: Whether real data was read.
         text: How the inputs were made, in sentences.
     """

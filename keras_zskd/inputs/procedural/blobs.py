@@ -22,7 +22,7 @@ class Blobs:
     Args:
         scales: Divisors of height and width that give the sizes of the noise grids.
         contrast: `(low, high)`, range of the random factor of the noise.
-        offset: Standard deviation of the random shift of the noise, in units of the noise.
+        offset: Standard deviation of the random shift of the noise, relative to that of the noise.
         ground: Maximum change of the logits of the pixels toward the background.
         light: Share of the pictures with a light background.
     """
@@ -67,7 +67,7 @@ class Blobs:
         return [(max(2, height // s), max(2, width // s), channels) for s in self.scales]
 
     def _fade(self, uniform: Any, normal: Any, height: int, width: int) -> Any:
-        """Compute the term `(N, H, W, 1)` of the logits that makes the background."""
+        """Compute the term `(N, H, W, 1)` that the background adds to the logits."""
         y = tf.reshape(tf.linspace(-1.0, 1.0, height), (1, -1, 1, 1)) - 0.15 * _wide(normal[:, 1])
         x = tf.reshape(tf.linspace(-1.0, 1.0, width), (1, 1, -1, 1)) - 0.15 * _wide(normal[:, 2])
         roundness = 2.0 + 4.0 * _wide(uniform[:, 1])

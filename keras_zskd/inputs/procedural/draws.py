@@ -1,4 +1,4 @@
-"""`Draws`: the random numbers of a batch of pictures, taken in sequence."""
+"""`Draws`: the random numbers of a batch of pictures, which are used in sequence."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ Family = Callable[["Draws", tuple[int, ...]], Any]
 
 
 class Draws:
-    """Uniform and normal random numbers, each of which is taken once.
+    """Uniform and normal random numbers, each of which is used once.
 
     A family is a function `(draws, shape) -> (N, *shape)` with values in [0, 1]. Picture `n`
     depends only on row `n` of the draws, so a family works both for a stream of new batches and for

@@ -13,9 +13,9 @@ from keras_zskd.inputs.procedural.draws import Draws
 def field(draws: Draws, height: int, width: int, exponent: Any, finest: int = 1) -> Any:
     """Generate noise `(N, H, W)` with amplitude `f^-exponent`, zero mean and unit variance.
 
-    The sum of octaves: white noise on grids of size, size / 2, size / 4, .., each enlarged by
-    bicubic interpolation. An octave at scale `s` covers frequencies around `1 / s`, so its standard
-    deviation is `s^(exponent - 1)` in two dimensions.
+    The noise is a sum of octaves: white noise on grids of size, size / 2, size / 4, .., each
+    enlarged by bicubic interpolation. An octave at scale `s` covers frequencies around `1 / s`, so
+    its standard deviation is `s^(exponent - 1)` in two dimensions.
 
     Args:
         draws: Random numbers.
@@ -54,7 +54,7 @@ def bands(luminance: Any, blue_yellow: Any, green_red: Any, channels: int) -> An
 
 
 def lit(draws: Draws, pixels: Any) -> Any:
-    """Convert values around 0 to pictures `(N, H, W, C)` in [0, 1] with random light, contrast."""
+    """Convert values around 0 to `(N, H, W, C)` in [0, 1], with random lighting and contrast."""
     _, height, width, _ = pixels.shape
     slope_y, slope_x = per_picture(draws.normal(2, 0.1))
     y, x = grid(height, width)
@@ -76,7 +76,7 @@ def per_picture(numbers: Any) -> list[Any]:
 
 
 def rounded(y: Any, x: Any, roundness: Any) -> Any:
-    """Compute a norm between diamond (-1), circle (0) and square (1), without powers."""
+    """Compute a norm with a diamond (-1), circle (0) or square (1) as unit ball, without powers."""
     y, x = tf.abs(y), tf.abs(x)
     circle = tf.sqrt(y * y + x * x + 1e-12)
     square, diamond = tf.maximum(y, x), y + x
@@ -88,13 +88,13 @@ def rounded(y: Any, x: Any, roundness: Any) -> Any:
 
 
 def coverage(distance: Any, radius: Any, size: int) -> Any:
-    """Compute the fraction of each pixel inside a shape of distance 1; the edge is one pixel."""
+    """Compute the fraction of each pixel where `distance < 1`; the edge is one pixel wide."""
     return tf.clip_by_value((1.0 - distance) * radius * (size / 2) + 0.5, 0.0, 1.0)
 
 
 @functools.cache
 def enlarge(size: int, to: int) -> np.ndarray:
-    """Return bicubic interpolation from `size` points to `to` points as a matrix `(to, size)`."""
+    """Return the matrix `(to, size)` of bicubic interpolation from `size` points to `to` points."""
     with tf.init_scope():  # A constant, even while a tf.function is traced.
         unit = tf.reshape(tf.eye(size), (size, size, 1, 1))  # One image per point.
         return np.asarray(tf.image.resize(unit, (to, 1), "bicubic"))[:, :, 0, 0].T

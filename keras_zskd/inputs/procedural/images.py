@@ -33,9 +33,10 @@ def noise(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def leaves(draws: Draws, shape: tuple[int, ...], count: int = 24) -> Any:
-    """Generate dead leaves: textured, overlapping shapes with radii by `r^-3` (Lee et al., 2001).
+    """Generate dead leaves: textured, overlapping shapes (Lee et al., 2001).
 
-    Like photographs, such pictures have edges and occlusion and are scale-invariant.
+    Their radii have the density `r^-3`. Like photographs, such pictures have edges and occlusion
+    and are scale-invariant.
     """
     return lit(draws, bands(*_leaves(draws, shape, count), shape[-1]))
 
@@ -78,7 +79,10 @@ def strokes(draws: Draws, shape: tuple[int, ...], count: int = 3, pieces: int = 
 
 
 def hierarchy(draws: Draws, shape: tuple[int, ...]) -> Any:
-    """Generate uniform noise at all scales per channel; two such pictures are joined by a mask."""
+    """Generate uniform noise at all scales, independently for each channel.
+
+    A mask joins it with a second such picture or with a plain color.
+    """
     height, width, channels = shape
     one, other = (_all_scales(draws, shape) for _ in range(2))
     mask = field(draws, height, width, 2.0, finest=4)
@@ -120,7 +124,7 @@ def networks(draws: Draws, shape: tuple[int, ...]) -> Any:
 
 
 def _leaves(draws: Draws, shape: tuple[int, ...], count: int) -> tuple[Any, Any, Any]:
-    """Generate planes around 0: luminance and, for several channels, two opponent colors."""
+    """Generate planes with values around 0: luminance and, for color, two opponent colors."""
     height, width, channels = shape
     stddevs = _COLORS if channels > 1 else _COLORS[:1]
     textures = [
@@ -176,7 +180,7 @@ def _three(planes: list[Any]) -> tuple[Any, Any, Any]:
 
 def _to_chain(y: Any, x: Any, points: Any) -> Any:
     """Compute the distance `(N, H, W)` of each pixel to a chain of segments through `(N, P, 2)`."""
-    # All segments in one operation each: tracing thirty of them took most of a second.
+    # Each operation computes all segments at once: tracing thirty of each took most of a second.
     begin_y, begin_x = _by_segment(points[:, :-1])
     along_y, along_x = _by_segment(points[:, 1:] - points[:, :-1])
     dy, dx = y - begin_y, x - begin_x
@@ -208,8 +212,8 @@ def _all_scales(draws: Draws, shape: tuple[int, ...]) -> Any:
 def _oriented(random: np.random.Generator, channels: int, filters: int) -> np.ndarray:
     """Create 3x3 wavelet kernels `(3, 3, channels, filters)`.
 
-    An edge, a line or a mean with a random direction per input channel, times a normal number per
-    pair of channels.
+    Each input channel gets an edge, a line or a mean filter in a random direction, multiplied by a
+    normal number for each output channel.
     """
     y, x = np.mgrid[-1:2, -1:2]
     kernel = np.empty((3, 3, channels, filters))

@@ -16,7 +16,7 @@ def smooth(draws: Draws, shape: tuple[int, ...]) -> Any:
     """Generate signals with `1/f^a` noise in each channel, a ~ U(0.5, 2.5)."""
     steps, channels = shape
     parts = [
-        # One row of pixels. For octaves of a signal, the offset of the exponent is half as large.
+        # One row of pixels. In one dimension, `field` needs an exponent that is larger by 1/2.
         field(draws, 1, steps, draws.uniform(1, 1.0, 3.0))[:, 0]
         for _ in range(channels)
     ]

@@ -1,9 +1,9 @@
-"""Feature maps with blocks of neighboring pixels in the channel axis, and operations on them.
+"""Feature maps whose channel axis holds blocks of neighboring pixels, and operations on them.
 
 A convolution with few input channels does not use most of the matrix units of a processor. On
 blocks it reads `block^2` times as many channels and becomes one dense matrix product, at the cost
 of some multiplications by zero. A 2x2 max pooling after it becomes the maximum of four slices of
-the channel axis, with a mask as gradient instead of a search.
+the channel axis. Its gradient is then a mask and needs no search.
 """
 
 import dataclasses
@@ -113,7 +113,7 @@ class BlockConvolution:
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Height and width, in blocks, of the input of one output block."""
+        """Height and width, in blocks, of the input that one output block depends on."""
         last = self.stride * (self.block - 1) + self.kernel
         return tuple(-(-(first + last) // self.block_in) for first in self._first)  # type: ignore[return-value]
 
@@ -127,7 +127,7 @@ class BlockConvolution:
 
     @property
     def waste(self) -> float:
-        """Number of multiplications relative to the plain convolution, 1 or more."""
+        """Ratio of the multiplications to those of the plain convolution, 1 or more."""
         return self.reach[0] * self.reach[1] * self.block_in**2 / self.kernel**2
 
     def weights(self, kernel: Any) -> Any:
@@ -148,7 +148,7 @@ class BlockConvolution:
         return tf.reshape(moved, shape)
 
     def _places(self) -> np.ndarray:
-        """Ones at the places of the kernel in `(reach, reach, block_in^2, block^2, k, k)`."""
+        """Return ones at the places of the kernel: `(reach, reach, block_in^2, block^2, k, k)`."""
         inside = {place: i for i, place in enumerate(positions(self.block_in))}
         places = np.zeros(
             (*self.reach, self.block_in**2, self.block**2, self.kernel, self.kernel), np.float32
@@ -191,7 +191,7 @@ class BlockConvolution:
         return Blocked(tf.reshape(product, (-1, height, width, features)), self.block)
 
     def by_convolution(self, maps: Blocked, weights: Any) -> Blocked:
-        """Compute the same as a convolution of blocks."""
+        """Compute the same as `by_matmul`, as one convolution on blocks."""
         values, _ = self.windows(maps)
         return Blocked(tf.nn.conv2d(values, weights, 1, "VALID"), self.block)
 

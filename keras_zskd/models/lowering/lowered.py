@@ -30,13 +30,14 @@ class Lowered:
     Args:
         model: Flat Functional model with one input.
         outputs: Symbolic tensors of the model. Defaults to its outputs.
-        compiled: Whether the caller compiles the function with XLA. On a CPU, convolutions of XLA
-            are slow and its matrix products are fast, so all convolutions become matrix products.
+        compiled: Whether the caller compiles the function with XLA. On a CPU, the convolutions of
+            XLA are slow and its matrix products are fast, so convolutions on blocks run as matrix
+            products.
         training: Whether the function is for training. Batch normalization layers are then called
             unchanged.
-        frozen: Whether the weights are constants, with their values at the time a `tf.function`
-            that calls this is traced. XLA stores constants in the layout that suits it best, which
-            makes the whole loop faster by a third or more.
+        frozen: Whether the weights become constants when a `tf.function` that calls this object is
+            traced. XLA stores constants in the layout that suits it best, which makes the whole
+            loop faster by a third or more.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Lowered:
         return [_plain(values[id(output)]) for output in self._graph.outputs]
 
     def _fast(self, node: Any, given: list[Any], weights: dict[int, tuple[Any, Any]]) -> Any:
-        """Compute a node in a faster way, or return None if there is none."""
+        """Compute a node in its faster form, or return None if it has none."""
         layer = node.operation
         if id(node) in self._plan.skipped:
             return given[0]
@@ -149,7 +150,7 @@ class Lowered:
         return scale, offset
 
     def _value(self, variable: Any) -> Any:
-        """Return the value of a weight, a constant if frozen."""
+        """Return the value of a weight, as a constant if frozen."""
         if not self.frozen:
             return tf.convert_to_tensor(variable)
         with tf.init_scope():
@@ -181,15 +182,15 @@ class Lowered:
 def _plain_convolution(x: Any, kernel: Any, layer: keras.layers.Conv2D) -> Any:
     x, strides = tf.cast(x, layer.compute_dtype), tuple(layer.strides)
     if tuple(layer.kernel_size) == (1, 1) and max(strides) > 1:
-        # Reads only some of the pixels. The gradient of a strided convolution with respect to its
-        # input writes outside of its memory in TensorFlow 2.21 on a CPU.
+        # The result depends only on some of the pixels. In TensorFlow 2.21 on a CPU, the gradient
+        # of a strided 1x1 convolution with respect to its input writes outside of its memory.
         x, strides = _every(x, strides), (1, 1)
     return tf.nn.conv2d(x, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate)
 
 
 @compiled_on_cpu
 def _every(x: Any, strides: tuple[int, int]) -> Any:
-    """Select pixels by stride; compiled, since it takes longer than the convolution otherwise."""
+    """Select pixels by stride. Uncompiled, this would take longer than the convolution."""
     return x[:, :: strides[0], :: strides[1]]
 
 

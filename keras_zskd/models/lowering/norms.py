@@ -1,6 +1,6 @@
 """Arithmetic of normalization layers, in few passes over the feature maps.
 
-Computed in float32. Feature maps are read and written in their own dtype.
+All computations are in float32. Feature maps are read and written in their own dtype.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ def scale_and_shift(x: Any, scale: Any, offset: Any) -> tuple[Any, Any]:
     This is batch normalization in inference mode. The result has the dtype of `x`.
     """
 
-    # Three separate functions: TensorFlow skips those that are not needed, but runs all of a single
-    # compiled function.
+    # Three separate computations: TensorFlow skips those whose results are not used, but would run
+    # all of a single compiled function.
     def gradient(upstream: Any) -> tuple[Any, Any, Any]:
         axes = list(range(len(x.shape) - 1))
         wide = tf.cast(upstream, tf.float32)
@@ -106,5 +106,5 @@ def _window_sum(values: Any, radius: int) -> Any:
 
 
 def _power(values: Any, exponent: float) -> Any:
-    """Compute `values^exponent` of positive values; in XLA, this is faster than `tf.pow`."""
+    """Compute `values^exponent` for positive values; in XLA, this is faster than `tf.pow`."""
     return tf.exp(exponent * tf.math.log(values))

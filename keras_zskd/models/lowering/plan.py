@@ -1,4 +1,4 @@
-"""`Plan`: how each layer of a model runs in a faster way."""
+"""`Plan`: how each layer of a model is made to run faster."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from keras_zskd.models.lowering.blocked import BlockConvolution
 _MAX_BLOCK = 4
 # A convolution with more input channels than this uses the matrix units well on its own.
 _FEW_CHANNELS = 16
-# Blocks with more multiplications than this, relative to the plain convolution, do not pay.
+# With more multiplications than this, relative to the plain convolution, blocks do not pay off.
 _MAX_WASTE = 3.0
 # Increasing activations. Layers and functions are compared by identity, not by base class or name:
 # a subclass, or a custom function called `relu`, may compute something else.
@@ -53,7 +53,7 @@ class Plan:
         folded: Maps the node id of a convolution to the batch normalization folded into it.
         norms: Node ids of other batch normalizations, run as one multiplication and one addition.
         skipped: Node ids with nothing left to do.
-        pooled: Node ids of poolings that run as the maximum of slices even without blocks.
+        pooled: Node ids of pooling layers that run on slices even if their input has no blocks.
     """
 
     def __init__(self, model: keras.Model, compiled: bool, fold: bool):
@@ -130,7 +130,7 @@ class Plan:
         return None
 
     def _wanted(self, node: Any) -> int:
-        """Return the block size preferred by the node that reads this node."""
+        """Return the block size preferred by the only node that reads this node, or 1."""
         reader = self._only_reader(node)
         if reader is None:
             return 1
@@ -152,7 +152,7 @@ class Plan:
 def compiles_well(model: keras.Model) -> bool:
     """Whether XLA on a CPU runs the lowered model faster than the kernels of TensorFlow.
 
-    True if all convolutions have few input channels and XLA is slow at none of the layers.
+    True if all convolutions have few input channels and none of the layers is slow in XLA.
     """
     plan = Plan(model, compiled=True, fold=True)
     return all(

@@ -14,13 +14,13 @@ Places = dict[Channels, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """A fold of an axis of `N` entries to `K` entries.
+    """A fold of an axis from `N` entries to `K` entries.
 
     Attributes:
         labels: `(N,)`, index of the student's entry for each entry of the teacher.
         size: Number of entries `K` of the student.
-        factors: `(N,)` for each role (see `WeightAxis`): factors of the entries, before entries
-            with the same label are added.
+        factors: For each role (see `WeightAxis`), `(N,)` factors that multiply the entries before
+            those with the same label are added.
     """
 
     labels: np.ndarray
@@ -146,7 +146,7 @@ def _quotients(axes: list[Channels]) -> list[Channels]:
 def clusters(
     group: Alike, sizes: dict[Channels, int], points: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """Cluster the channels of a period.
+    """Cluster the channels of one period.
 
     Args:
         group: The axes that are folded in the same way.
@@ -162,7 +162,7 @@ def clusters(
     """
     period = group.period
     repeats = [(axis.size or 1) // period for axis in group.axes]
-    # All blocks get the same number of channels: those of one group of a grouped convolution.
+    # A block holds the channels of one group of a grouped convolution. All blocks get equally many.
     blocks = math.lcm(
         *(math.lcm(axis.multiple, n) // n for axis, n in zip(group.axes, repeats, strict=True))
     )

@@ -62,7 +62,7 @@ def _moments(
     """Compute mean and variance per channel over all outputs of a model."""
     count, total, squares = 0, 0.0, 0.0
     for begin in range(0, len(images), batch_size):
-        # Eagerly: each view is used for a few batches, which tracing costs more than.
+        # Eagerly: each view is used for only a few batches, so tracing would not pay off.
         outputs = view(np.asarray(images[begin : begin + batch_size]), training=False)
         for output in keras.tree.flatten(outputs):
             values = np.moveaxis(np.asarray(output, "float64"), axis, -1)

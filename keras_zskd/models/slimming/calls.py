@@ -1,4 +1,4 @@
-"""`Call`: one call of a layer, which the rules of `slim` read."""
+"""`Call`: one call of a layer, as seen by the rules of `slim`."""
 
 import dataclasses
 from typing import Any
@@ -31,11 +31,11 @@ class Call:
     outputs: list[Axes] = dataclasses.field(default_factory=list)
 
     def make(self, name: str, size: int) -> Channels:
-        """Return the axis for the layer's argument `name`, the same one at each call."""
+        """Return the axis of the length given by argument `name`, the same one at each call."""
         return self.changes.setdefault(name, free(size))
 
     def wrapped(
         self, name: str, layer: Any, inputs: list[Axes], shapes: list[tuple[int | None, ...]]
     ) -> "Call":
-        """Return a call of a layer in the layer's argument `name`; its changes become ours."""
+        """Return a call of the layer in argument `name`; its changes become part of `changes`."""
         return Call(layer, (), inputs, shapes, self.changes.setdefault(name, {}))

@@ -2,8 +2,8 @@
 
 A rule takes one call of a layer in the original graph. It computes the `Channels` of the outputs
 from those of the inputs, and records which arguments of the layer depend on them. An operation
-without a rule and without weights counts as elementwise if its shapes allow it, and ties axes.
-Otherwise it fixes them at full length, which is always correct.
+without a rule and without weights is treated as elementwise if its shapes allow it, and ties the
+axes of its inputs. Otherwise their axes keep their full length, which is always correct.
 """
 
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def _elementwise(call: Call) -> list[Axes]:
 
 
 def _broadcast(shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...] | None:
-    # A number larger than any axis for the unknown length of the batch.
+    # A number larger than any axis, in place of the unknown length of the batch.
     batch = 2**31 - 1
     try:
         known = np.broadcast_shapes(*([batch if s is None else s for s in x] for x in shapes))

@@ -31,18 +31,21 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
     """Initialize a narrower student with its teacher's weights, with similar channels folded.
 
     The channels of a layer are clustered by k-means, with as many clusters as the student has
-    channels. Channels are compared by their incoming weights (kernel and bias) and their outgoing
-    weights, and weighted by the product of both norms. Each cluster becomes one channel, with the
-    weighted mean of the incoming and the sum of the outgoing weights. Equal channels are folded
-    without an error.
+    channels. Channels are compared by their incoming weights (kernel and bias). Each counts in
+    proportion to the product of the norms of its incoming and outgoing weights. Each cluster
+    becomes one channel, with the weighted mean of the incoming and the sum of the outgoing weights.
+    Equal channels are folded without an error.
 
-    If all functions between the two are positively homogeneous, as ReLU and pooling are, incoming
-    and outgoing weights are compared as directions, with the squares of those weights. Incoming
-    weights are then averaged as directions, and their lengths move to the outgoing weights.
-    Channels that are multiples of each other are thus also folded without an error. If batch
-    normalization follows, the kernel is scaled by it for the comparison, and its parameters and
-    statistics are averaged like the kernel. The true statistics differ: `repair_batch_norms`
-    estimates them from images.
+    If all functions between incoming and outgoing weights are positively homogeneous, as ReLU and
+    pooling are, channels are compared by the directions of both, and the products of norms are
+    squared. Incoming weights are then averaged as directions, and their lengths move to the
+    outgoing weights. Channels that are multiples of each other are thus also folded without an
+    error.
+
+    If batch normalization follows, the kernel is scaled by it for the comparison, and directions
+    are compared in this case, too. The parameters and statistics of the batch normalization are
+    averaged like the kernel. The true statistics differ: `repair_batch_norms` estimates them from
+    images.
 
     Channels that are tied by additions share their clusters. Each group of a convolution has its
     own clusters. Layers as wide as in the teacher are copied.
@@ -155,7 +158,7 @@ def _group_folds(group: Alike, calls: Calls, sizes: dict[Channels, int]) -> dict
         # The squared error of the student is that of the directions times these weights.
         weights = weights**2
     if by_length or normalized:
-        # Incoming and outgoing directions: a fold is exact if either is the same.
+        # Compare incoming and outgoing directions: a fold is exact if either is the same.
         outward = read / np.maximum(outgoing, 1e-12 * outgoing.max() or 1)[:, None]
         points = np.concatenate([points / lengths[:, None], outward], axis=1)
     weights = weights / weights.max() + 1e-9 if weights.max() > 0 else np.ones(period)
@@ -175,7 +178,7 @@ def _group_folds(group: Alike, calls: Calls, sizes: dict[Channels, int]) -> dict
 
 
 def _incoming(calls: Calls, channels: Channels) -> tuple[np.ndarray, bool]:
-    """Incoming weights `(D, N)` of the channels, and whether batch normalization scales them."""
+    """Return incoming weights `(D, N)` of channels, and whether batch normalization scales them."""
     found, is_normalized = [], False
     for call, weights in _first_calls(calls):
         for made in dict.fromkeys(
@@ -233,7 +236,7 @@ def _scaled_by(norm: Any, rows: np.ndarray, has_bias: bool) -> np.ndarray:
 
 
 def _outgoing(calls: Calls, channels: Channels) -> np.ndarray:
-    """Outgoing weights `(D, N)` of the channels."""
+    """Return the outgoing weights `(D, N)` of the channels."""
     found = [np.zeros((1, channels.size or 1))]
     for call, weights in _first_calls(calls):
         for array, axes in zip(call.op.get_weights(), weights, strict=True):

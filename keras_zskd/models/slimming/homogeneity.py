@@ -1,4 +1,4 @@
-"""Whether the network is positively homogeneous in a channel."""
+"""Check whether a network is positively homogeneous in a channel."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ _PASSING = {
     *(f"Global{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)),
 }
 _REDUCING = {"Mean", "Sum", "Max", "Min"}
-# The same for several tensors with the same factor.
+# The same for operations on several tensors, if all have the same factor.
 _JOINING = {"Add", "Subtract", "Average", "Maximum", "Minimum"}
 
 
 def is_homogeneous(channels: Channels, calls: list[tuple[Call, WeightAxes]]) -> bool:
-    """Whether a positive factor of a channel reaches all weights that read it unchanged.
+    """Whether a positive factor on a channel reaches, unchanged, all weights that read the channel.
 
     Args:
         channels: A free axis.

@@ -18,19 +18,19 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     A layer of `c` channels or units gets `c * width`, rounded to the nearest whole number (halves
     up), at least 1. Layers of equal size keep equal sizes, so residual additions,
     squeeze-and-excite products and concatenations still fit. The number of groups is kept, and
-    channels are rounded to multiples of it. Not changed are the input, the output (classes, final
-    activation), all axes tied to either by an addition, dtype policies, kernel sizes and strides.
+    channels are rounded to multiples of it. The input, the output (classes, final activation), all
+    axes tied to either by an addition, dtype policies, kernel sizes and strides do not change.
 
-    Supported are convolutions (plain, grouped, transposed, separable, depthwise), dense, embedding,
-    multi-head attention, recurrent (LSTM, GRU, SimpleRNN, ConvLSTM; Bidirectional, TimeDistributed)
-    and normalization layers, all layers without weights, `keras.ops` in the
-    graph, shared layers, and nested models, which are inlined. Operations without weights that
-    cannot be narrowed (slices of the channels, `einsum`) keep their width.
+    Convolutions (plain, grouped, transposed, separable, depthwise), dense, embedding, multi-head
+    attention, recurrent (LSTM, GRU, SimpleRNN, ConvLSTM; Bidirectional, TimeDistributed) and
+    normalization layers are supported, as are all layers without weights, `keras.ops` in the graph,
+    shared layers, and nested models, which are inlined. Operations without weights that cannot be
+    narrowed (slices of the channels, `einsum`) keep their width.
 
     Weights are newly initialized with the initializers of the layers, as in the papers, unless
     `weights="teacher"` folds those of `model`. All layers are trainable, even if those of `model`
-    are frozen. Only `Normalization` keeps its mean and variance, which describe the data. `model`
-    is not changed.
+    are frozen. Only `Normalization` layers keep their mean and variance, which describe the data.
+    `model` is not changed.
 
     Args:
         model: A Functional or Sequential model with one input and one output.
@@ -53,7 +53,7 @@ def slim(model: keras.Model, width: float, weights: str = "random") -> keras.Mod
     _check(model, width)
     if weights not in ("random", "teacher"):
         raise invalid("weights", 'be "random" or "teacher"', weights)
-    # The flat graph shares the layers of the model, so that nothing is built twice at full width.
+    # The flat graph shares the layers of the model, so nothing is built again at full width.
     flat = inline(model, share_layer)
     changes = {id(call.op): call.changes for call in read_channels(flat)}
     copies: list[tuple[Any, Any]] = []

@@ -16,10 +16,11 @@ class WeightAxis:
 
     Attributes:
         channels: The channels of its entries.
-        role: "made" if the weight computes the channels (a cluster gets the mean); "kept" for one
-            parameter per channel (also the mean); "used" if the weight reads the channels (the
-            sum); "dotted" for one factor of a scalar product over the channels (also the sum).
-        groups: Number of groups of a grouped convolution; the axis is that of one group.
+        role: "made" if the weight computes the channels, and "kept" if it has one parameter per
+            channel: a cluster gets the mean of either. "used" if the weight reads the channels,
+            and "dotted" if it computes one factor of a scalar product over them: a cluster gets the
+            sum.
+        groups: Number of groups of a grouped convolution, of which the axis is one group.
     """
 
     channels: Channels
@@ -98,7 +99,7 @@ def _attention(call: Call) -> WeightAxes:
     key, value = call.changes["key_dim"], call.changes["value_dim"]
     query_in, *others = [axes[-1] for axes in call.inputs]
     value_in = others[0] if others else query_in
-    # A mask may follow; as a positional argument, it comes after the key.
+    # The last input may be a mask; as a positional argument, a mask comes after the key.
     key_in = others[1] if len(call.arguments) > 2 and len(others) > 1 else value_in
     parts = {
         "query": (query_in, WeightAxis(key, "dotted")),
