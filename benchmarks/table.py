@@ -74,9 +74,9 @@ def row(
 def write(output: pathlib.Path, results: dict[str, Any]) -> None:
     """Write the JSON file, whole or not at all, and the table next to it."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}")
-    beside.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(beside, output)
+    temporary = output.with_name(f".{output.name}")
+    temporary.write_text(json.dumps(results, indent=1) + "\n")
+    os.replace(temporary, output)
     output.with_suffix(".md").write_text(markdown(results))
 
 

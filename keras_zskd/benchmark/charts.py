@@ -28,8 +28,10 @@ def draw_all(results: Results, rows: Sequence[Row], num_seeds: int) -> list[path
     for name, figure in figures.items():
         if figure is not None:
             path = results.directory / f"{results.suite.name}-{name}.svg"
-            with replacing(path) as beside:
-                figure.savefig(beside, format="svg", metadata={"Date": None}, bbox_inches="tight")
+            with replacing(path) as temporary:
+                figure.savefig(
+                    temporary, format="svg", metadata={"Date": None}, bbox_inches="tight"
+                )
             drawn.append(path)
     return drawn
 

@@ -55,7 +55,7 @@ def check_target(target: pathlib.Path, format: str) -> None:
 
 
 @contextlib.contextmanager
-def written_beside(target: pathlib.Path) -> Iterator[pathlib.Path]:
+def written_to_temporary(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yield a temporary path next to `target`, which replaces `target` on success or is removed."""
     made = [parent for parent in target.absolute().parents if not parent.exists()]
     workshop = None

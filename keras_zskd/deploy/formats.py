@@ -29,7 +29,7 @@ from keras_zskd.deploy.destination import (
     check_target,
     find_format,
     size_on_disk,
-    written_beside,
+    written_to_temporary,
 )
 from keras_zskd.deploy.distributed_models import outside_of_strategies
 from keras_zskd.deploy.litert_conversion import (
@@ -153,7 +153,7 @@ def export(
             f"`model` must have finite outputs. Received: model {model.name!r}, which outputs NaN "
             "or infinity. Load a checkpoint from before its training diverged."
         )
-    with written_beside(target) as temporary:
+    with written_to_temporary(target) as temporary:
         if format == "saved_model":
             write_saved_model(reference, temporary)
             loaded = tf.saved_model.load(str(temporary))  # Its functions do not keep it alive.

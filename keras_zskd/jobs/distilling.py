@@ -150,8 +150,8 @@ def _say_estimate(run: Run, found: dict[str, Any]) -> None:
 def _save(student: keras.Model, path: pathlib.Path) -> None:
     """Save the student, unless an earlier call did."""
     if not path.exists():
-        with replacing(path) as beside:
-            student.save(beside)
+        with replacing(path) as temporary:
+            student.save(temporary)
 
 
 def _export_all(trained: Trained, run: Run) -> dict[str, dict[str, Any]]:

@@ -154,8 +154,8 @@ def _records(
         return None
     path = path.with_name(f"{path.stem}-records.npz")
     if not path.exists():
-        with replacing(path) as beside:
-            record(teacher, dataset, beside, data_dir)
+        with replacing(path) as temporary:
+            record(teacher, dataset, temporary, data_dir)
     return path
 
 

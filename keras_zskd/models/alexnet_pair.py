@@ -146,13 +146,13 @@ def _alexnet(
         (3, 1, False, False),
         (3, 1, False, True),
     )
-    for i, (channels, (kernel, bias, normalise, pool)) in enumerate(
+    for i, (channels, (kernel, bias, normalize, pool)) in enumerate(
         zip(filters, plan, strict=True), start=1
     ):
         x = layers.Conv2D(
             channels, kernel, padding="same", activation="relu", name=f"conv{i}", **weights(bias)
         )(x)
-        if normalise:
+        if normalize:
             x = LocalResponseNormalization(name=f"lrn{i}")(x)
         if pool:
             x = layers.MaxPooling2D(3, 2, name=f"pool{i}")(x)

@@ -192,15 +192,15 @@ class TrainingState(keras.callbacks.Callback):
             "variables": len(self._arrays),
         }
         arrays = {f"variable_{i}": array for i, array in enumerate(self._arrays)}
-        beside = self._path.with_name(f"{self._path.name}.new")
+        temporary = self._path.with_name(f"{self._path.name}.new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
+        with open(temporary, "wb") as file:
             np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         if self._path.exists():
             os.replace(self._path, self._previous)
-        os.replace(beside, self._path)
+        os.replace(temporary, self._path)
         self._written = time.monotonic()
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.models.alexnet_pair import LocalResponseNormalization
 from keras_zskd.models.lowering.blocked import Blocked, average_pool, max_pool
-from keras_zskd.models.lowering.norms import normalise_response, scale_and_shift
-from keras_zskd.models.lowering.plan import Plan, is_2x2_pooling, is_pointwise, is_rising
+from keras_zskd.models.lowering.norms import normalize_response, scale_and_shift
+from keras_zskd.models.lowering.plan import Plan, is_2x2_pooling, is_increasing, is_pointwise
 
 
 class Lowered:
@@ -105,7 +105,7 @@ class Lowered:
         # Not for subclasses, which may compute something else.
         if type(layer) is LocalResponseNormalization:
             settings = (layer.depth_radius, layer.bias, layer.alpha, layer.beta)
-            return normalise_response(tf.cast(_plain(given[0]), layer.compute_dtype), *settings)
+            return normalize_response(tf.cast(_plain(given[0]), layer.compute_dtype), *settings)
         if not given or not isinstance(given[0], Blocked):
             if id(node) in self._plan.pooled:
                 given = [Blocked(given[0], 1).reblock(2)]
@@ -118,7 +118,7 @@ class Lowered:
             return max_pool(maps) if is_max else average_pool(maps)
         if is_pointwise(layer) and len(given) == 1:
             maps = maps if maps.activation is None else maps.resolve()
-            if is_rising(layer):
+            if is_increasing(layer):
                 return Blocked(maps.values, maps.block, maps.shift, layer)
             return Blocked(layer(maps.resolve().values), maps.block)
         return None
@@ -173,7 +173,7 @@ class Lowered:
         if product.block == 1:
             return lowered.resolve()
         # Only an increasing activation can be applied after a pooling of blocks.
-        if linear or is_rising(layer):
+        if linear or is_increasing(layer):
             return lowered
         # An activation over the channels of a pixel, such as softmax, must not see other pixels.
         return Blocked(activation(Blocked(product.values, product.block, shift).dense()), 1)

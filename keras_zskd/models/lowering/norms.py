@@ -55,7 +55,7 @@ def _mean_and_variance(x: Any) -> tuple[Any, Any]:
     return tf.nn.moments(tf.cast(x, tf.float32), axes=[1])
 
 
-def normalise_response(x: Any, depth_radius: int, bias: float, alpha: float, beta: float) -> Any:
+def normalize_response(x: Any, depth_radius: int, bias: float, alpha: float, beta: float) -> Any:
     """Compute `x[c] / (bias + alpha * energy[c])^beta`, with the energy of neighboring channels.
 
     See Krizhevsky, Sutskever, Hinton (NeurIPS 2012), section 3.3. On a CPU, the operation of
@@ -74,10 +74,10 @@ def normalise_response(x: Any, depth_radius: int, bias: float, alpha: float, bet
     settings = (depth_radius, bias, alpha, beta)
 
     @tf.custom_gradient
-    def normalise(x: Any) -> tuple[Any, Any]:
+    def normalize(x: Any) -> tuple[Any, Any]:
         return _forward(x, *settings), lambda upstream: _backward(x, upstream, *settings)
 
-    return normalise(x)
+    return normalize(x)
 
 
 @compiled_on_cpu

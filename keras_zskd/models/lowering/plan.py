@@ -187,11 +187,11 @@ def is_channel_norm(layer: Any) -> bool:
 def is_pointwise(layer: Any) -> bool:
     """Whether a layer is an elementwise activation."""
     return type(layer) in _RECTIFIERS or (
-        type(layer) is keras.layers.Activation and is_rising(layer)
+        type(layer) is keras.layers.Activation and is_increasing(layer)
     )
 
 
-def is_rising(layer: Any) -> bool:
+def is_increasing(layer: Any) -> bool:
     """Whether the activation of a layer is increasing: it can be applied after a maximum."""
     if type(layer) in _RECTIFIERS:
         slopes = (getattr(layer, name, 0) for name in ("negative_slope", "alpha"))

@@ -145,7 +145,7 @@ class TestConvolutions:
                 ),
                 lambda x: layers.MaxPooling2D()(
                     layers.Activation("softmax")(
-                        layers.Conv2D(3, 5, padding="same", name="beside")(x)
+                        layers.Conv2D(3, 5, padding="same", name="parallel")(x)
                     )
                 ),
             ],

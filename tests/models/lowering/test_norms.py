@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.models.lowering.norms import moments, normalise_response, scale_and_shift
+from keras_zskd.models.lowering.norms import moments, normalize_response, scale_and_shift
 
 
 def _both(function, x, upstream):
@@ -26,7 +26,7 @@ def test_equals_tensorflow(settings, mode):
     expected = _both(lambda x: tf.nn.local_response_normalization(x, *settings), x, upstream)
 
     def run(x, upstream):
-        return _both(lambda x: normalise_response(x, *settings), x, upstream)
+        return _both(lambda x: normalize_response(x, *settings), x, upstream)
 
     if mode != "eager":
         run = tf.function(run, jit_compile=mode == "xla")
@@ -39,7 +39,7 @@ def test_half_types_are_computed_in_float32(dtype):
     # 400^2 overflows float16.
     x = tf.cast(400.0 * np.random.default_rng(0).uniform(size=(1, 2, 2, 6)), dtype)
     settings = (2, 1.0, 1e-2, 0.75)
-    found = _both(lambda x: normalise_response(x, *settings), x, tf.ones_like(x))
+    found = _both(lambda x: normalize_response(x, *settings), x, tf.ones_like(x))
     wide = tf.cast(x, tf.float32)
     expected = _both(
         lambda x: tf.nn.local_response_normalization(x, *settings), wide, tf.ones_like(wide)

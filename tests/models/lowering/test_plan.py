@@ -7,8 +7,8 @@ from keras_zskd.models.lowering.plan import (
     Plan,
     compiles_well,
     is_2x2_pooling,
+    is_increasing,
     is_pointwise,
-    is_rising,
 )
 
 
@@ -191,7 +191,7 @@ class TestLayers:
         assert not is_2x2_pooling(self._node(layers.GlobalMaxPooling2D()))
 
     @pytest.mark.parametrize(
-        ("layer", "pointwise", "rising"),
+        ("layer", "pointwise", "increasing"),
         [
             (layers.Activation("relu"), True, True),
             (layers.Activation("tanh"), True, True),
@@ -211,6 +211,6 @@ class TestLayers:
             (_conv(activation=layers.LeakyReLU()), False, False),
         ],
     )
-    def test_activations(self, layer, pointwise, rising):
+    def test_activations(self, layer, pointwise, increasing):
         assert is_pointwise(layer) == pointwise
-        assert is_rising(layer) == rising
+        assert is_increasing(layer) == increasing
