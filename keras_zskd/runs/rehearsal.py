@@ -13,13 +13,12 @@ import numpy as np
 
 from keras_zskd.core.machine import peak_memory
 from keras_zskd.impressions.generator import ImpressionGenerator
-from keras_zskd.inputs.batching import steps_of
+from keras_zskd.inputs.batching import STEPS_AT_ONCE, steps_of
 from keras_zskd.inputs.source import Arrays, Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Passes, Run, set_steps_at_once
-from keras_zskd.runs.timing import training_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +60,13 @@ class Rehearsal(Run):
     ):
         self._scratch = tempfile.TemporaryDirectory()
         try:
-            super().__init__(teacher, student, {}, self._scratch.name, seed, resources)
+            super().__init__(teacher, student, {}, self._scratch.name, seed, resources, verbose=0)
         except BaseException:
             self._scratch.cleanup()
             raise
         self.stages: list[StageEstimate] = []
         self._not_made = 0.0
+        self._paces: dict[tuple[int, int, int], tuple[float, float]] = {}
 
     @property
     def elapsed(self) -> float:
@@ -112,10 +112,18 @@ class Rehearsal(Run):
         """Time a few calls of the compiled step. The first, which compiles it, is added once."""
         del callbacks
         steps = steps or source.steps(batch_size) or 1
-        at_once = set_steps_at_once(model, steps)
-        first, per_step = training_seconds(model, source, batch_size, self.seed, at_once)
+        first, per_step = self.pace(model, source, batch_size, steps)
         self.stages.append(StageEstimate(name, first + epochs * steps * per_step))
         return dict(model.history.history)
+
+    def pace(
+        self, model: keras.Model, source: Source, batch_size: int, steps: int = STEPS_AT_ONCE
+    ) -> tuple[float, float]:
+        """Measure once for each model and number of steps in a call: inputs change it little."""
+        key = id(model), batch_size, set_steps_at_once(model, steps)
+        if key not in self._paces:
+            self._paces[key] = super().pace(model, source, batch_size, steps)
+        return self._paces[key]
 
     def keep(
         self,

@@ -26,6 +26,7 @@ from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs import backup
 from keras_zskd.runs.record import RunRecord
 from keras_zskd.runs.resources import Resources
+from keras_zskd.runs.timing import training_seconds
 
 Passes = Sequence[tuple[keras.Model, float]]
 """Networks, each with a number of forward passes."""
@@ -237,6 +238,20 @@ class Run:
                 )
             found["history"] = history
         return history
+
+    def pace(
+        self, model: keras.Model, source: Source, batch_size: int, steps: int = STEPS_AT_ONCE
+    ) -> tuple[float, float]:
+        """Return the seconds of the first call of the train function, and of each later step.
+
+        Args:
+            model: A compiled model; only its compiled functions change.
+            source: Its training inputs.
+            batch_size: Examples in a batch.
+            steps: Steps of an epoch, which limit the steps in a call.
+        """
+        at_once = set_steps_at_once(model, steps)
+        return training_seconds(model, source, batch_size, self.seed, at_once)
 
     def keep(
         self,

@@ -9,8 +9,7 @@ import numpy as np
 from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.source import Source
-from keras_zskd.runs.run import Run, set_steps_at_once
-from keras_zskd.runs.timing import training_seconds
+from keras_zskd.runs.run import Run
 
 # Seconds for imports, and for measuring agreement after each epoch. Export, evaluation and report
 # of a network as small as LeNet-5 take a little longer than compiling its training step. The latter
@@ -89,8 +88,7 @@ def size_by_time(
         return wanted
 
     def measured() -> dict[str, np.ndarray]:
-        at_once = set_steps_at_once(distiller, STEPS_AT_ONCE)
-        first, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
+        first, per_step = run.pace(distiller, source, batch_size)
         besides = _SECONDS_BESIDES + _EXPORT_PER_COMPILATION * first
         seconds = None if minutes is None else 60.0 * minutes
         per_impression = np.inf
@@ -155,8 +153,7 @@ def steps_by_time(
         return sizes.steps or 0
 
     def measured() -> dict[str, np.ndarray]:
-        at_once = set_steps_at_once(distiller, STEPS_AT_ONCE)
-        _, per_step = training_seconds(distiller, source, batch_size, run.seed, at_once)
+        _, per_step = run.pace(distiller, source, batch_size)
         steps = round(_free(ends - run.elapsed) / per_step)
         return {"steps": np.array(max(STEPS_AT_ONCE, steps))}
 
