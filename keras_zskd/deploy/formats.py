@@ -49,6 +49,7 @@ _BATCH_SIZE = 256
 _FEWEST_STEPS = 16
 # Formats whose files differ from the model only by rounding.
 _EXACT = ("saved_model", "litert", "onnx")
+_FOR_ONNX = ("onnx", "tf2onnx", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,24 +205,19 @@ def _predictions_of(path: pathlib.Path, format: str, name: str) -> Callable[[np.
 
 
 def _write_onnx(model: keras.Model, path: pathlib.Path) -> Callable[[np.ndarray], Any]:
-    missing = [name for name in ("onnx", "tf2onnx") if importlib.util.find_spec(name) is None]
+    missing = [name for name in _FOR_ONNX if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"Format 'onnx' requires {' and '.join(missing)}, which could not be found. Install "
-            "with `pip install keras-zskd[onnx]`."
+            f"Format 'onnx' requires {', '.join(missing)}, which could not be found. Install with "
+            "`pip install keras-zskd[onnx]`."
         )
+    import onnxruntime
+
     spec = keras.InputSpec(shape=(None, *model.inputs[0].shape[1:]), dtype="float32", name="image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.export(str(path), format="onnx", verbose=False, input_signature=[spec])
-        if importlib.util.find_spec("onnxruntime") is not None:
-            import onnxruntime
-
-            session: Any = onnxruntime.InferenceSession(path.read_bytes())
-        else:  # ONNX's own evaluator: slow, but it comes with the package and defines the format.
-            from onnx.reference import ReferenceEvaluator
-
-            session = ReferenceEvaluator(str(path))
+    session = onnxruntime.InferenceSession(path.read_bytes())
     return lambda images: session.run(None, {"image": images})[0]
 
 
