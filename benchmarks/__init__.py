@@ -1,1 +1,1 @@
-"""Slow runs: they write their results as they go, and go on where they stopped."""
+"""Slow measurements, which save each result at once and resume where they stopped."""

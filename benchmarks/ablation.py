@@ -1,15 +1,15 @@
-"""Method `best` with one thing changed: what each of its parts is worth, and which settings suit it.
+"""Ablation of method `best`: what each of its parts contributes, and which settings suit it.
 
     python -m benchmarks.ablation [--teachers=fashion_mnist,cifar10] [--studies=parts,families]
         [--seeds=0]
 
-Students are measured on the last 10,000 images of the training split, which neither they nor their
-teachers have seen; no test split is read. Fashion-MNIST and MNIST: LeNet-5 to LeNet-5-Half.
-CIFAR-10: six convolutions with batch normalization to half their width. The study of families also
-has teachers of `benchmarks.teachers`, measured on their test rows; nothing is chosen by these. The
-numbers of impressions and of steps are fixed, so that time, and with it the machine, changes
-nothing. Writes results/ablation.json and results/ablation.md after every run; a run that is in the
-file is not run again.
+Each run changes one thing. Students are evaluated on the last 10,000 images of the training split,
+which neither they nor their teachers have seen; no test split is read. Fashion-MNIST and MNIST:
+LeNet-5 to LeNet-5-Half. CIFAR-10: six convolutions with batch normalization to half their width.
+The study of families also has teachers of `benchmarks.teachers`, evaluated on their test rows; no
+choice is based on these. The numbers of impressions and of steps are fixed, so that the results do
+not depend on the speed of the machine. Writes results/ablation.json and results/ablation.md after
+every run; a run that is in the file is not repeated.
 """
 
 import sys
@@ -55,7 +55,7 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "4 without the teacher's weights": {"start": "random"},
         "5 without mixup": {"mixup": 0.0},
     },
-    # Compared before 0.75 became the share of impressions, and before long trainings got fewer.
+    # Measured before 0.75 became the default share, and before long trainings got a smaller one.
     "settings": {
         "impression_share=0.5": {"impression_share": 0.5},
         "impression_share=0.25": {"impression_share": 0.25},
@@ -65,7 +65,7 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "impression_share=0.5, learning_rate=0.004": {**_HALF, "learning_rate": 4e-3},
         "impression_share=0.5, temperature=10": {**_HALF, "temperature": 10.0},
     },
-    # Many steps: 58 uses of each impression at the largest share, 28 by default.
+    # Many steps: each impression is used 58 times at the largest share, and 28 times by default.
     "uses": {
         "long": _LONG,
         "long, impression_share=0.75": {**_LONG, "impression_share": 0.75},
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> None:
 
 
 def _study(results: ResultsFile, study: str, dataset: str, seed: int) -> None:
-    """The rows of a study that are missing, for one teacher."""
+    """Run the missing rows of a study for one teacher."""
     for row, changed in _ROWS[study].items():
         key = {"dataset": dataset, "study": study, "row": row, "seed": seed}
         if not results.has(key):
@@ -108,7 +108,7 @@ def _study(results: ResultsFile, study: str, dataset: str, seed: int) -> None:
 
 
 def student(dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:
-    """Train one student in this process, and measure it on the held-out training images."""
+    """Train one student in this process, and evaluate it on the held-out training images."""
     import keras
 
     import keras_zskd as zskd
@@ -146,7 +146,7 @@ def scores(dataset: str) -> dict[str, Any]:
 
 
 def _teacher(dataset: str) -> tuple[Any, Any, Any]:
-    """The teacher; images and labels to measure on."""
+    """Return the teacher, and images and labels for the evaluation."""
     from benchmarks import teachers, tuning_data
 
     if dataset in teachers.KINDS:
@@ -175,7 +175,7 @@ def _lines(runs: Runs) -> list[str]:
 
 
 def _correlations(runs: Runs) -> list[str]:
-    """For each dataset: does the teacher put the families into the order of their worth?"""
+    """For each dataset, how well the teacher's scores rank the families by student accuracy."""
     lines = []
     for scores in (run for run in runs if run["study"] == "scores"):
         alone = [

@@ -1,10 +1,10 @@
-"""Everything that is measured, next to its peers, in one run.
+"""Runs all measures, each compared with its peers.
 
     python -m benchmarks.bench [--only=name,...] [--redo] [--teacher=...]
 
 Writes results/bench.json after every measure, and the table results/bench.md. A measure that is in the
-file is not taken again, unless it failed or `--redo` asks for it. A peer that is not installed
-(benchmarks/requirements.txt) is recorded as such.
+file is not repeated, unless it failed or `--redo` is given. A peer that is not installed
+(benchmarks/requirements.txt) is recorded as missing.
 """
 
 import datetime
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
 
 
 def _measure(name: str, **arguments: str) -> dict:
-    """What the module measures, or how it failed: the others are measured all the same."""
+    """Return what a module measures, or its error, so that the other measures still run."""
     begun, neighbours = time.perf_counter(), Neighbours()
     try:
         result = importlib.import_module(f"benchmarks.{name}").measure(**arguments)
@@ -77,7 +77,7 @@ def _measure(name: str, **arguments: str) -> dict:
         "neighbours": neighbours.share(),
         "date": datetime.date.today().isoformat(),
         "seconds": round(time.perf_counter() - begun, 1),
-        **result,  # Last: a measure may know better what its neighbours were.
+        **result,  # Last, since a measure may override "neighbours".
     }
 
 

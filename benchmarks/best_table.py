@@ -1,16 +1,17 @@
-"""Method `best` within a given time, zero data: students of the published pairs, and random starts.
+"""Method `best` without data, in a given time: students of the published pairs, and random starts.
 
     python -m benchmarks.best_table [--pairs=mnist,fashion_mnist] [--minutes=0,0.5,1,3]
         [--starts=teacher,random] [--seeds=0,1,2]
 
 Pairs: mnist and fashion_mnist, LeNet-5 to LeNet-5-Half (35,820 parameters); cifar10, the AlexNet of
 the ZSKD paper to its half (417,434); cifar10_resnet20, ResNet-20 to half its width. Each run is
-`keras_zskd.distill` with method `best` in a fresh process; its time is from the first import to the
+`keras_zskd.distill` with method `best` in a new process; its time is from the first import to the
 report. Writes results/best.json and results/best.md after every run; a run that is in the file is not
-run again. The test splits are only ever used to measure; what is reported is the last epoch.
+repeated. The test splits are only used for evaluation, and results are those of the last epoch.
 
 The settings of the method were chosen on the training splits of Fashion-MNIST and of CIFAR-10, with
-other teachers. Nothing else should run on the machine: the time decides how much is trained.
+other teachers. Nothing else should run on the machine, since the time determines how long a student
+is trained.
 """
 
 import itertools
@@ -64,12 +65,12 @@ def main(argv: list[str]) -> None:
 
 
 def distill(teacher: str, pair: str, minutes: float, start: str, seed: int) -> dict[str, Any]:
-    """One run in this process; what came out."""
+    """Do one run in this process, and return its sizes, times and results."""
     import keras
 
     import keras_zskd as zskd
 
-    keras.utils.set_random_seed(seed)  # The student is built here, so here its weights are drawn.
+    keras.utils.set_random_seed(seed)  # The student's weights are drawn in this process.
     with tempfile.TemporaryDirectory() as directory:
         run = zskd.distill(
             zskd.Teacher(teacher, input_range=(0.0, 1.0)),

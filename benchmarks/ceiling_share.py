@@ -1,9 +1,9 @@
-"""How much of the machine's arithmetic synthesis gets out of AlexNet and ResNet-18.
+"""The share of the machine's peak arithmetic that synthesis reaches on AlexNet and ResNet-18.
 
-The ceiling is the best rate of a 2048 x 2048 x 2048 matrix product in TensorFlow. Synthesis counts
-2 x the forward operations of convolutions and dense layers, that is forward and gradient by the input,
-an image-step; poolings, normalization, priors and Adam count nothing, but take time. The generator
-has its defaults; the networks have random weights.
+The ceiling is the best rate of a 2048 x 2048 x 2048 matrix product in TensorFlow. An image-step of
+the synthesis counts as twice the forward operations of convolutions and dense layers: the forward
+pass, and the gradient with respect to the input. Poolings, normalization, priors and Adam are not
+counted, but take time. The generator has its default settings; the networks have random weights.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _PRECISIONS = ("float32", "bfloat16")
 
 
 def measure(repetitions: int = 2) -> dict[str, Any]:
-    """Share of the float32 ceiling, and bfloat16 over float32."""
+    """Compare synthesis with the ceiling, and bfloat16 with float32."""
     sides: harness.Sides = {}
     for precision in _PRECISIONS:
         sides[f"matmul {precision}"] = ("ceiling_share:matmul", {"precision": precision})
@@ -25,7 +25,7 @@ def measure(repetitions: int = 2) -> dict[str, Any]:
             sides[f"{network} {precision}"] = ("ceiling_share:synthesis", arguments)
     results = harness.alternate(sides, repetitions)
     found = {name: table.fastest(result) for name, result in results.items()}
-    # A ceiling is the best that was seen, not what is usual.
+    # The ceiling is the best rate that was measured, not the typical one.
     for precision in _PRECISIONS:
         ceiling = found[f"matmul {precision}"]
         ceiling["median"] = ceiling["best"]

@@ -1,9 +1,9 @@
-"""Image-steps per second of class impressions on LeNet-5, next to two other ways to get them.
+"""Image-steps per second of class impressions on LeNet-5, compared with two other implementations.
 
 Ours: one-hot targets, total variation, jitter of 2 pixels. tf-keras-vis: `ActivationMaximization` with
-its score of a class, its total variation and its jitter of 2 pixels, all else as it comes. The plain
-loop: the same loss as ours, written with a Keras model, a gradient tape and a Keras optimizer; eager,
-and with its step in a `tf.function`.
+its categorical score, its total variation and its jitter of 2 pixels, and defaults for everything
+else. The plain loop: the same loss as ours, written with a Keras model, a gradient tape and a Keras
+optimizer; run eagerly, and with its step in a `tf.function`.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from benchmarks import harness, table
 
 _BATCH = 1000
 _STEPS = 5
-# tf-keras-vis gathers its scores image by image, so a larger batch is not simply a faster one.
+# tf-keras-vis gathers its scores image by image, so a larger batch is not necessarily faster.
 _TF_KERAS_VIS_BATCHES = (100, 1000)
 _PEERS = {
     "tf-keras-vis ActivationMaximization": ("tf_keras_vis", "25x"),
@@ -22,7 +22,7 @@ _PEERS = {
 
 
 def measure(repetitions: int = 3) -> dict[str, Any]:
-    """Ours against each of them."""
+    """Compare ours with each of the others."""
     sides: harness.Sides = {"ours": ("class_impressions:ours", {})}
     for name, (function, _) in _PEERS.items():
         sides[name] = (f"class_impressions:{function}", {})
@@ -54,7 +54,7 @@ def ours() -> dict[str, Any]:
 
 
 def tf_keras_vis() -> dict[str, Any]:
-    """Rates of `ActivationMaximization`, called as its documentation does."""
+    """Rates of `ActivationMaximization`, called as in its documentation."""
     import keras
     import numpy as np
     from tf_keras_vis.activation_maximization import ActivationMaximization
@@ -85,12 +85,12 @@ def tf_keras_vis() -> dict[str, Any]:
 
 
 def eager() -> dict[str, Any]:
-    """Rates of the loop that one writes first."""
+    """Rates of the plain loop in eager mode."""
     return _keras_loop(is_function=False)
 
 
 def in_graph() -> dict[str, Any]:
-    """Rates of the same loop, its step a `tf.function`."""
+    """Rates of the plain loop with its step in a `tf.function`."""
     return _keras_loop(is_function=True)
 
 

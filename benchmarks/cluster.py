@@ -2,17 +2,17 @@
 
     python -m benchmarks.cluster [--parts=workers,driver,nodes,shards] [--minutes=20]
 
-Each part makes a transfer set of the shipped LeNet-5 and compares every file of records with those of
-the plain call in one process, bit for bit:
+The first three parts make a transfer set with the LeNet-5 that ships with the package, and compare
+every file of records bit for bit with that of the plain call in one process:
 
-* `workers`: 1, 2 and 7 workers, of which some are killed;
-* `driver`: the driver is killed in the middle, and the same call is repeated;
-* `nodes`: three nodes; 40 workers and 8 nodes are killed at random moments of `--minutes`. The node
-  of the driver cannot be removed. A node that is killed is replaced at once. The plain call runs at
-  the same time;
-* `shards`: 10,000 shards of one impression of 8x8: processor time and memory of the driver.
+* `workers`: 1, 2 and 7 workers, some of which are killed;
+* `driver`: the driver is killed halfway, and the same call is repeated;
+* `nodes`: three nodes; 40 workers and 8 nodes are killed at random times within `--minutes`. The
+  node of the driver cannot be removed. A killed node is replaced immediately. The plain call runs
+  at the same time;
+* `shards`: processor time and memory of the driver, for up to 10,000 shards of one 8x8 impression.
 
-Writes results/cluster.json and results/cluster.md. A part that is in the file is not run again.
+Writes results/cluster.json and results/cluster.md. A part that is in the file is not repeated.
 """
 
 import contextlib
@@ -40,10 +40,10 @@ _MINUTES = flags.DEFINE_float("minutes", 20.0, "of the kills of part `nodes`", l
 _OUTPUT = flags.DEFINE_string("output", "results/cluster.json", "the results file")
 
 _SMALL = {"count": 2_100, "steps": 60, "shard": 100}
-# Long enough for 20 minutes on the two cores that this was written on.
+# Large enough to run for 20 minutes on the two cores that this was developed on.
 _LARGE = {"count": 45_000, "steps": 300, "shard": 250}
 _SHARDS = (100, 1_000, 10_000)
-# What Ray calls the process of a worker: its start, its task, or nothing to do.
+# Titles that Ray gives to the process of a worker: while it starts, during a task, and idle.
 _TITLES = ("ray::begin", "ray::shard", "ray::_Actor")
 _TIMEOUT = 3 * 3600.0
 
@@ -73,7 +73,7 @@ def _workers(num_workers: int) -> dict[str, Any]:
 def _driver() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         job = {**_SMALL, "num_workers": 2, "directory": directory}
-        with contextlib.suppress(harness.SideError):  # Its workers end with it.
+        with contextlib.suppress(harness.SideError):  # Killed on purpose; its workers end too.
             _run("make", **job, ends_after=10)
         kept = _hashes(directory)
         written = {name: os.stat(f"{directory}/{name}").st_mtime_ns for name in kept}
@@ -87,7 +87,7 @@ def _driver() -> dict[str, Any]:
 
 def _nodes() -> dict[str, Any]:
     kills = {"num_nodes": 3, "num_workers": 3, "worker_kills": 40, "node_kills": 8}
-    with futures.ThreadPoolExecutor() as threads:  # The plain call at the same time, on a core.
+    with futures.ThreadPoolExecutor() as threads:  # The plain call runs on one core.
         plain = threads.submit(_run, "make", **_LARGE)
         made = _run("make", **_LARGE, **kills, minutes=_MINUTES.value)
         return {**_LARGE, **_compared(plain.result(), made)}
@@ -107,7 +107,7 @@ def _small_plain() -> dict[str, Any]:
 
 
 def _compared(plain: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """What is written down of a run: its files compared with those of the plain call."""
+    """Return the facts about a run, with its files compared with those of the plain call."""
     files, expected = made.pop("files"), plain["files"]
     return {
         **made,
@@ -134,14 +134,14 @@ def make(
 
     Args:
         count: Number of impressions.
-        steps: Steps of each.
-        shard: Number in a shard.
-        num_workers: Workers; 0 for this process alone.
-        num_nodes: Nodes, of one core each; 0 for one node that has all cores.
-        worker_kills: Number of workers to kill, at random moments of `minutes`.
+        steps: Steps per impression.
+        shard: Impressions per shard.
+        num_workers: Number of workers; 0 uses this process alone.
+        num_nodes: Number of nodes with one core each; 0 for one node with all cores.
+        worker_kills: Number of workers to kill, at random times within `minutes`.
         node_kills: Number of nodes to kill.
-        minutes: Time of the kills.
-        directory: Of the transfer set; default: a temporary one.
+        minutes: Period of the kills, in minutes.
+        directory: Directory of the transfer set. Defaults to a temporary one.
         ends_after: Number of shards after which this process kills itself.
     """
     import tensorflow as tf
@@ -190,14 +190,14 @@ def make(
 
 
 class Killer:
-    """A Ray cluster of this machine, and a thread that kills parts of it at random moments.
+    """A Ray cluster on this machine, and a thread that kills parts of it at random times.
 
     Args:
-        num_workers: Workers that must fit.
-        num_nodes: Nodes, of one core each; 0 for one node with a core for each worker.
+        num_workers: Number of workers that the cluster must have capacity for.
+        num_nodes: Number of nodes with one core each; 0 for one node with a core for each worker.
         worker_kills: Number of workers to kill.
         node_kills: Number of nodes to kill.
-        minutes: Time of the kills.
+        minutes: Period of the kills, in minutes.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class Killer:
         return self._deaths
 
     def _kill(self) -> None:
-        while not self._workers():  # The time begins with the first worker.
+        while not self._workers():  # The period begins with the first worker.
             if self._ended.wait(0.5):
                 return
         begun = time.monotonic()
@@ -255,7 +255,7 @@ class Killer:
             self._deaths[f"{what}_kills"] += 1
 
     def _workers(self) -> list[Any]:
-        """The processes of all workers, starting, at work or waiting."""
+        """The processes of all workers: starting, busy or idle."""
         import psutil
 
         found = []
@@ -307,7 +307,7 @@ def count_shards() -> dict[str, Any]:
 
 
 def _hashes(directory: str) -> dict[str, str]:
-    """A hash of each file of records."""
+    """Return a hash of each file of records."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(pathlib.Path(directory).glob("*.tfrecord-*"))

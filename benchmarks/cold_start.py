@@ -1,9 +1,10 @@
-"""The whole of zero-shot distillation in a fresh process, from its start to its end.
+"""Time of a complete zero-shot distillation in a new process, from start to end.
 
-LeNet-5 to LeNet-5-Half on MNIST by `keras_zskd.distill` with method "zskd", as it comes and with its
-preset "demo" (half the impressions), into a fresh directory: synthesis, training, export, measuring and
-the report, and the imports before them. Accuracy is that of the last epoch on the test split, which is
-used for nothing else. A teacher that is not there is trained first; that takes no part in the time.
+LeNet-5 to LeNet-5-Half on MNIST by `keras_zskd.distill` with method "zskd", with default settings
+and with its preset "demo" (half the impressions), into a new directory. The time includes imports,
+synthesis, training, export, evaluation and the report. Accuracy is that of the last epoch on the
+test split, which is used for nothing else. A missing teacher is trained first, which is not
+included.
 """
 
 import pathlib
@@ -21,7 +22,7 @@ _STAGES = {
     "export": "export",
     "evaluation": "evaluation",
 }
-# As printed by Nayak et al., ICML 2019, in per cent.
+# As published by Nayak et al., ICML 2019, in percent.
 _PAPER = ("paper", {"median": 98.77})
 _PRESETS = (
     ("default", ("five minutes", {"median": 300.0}), "+0 % or more"),
@@ -30,7 +31,7 @@ _PRESETS = (
 
 
 def measure(teacher: str = "runs/lenet5/teacher_mnist.keras") -> dict[str, Any]:
-    """Wall time and accuracy for each seed."""
+    """Measure wall time and accuracy for each seed."""
     harness.need_teacher("mnist", teacher)
     rows, runs = [], []
     for preset, limit, goal in _PRESETS:
@@ -48,25 +49,25 @@ def measure(teacher: str = "runs/lenet5/teacher_mnist.keras") -> dict[str, Any]:
 
 
 def _run(teacher: str, preset: str, seed: int) -> dict[str, Any]:
-    """One run in a fresh process and directory, by the clock from its start to its end."""
+    """Do one run in a new process and directory, with its wall time from start to end."""
     job = {"teacher": teacher, "preset": preset, "seed": seed}
     with tempfile.TemporaryDirectory() as directory:
         begun = time.perf_counter()
         run = harness.run("cold_start:distill", 7200, directory=directory, **job)
         wall = time.perf_counter() - begun
-    # Imports, compilation outside of the stages, reading data, pictures and the report.
+    # Imports, compilation outside the stages, reading data, pictures and the report.
     run["stages"]["rest"] = round(wall - sum(run["stages"].values()), 1)
     print(f"    {preset}, seed {seed}: {wall:.0f} s, {run['student_accuracy']:.2f} %", flush=True)
     return {**job, "seconds": round(wall, 1), **run}
 
 
 def distill(teacher: str, directory: str, preset: str, seed: int) -> dict[str, Any]:
-    """One run; seconds by stage and what came out."""
+    """Do one run; return seconds by stage, and the results."""
     import keras
 
     import keras_zskd as zskd
 
-    keras.utils.set_random_seed(seed)  # The student is built here, so here its weights are drawn.
+    keras.utils.set_random_seed(seed)  # The student's weights are drawn in this process.
     run = zskd.distill(
         zskd.Teacher(teacher, input_range=(0.0, 1.0)),
         zskd.lenet5_half(),

@@ -1,15 +1,16 @@
-"""Images per second of distilling LeNet-5 into LeNet-5-Half, next to Keras' own means.
+"""Images per second of distilling LeNet-5 into LeNet-5-Half, compared with what Keras offers.
 
-All sides see the same 20,000 random images in batches of 256, with Adam and no callbacks; one epoch
-warms up, the next two are timed. Every side is fed from arrays and from a `tf.data.Dataset`, as one
-does, and from `keras_zskd.inputs.batching`, with one and with eight steps a call, as `distill` does.
+All sides see the same 20,000 random images in batches of 256, with Adam and no callbacks. One epoch
+warms up, and the next two are timed. Every side reads its images from arrays and from a
+`tf.data.Dataset`, as is usual, and from `keras_zskd.inputs.batching`, with one and with eight steps
+per call, as in `distill`.
 
-Like for like comes first: every side at its fastest with one step a call, then with eight. Then ours at
-its fastest, next to the peer fed as its documentation does.
+The first rows compare like with like: the fastest input of every side with one step per call, then
+with eight. The other rows compare our fastest input with the peer as in its documentation.
 
-Ours augmented: `RandomAffine` and `Mixup`, the teacher answers inside the step. Ours cached: the
-teacher's answers come with the images, nothing is augmented. `keras.distillation` has the teacher
-inside the step and no augmentation. The plain `fit` learns from cached answers.
+"Ours augmented" uses `RandomAffine` and `Mixup`, and runs the teacher inside the step. "Ours
+cached" gets the teacher's logits with the images, without augmentation. `keras.distillation` runs
+the teacher inside the step, without augmentation. The plain `fit` trains on cached logits.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ _PEERS = (_DISTILLER, _FIT)
 
 
 def measure(repetitions: int = 3) -> dict[str, Any]:
-    """Ours, augmented and cached, against both peers."""
+    """Compare ours, augmented and cached, with both peers."""
     sides: harness.Sides = {
         "ours augmented": ("distillation:ours", {"augmented": True}),
         _DISTILLER: ("distillation:keras_distiller", {}),
@@ -63,7 +64,7 @@ def _makes_one_step(feed: str) -> bool:
 
 
 def _fed(side: dict[str, Any], is_meant: Callable[[str], bool]) -> dict[str, Any]:
-    """A side at its fastest among some feeds."""
+    """The fastest of some inputs of a side."""
     if "missing" in side:
         return table.fastest(side)
     return table.fastest({"rates": {k: v for k, v in side["rates"].items() if is_meant(k)}})
@@ -90,14 +91,14 @@ def ours(augmented: bool) -> dict[str, Any]:
 
 
 def keras_distiller() -> dict[str, Any]:
-    """Rates of `keras.distillation.Distiller`, which wants labels even where they play no part."""
+    """Rates of `keras.distillation.Distiller`, which requires labels even if they are not used."""
     import keras
     import numpy as np
 
     import keras_zskd as zskd
 
     keras.utils.set_random_seed(0)
-    # The default loss, a string, divides no logits by the temperature and softens nothing.
+    # The default loss, given as a string, would not soften the predictions by the temperature.
     loss = keras.distillation.LogitsDistillation(_TEMPERATURE, keras.losses.KLDivergence())
     distiller = keras.distillation.Distiller(
         zskd.lenet5(), zskd.lenet5_half(), loss, student_loss_weight=0.0
@@ -109,7 +110,7 @@ def keras_distiller() -> dict[str, Any]:
 
 
 def plain_fit() -> dict[str, Any]:
-    """Rates of a student that learns cached answers by a loss function of two lines."""
+    """Rates of a student that is trained on cached logits with a loss function of two lines."""
     import keras
     import tensorflow as tf
 
@@ -136,7 +137,7 @@ def _answers(model: Any, images: Any) -> Any:
 
 
 def _rates(model: Any, x: Any, y: Any = None) -> dict[str, Any]:
-    """Images per second of epochs of `fit`, fed in several ways."""
+    """Images per second of epochs of `fit`, with several kinds of input."""
     import tensorflow as tf
 
     from keras_zskd.inputs.batching import batches

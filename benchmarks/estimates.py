@@ -1,11 +1,12 @@
-"""The estimate that precedes a run, next to the time that the run took.
+"""The estimate that precedes a run, compared with the time that the run takes.
 
     python -m benchmarks.estimates [--seconds=60] [--teachers=lenet,rows]
 
-Ten teachers of `zoo_teachers`, each with another method. The counts of the method are scaled so that
-the estimated stages take `--seconds`. Then the estimate is made as by `distill --dry_run`, and the run
-by `distill`, each in a process of its own. Writes results/estimates.json and results/estimates.md
-after every teacher. A timed measurement: it needs a quiet machine.
+Ten teachers of `zoo_teachers`, each with a different method. The counts of the method are scaled so
+that the estimated stages take `--seconds`. Then the estimate is made as by `distill --dry_run`, and
+the run by `distill`, each in its own process. Writes results/estimates.json and
+results/estimates.md after every teacher. Since times are measured, nothing else should run on the
+machine.
 """
 
 import sys
@@ -32,7 +33,7 @@ PAIRS = {
     "rows": "transfer_set",
     "classes_1000": "best",
 }
-# How far the estimate may be from the time.
+# Largest relative error of an estimate that counts as good.
 _TOLERANCE = 0.3
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "target time of the run of each teacher")
 _TEACHERS = flags.DEFINE_list("teachers", [], "of `PAIRS`; all by default")
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> None:
 
 
 def sized(teacher: str, method: str, seconds: float) -> dict[str, Any]:
-    """Settings with which the stages are estimated to take some seconds."""
+    """Return settings with which the stages are estimated to take `seconds`."""
     from keras_zskd import METHODS
     from keras_zskd.jobs.estimating import estimate
 
@@ -68,7 +69,7 @@ def sized(teacher: str, method: str, seconds: float) -> dict[str, Any]:
 
 
 def estimated(teacher: str, method: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The estimate with these settings, and how long it took to make."""
+    """Return the estimate for these settings, and the time that it took."""
     from keras_zskd.jobs.estimating import estimate
 
     model = _teacher_of(teacher)
@@ -78,7 +79,7 @@ def estimated(teacher: str, method: str, settings: dict[str, Any]) -> dict[str, 
 
 
 def taken(teacher: str, method: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of the stages of a run, and of the whole run with export, evaluation and report."""
+    """Return the seconds of the stages of a run, and of all of it with export and evaluation."""
     from keras_zskd import distill
 
     model = _teacher_of(teacher)
@@ -114,7 +115,7 @@ def _method(name: str, settings: dict[str, Any]) -> Any:
 
 def _lines(runs: Runs) -> list[str]:
     ratios = [run["estimate"] / run["stages"] for run in runs]
-    # Of the time that was taken.
+    # Relative to the time that the run took.
     within = sum(abs(ratio - 1.0) <= _TOLERANCE for ratio in ratios)
     lines = [
         f"Estimates of the stages of a run and the time that they took, in seconds: {within} of "

@@ -1,8 +1,8 @@
-"""Fresh processes for what is measured, peers and ours in turn.
+"""Runs what is compared in new processes, alternating between ours and the peers.
 
-What a measure compares are functions of its module, its sides. Each runs in a process of its own and
-returns `{"rates": {variant: [numbers]}}` and whatever else is worth keeping. The process that starts
-them stays light: it imports neither TensorFlow nor PyTorch.
+A measure compares functions of its module, called its sides. Each runs in its own process and
+returns `{"rates": {variant: [numbers]}}` and other facts worth keeping. The process that starts
+them stays small: it imports neither TensorFlow nor PyTorch.
 """
 
 import contextlib
@@ -21,24 +21,24 @@ Sides = dict[str, tuple[str, dict[str, Any]]]
 """For each name a function and its arguments, see `run`."""
 
 _MARK = "RESULT: "
-# Without these there is nothing to measure; any other package is a peer's.
+# Packages without which nothing can be measured; any other missing package belongs to a peer.
 _NEEDED = ("benchmarks", "keras_zskd", "keras", "tensorflow", "numpy")
 
 
 class SideError(RuntimeError):
-    """A side did not come to its end; the message is the last line that it wrote."""
+    """A side failed or was stopped; the message is the last line that it wrote."""
 
 
 def run(function: str, timeout: float = 900, **arguments: Any) -> dict[str, Any]:
-    """Call `module:function` in a fresh process.
+    """Call `module:function` in a new process.
 
     Args:
         function: A module of `benchmarks` and a function in it, which returns plain JSON types.
-        timeout: Seconds after which the process is ended.
-        **arguments: Of the function, plain JSON types.
+        timeout: Seconds after which the process is killed.
+        **arguments: Arguments of the function, as plain JSON types.
 
     Returns:
-        What the function returned; or `{"missing": reason}` where a peer's package is absent.
+        The result of the function, or `{"missing": reason}` if a peer's package is not installed.
 
     Raises:
         SideError: If the process failed or took too long.
@@ -56,7 +56,7 @@ def run(function: str, timeout: float = 900, **arguments: Any) -> dict[str, Any]
     except subprocess.TimeoutExpired as error:
         raise SideError(f"not finished after {timeout:.0f} seconds") from error
     finally:
-        if process.poll() is None:  # End it, and what it has started in turn.
+        if process.poll() is None:  # Kill it and its child processes.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -71,16 +71,16 @@ def run(function: str, timeout: float = 900, **arguments: Any) -> dict[str, Any]
 def alternate(
     sides: Sides, repetitions: int, optional: Iterable[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Run the sides in turn, again and again, so that a noisy machine hits all of them alike.
+    """Run the sides in turn, repeatedly, so that noise of the machine affects all of them alike.
 
     Args:
-        sides: For each name the function and its arguments; see `run`.
-        repetitions: How often each side gets a fresh process.
-        optional: Names of sides that may fail; the others raise.
+        sides: The function and its arguments, by name; see `run`.
+        repetitions: Number of times that each side runs, each in a new process.
+        optional: Names of sides that may fail. A failure of any other side is raised.
 
     Returns:
-        For each name `{"rates": {variant: [...]}, ...}`, the rates of all repetitions together and
-        the rest of the last one; or `{"missing": reason}`.
+        By name, `{"rates": {variant: [...]}, ...}` with the rates of all repetitions and the other
+        facts of the last one, or `{"missing": reason}`.
     """
     optional = set(optional)
     results: dict[str, dict[str, Any]] = {}
@@ -103,7 +103,7 @@ def alternate(
 
 
 def need_teacher(dataset: str, file: str, architecture: str = "lenet5", **settings: Any) -> None:
-    """Train a teacher on a TFDS dataset into a file, unless it is there; see `keras_zskd.train`."""
+    """Train a teacher on a TFDS dataset, unless its file exists; see `keras_zskd.train`."""
     if not pathlib.Path(file).exists():
         print("    the teacher", flush=True)
         job = {"architecture": architecture, "dataset": dataset, "output": file, **settings}
@@ -111,7 +111,7 @@ def need_teacher(dataset: str, file: str, architecture: str = "lenet5", **settin
 
 
 def rates(call: Callable[[], Any], work: float, seconds: float = 2.0) -> list[float]:
-    """Work per second of each call, over some `seconds` of calls, two at least, after a warm-up."""
+    """Work per second of each of at least two calls in about `seconds`, after a warm-up."""
     call()
     found: list[float] = []
     until = time.perf_counter() + seconds
@@ -123,7 +123,7 @@ def rates(call: Callable[[], Any], work: float, seconds: float = 2.0) -> list[fl
 
 
 def _child(function: str, arguments: str) -> None:
-    """The other end of `run`."""
+    """What `run` starts in the new process."""
     module, name = function.split(":")
     try:
         side = getattr(importlib.import_module(f"benchmarks.{module}"), name)

@@ -1,4 +1,4 @@
-"""Wall time of `import keras_zskd` over `import keras` with TensorFlow, in fresh interpreters."""
+"""Wall time of `import keras_zskd` relative to `import keras` with TensorFlow, in new processes."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ from benchmarks import table
 
 
 def measure(repetitions: int = 7) -> dict[str, Any]:
-    """Both in turn, after one import of each that fills the disk cache."""
+    """Measure both in turn, after one import of each that fills the disk cache."""
     seconds: dict[str, list[float]] = {"keras": [], "keras_zskd": []}
     for repetition in range(repetitions + 1):
         for package, found in seconds.items():

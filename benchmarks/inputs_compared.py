@@ -3,9 +3,10 @@
     python -m benchmarks.inputs_compared [--steps=600] [--impressions=4000] [--seeds=0]
 
 Teacher: the LeNet-5 that ships with the package (MNIST). Student: LeNet-5-Half, 35,820 parameters, from
-random weights. Everything but the inputs is the same: labels from the teacher, temperature 4, random
-affine maps, Adam with a cosine decay. Real images are the training split of MNIST, without its labels.
-The test split is only used to measure. Writes results/inputs_compared.json and .md after every student.
+random weights. Everything except the inputs is the same: labels from the teacher, temperature 4,
+random affine maps, Adam with a cosine decay. Real images are the training split of MNIST, without
+its labels. The test split is only used for evaluation. Writes results/inputs_compared.json and .md
+after every student.
 """
 
 import importlib.resources
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 
 def student(inputs: str, seed: int, steps: int, impressions: int = 0) -> dict[str, Any]:
-    """Train one student in this process, and measure it on the test split."""
+    """Train one student in this process, and evaluate it on the test split."""
     import keras
 
     import keras_zskd as zskd

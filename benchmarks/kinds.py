@@ -1,12 +1,12 @@
-"""Method `best` on teachers of kinds for which nothing was chosen, next to noise and to `zskd`.
+"""Method `best`, compared with noise and `zskd`, on kinds of teachers that it was not tuned on.
 
     python -m benchmarks.kinds [--kinds=table,signal] [--seeds=0,1,2]
 
-The teachers are those of `benchmarks.teachers`, students have half the width. `best` and `zskd` run
-at their default settings; where `zskd` would take more than ten minutes, it gets fewer impressions.
-"noise" trains the student of `best` (from the teacher's weights) on as many steps of normal noise
-as `best` made. Writes results/kinds.json and results/kinds.md after every student. The test rows
-are only ever used to measure.
+The teachers are those of `benchmarks.teachers`, and students have half their width. `best` and
+`zskd` run with their default settings; `zskd` gets fewer impressions if it would take more than ten
+minutes. "noise" trains the student of `best` (from the teacher's weights) on normal noise, for as
+many steps as `best`. Writes results/kinds.json and results/kinds.md after every student. The test
+rows are only used for evaluation.
 """
 
 import sys
@@ -26,7 +26,7 @@ _KINDS = flags.DEFINE_list(
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each")
 _OUTPUT = flags.DEFINE_string("output", "results/kinds.json", "the results file")
-# Of `zskd` where its own 40,000 would take too long.
+# Impressions of `zskd`, where its default of 40,000 would take too long.
 _FEWER = {"color": 4_000, "labels": 2_000}
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
 
 
 def student(kind: str, way: str, seed: int, steps: int) -> dict[str, Any]:
-    """Train one student in this process, and measure it on the test rows."""
+    """Train one student in this process, and evaluate it on the test rows."""
     import keras
 
     import keras_zskd as zskd
@@ -83,7 +83,7 @@ def student(kind: str, way: str, seed: int, steps: int) -> dict[str, Any]:
 
 
 def _on_noise(teacher: Any, seed: int, steps: int) -> Any:
-    """A student from the teacher's weights, trained on normal noise in the middle of the range."""
+    """Train a student from the teacher's weights on normal noise around the middle of the range."""
     import keras
 
     import keras_zskd as zskd

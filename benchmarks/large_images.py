@@ -1,10 +1,10 @@
-"""Class impressions at 224x224 for networks of `keras.applications`: that they run, time and memory.
+"""Time and memory of class impressions at 224x224 for networks of `keras.applications`.
 
     python -m benchmarks.large_images [--networks=MobileNetV2,ResNet50] [--num_impressions=16]
 
-The networks have 1,000 classes and random weights, since no pretrained ones are included: what is
-measured is cost, not quality. Preset "default" of method `class_impressions`, a fresh process for each
-network. Writes results/large_images.json and results/large_images.md.
+The networks have 1,000 classes and random weights, since no pretrained ones are included: this
+measures cost, not quality. Method `class_impressions` runs with preset "default", in a new process
+for each network. Writes results/large_images.json and results/large_images.md.
 """
 
 import sys
@@ -42,7 +42,7 @@ def synthesize(network: str, num_impressions: int) -> dict[str, Any]:
 
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, network)(weights=None, classifier_activation=None)
-    # Keras' applications without preprocessing inside expect pixels in [-1, 1].
+    # Keras applications without built-in preprocessing expect pixels in [-1, 1].
     teacher = zskd.Teacher(model, (-1.0, 1.0))
     method = zskd.METHODS["class_impressions"]()
     generator = method.generator(teacher)

@@ -1,11 +1,11 @@
-"""LeNet-5 to LeNet-5-Half on MNIST and Fashion-MNIST, zero data: the pair of the ZSKD paper.
+"""LeNet-5 to LeNet-5-Half without data on MNIST and Fashion-MNIST: the pair of the ZSKD paper.
 
     python -m benchmarks.lenet_table [--datasets=mnist,fashion_mnist] [--methods=...] [--seeds=0,1,2]
 
-Trains the teachers (once), then runs the whole of `keras_zskd.distill` for each dataset, method and
-seed with the same recipe, and writes results/lenet5.json and results/lenet5.md after every run. A run
-that is in the file is not run again. The test splits are only ever used to measure; what is reported
-is the last epoch.
+Trains the teachers once, then runs `keras_zskd.distill` from start to end for each dataset, method
+and seed with the same recipe, and writes results/lenet5.json and results/lenet5.md after every run.
+A run that is in the file is not repeated. The test splits are only used for evaluation, and results
+are those of the last epoch.
 """
 
 import json
@@ -27,7 +27,7 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one run each")
 _WORK = flags.DEFINE_string("work_dir", "runs/lenet5", "teachers and run directories")
 _OUTPUT = flags.DEFINE_string("output", "results/lenet5.json", "the results file")
 
-# As printed by Nayak et al., ICML 2019.
+# As published by Nayak et al., ICML 2019, in percent.
 _PAPER = {("mnist", "zskd"): 98.77, ("fashion_mnist", "zskd"): 79.62}
 
 
@@ -57,7 +57,7 @@ def _run(teacher: pathlib.Path, dataset: str, method: str, seed: int) -> dict[st
     directory = pathlib.Path(_WORK.value) / f"{dataset}_{method}_{seed}"
     shutil.rmtree(directory, ignore_errors=True)  # A timed run starts from nothing.
     begun = time.perf_counter()
-    keras.utils.set_random_seed(seed)  # The student is built here, so here its weights are drawn.
+    keras.utils.set_random_seed(seed)  # The student's weights are drawn in this process.
     run = zskd.distill(
         zskd.Teacher(teacher, input_range=(0.0, 1.0)),
         zskd.lenet5_half(),

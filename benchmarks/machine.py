@@ -1,4 +1,4 @@
-"""The facts that a number depends on: hardware, threads, versions, and what else was running."""
+"""What measurements depend on: hardware, threads, versions, and what else was running."""
 
 import importlib.metadata
 import os
@@ -11,20 +11,20 @@ _PACKAGES = ("keras-zskd", "tensorflow", "keras", "torch", "tf-keras-vis", "nump
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def hardware() -> str:
-    """Processor and cores, as the tables print them."""
+    """Return processor and cores, as printed in the tables."""
     return f"{_processor()}, {os.cpu_count()} cores, no accelerator"
 
 
 def machine() -> dict[str, Any]:
-    """Hardware, threads and versions, as plain JSON types."""
+    """Return hardware, threads and versions as plain JSON types."""
     return {
         "hardware": hardware(),
-        # TensorFlow takes as many by default; PyTorch is told to.
+        # TensorFlow uses as many by default; for PyTorch they are set.
         "threads": num_cores(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
@@ -32,16 +32,16 @@ def machine() -> dict[str, Any]:
 
 
 class Neighbours:
-    """How much of the processor others take while something is measured, from now on.
+    """Processor time that other processes use during a measurement, from the constructor on.
 
-    Everything that is neither idle nor ours counts, and so does what a hypervisor takes away.
+    All time that is neither idle nor ours counts, including what a hypervisor takes away.
     """
 
     def __init__(self) -> None:
         self._begun, self._busy, self._own = time.perf_counter(), _busy_seconds(), _own_seconds()
 
     def share(self) -> float | None:
-        """Share of all cores in [0, 1] since then; None where the system does not say."""
+        """Return their share of all cores so far, in [0, 1]; None if it is not known."""
         busy = _busy_seconds()
         if busy is None or self._busy is None:
             return None
@@ -51,9 +51,10 @@ class Neighbours:
 
 
 def peak_mib() -> float:
-    """Peak resident memory of this process so far."""
+    """Return the peak resident memory of this process so far, in MiB."""
     try:
-        # Other than getrusage, this forgets what the process was before it was this program.
+        # Unlike getrusage, this does not count the memory of the process before it ran this
+        # program.
         lines = pathlib.Path("/proc/self/status").read_text().splitlines()
         return round(int(next(line for line in lines if "VmHWM" in line).split()[1]) / 1024, 1)
     except (OSError, StopIteration):
@@ -72,7 +73,7 @@ def _busy_seconds() -> float | None:
 
 
 def _own_seconds() -> float:
-    """Of this process and of those that it has started and seen end."""
+    """Processor time of this process, and of its child processes that have ended."""
     return sum(os.times()[:4])
 
 

@@ -1,7 +1,8 @@
-"""Peak memory of synthesis against the number of impressions.
+"""Peak memory of synthesis as a function of the number of impressions.
 
-Each count is synthesised in a process of its own, from the teacher that ships with the package, and
-its peak resident memory is read when it ends. The number of steps changes time, not memory.
+Each number of impressions is synthesized in its own process, from the teacher that ships with the
+package, and the peak resident memory is read at the end. The number of steps affects time, not
+memory.
 """
 
 import tempfile
@@ -15,7 +16,7 @@ _STEPS = 2
 
 
 def measure() -> dict[str, Any]:
-    """The most impressions against the fewest."""
+    """Compare the largest number of impressions with the smallest."""
     peaks = {
         count: harness.run("memory:synthesize", count=count, steps=_STEPS)["peak_mib"]
         for count in _COUNTS
@@ -39,7 +40,7 @@ def measure() -> dict[str, Any]:
 
 
 def synthesize(count: int, steps: int) -> dict[str, Any]:
-    """Synthesise into a directory that is thrown away, and say how much memory it took."""
+    """Synthesize into a temporary directory, and return the memory that it took."""
     import keras_zskd as zskd
     from benchmarks.ours import SHIPPED
 

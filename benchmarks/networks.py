@@ -9,7 +9,7 @@ from keras import layers
 def resnet18(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) -> keras.Model:
     """ResNet-18 for small images: a 3x3 stem without pooling, then widths 64, 128, 256, 512.
 
-    Two basic blocks a width; 1x1 convolutions where a block changes the shape. Random weights.
+    Two basic blocks per width; 1x1 convolutions where a block changes the shape. Random weights.
 
     Reference:
         He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition" (CVPR 2016).
@@ -30,10 +30,10 @@ def resnet18(num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)) 
 def six_convolutions(
     num_classes: int = 10, input_shape: tuple[int, ...] = (32, 32, 3)
 ) -> keras.Model:
-    """A small convolutional network with batch normalization, as tutorials build it for CIFAR-10.
+    """A small convolutional network with batch normalization, as in tutorials for CIFAR-10.
 
-    Pairs of 3x3 convolutions of 32, 64 and 96 channels, each followed by batch normalization and ReLU,
-    2x2 pooling behind each pair; dense 128, dropout, logits.
+    Pairs of 3x3 convolutions with 32, 64 and 96 channels, each followed by batch normalization and
+    ReLU; 2x2 pooling after each pair; a Dense layer with 128 units, dropout, and logits.
     """
     pixels = keras.Input(input_shape)
     x = pixels

@@ -14,13 +14,13 @@ SHIPPED = pathlib.Path(zskd.__file__).parent / "assets" / "lenet5_mnist.keras"
 
 
 class MissingFeatureError(NotImplementedError):
-    """The package does not have what is to be measured."""
+    """The installed version of the package lacks the feature to be measured."""
 
 
 def make_generator(
     teacher: Any, precision: str = "float32", **arguments: Any
 ) -> zskd.ImpressionGenerator:
-    """A generator that computes in `precision`; this is the one place that names the argument."""
+    """Create a generator that computes in `precision`; only this function uses the argument."""
     try:
         return zskd.ImpressionGenerator(teacher, precision=precision, **arguments)
     except TypeError:  # A version without the argument computes in float32.
@@ -30,7 +30,7 @@ def make_generator(
 
 
 def wide_teacher(network: str) -> zskd.Teacher:
-    """An "alexnet" or "resnet18" with random weights, always the same ones."""
+    """Create an "alexnet" or a "resnet18" teacher with random weights, always the same ones."""
     keras.utils.set_random_seed(0)
     return zskd.Teacher(
         {"alexnet": zskd.alexnet, "resnet18": networks.resnet18}[network](), (0.0, 1.0)
@@ -38,11 +38,11 @@ def wide_teacher(network: str) -> zskd.Teacher:
 
 
 class Loop:
-    """State to state, compiled as `ImpressionGenerator.generate` compiles it.
+    """The loop from state to state, compiled as in `ImpressionGenerator.generate`.
 
     Args:
-        generator: Whose engine runs; it makes so many steps at most.
-        batch_size: Impressions at a time; default: what `generate` takes for many impressions.
+        generator: Generator whose engine runs, for at most its number of steps.
+        batch_size: Impressions at a time. Defaults to what `generate` uses for many impressions.
     """
 
     def __init__(self, generator: zskd.ImpressionGenerator, batch_size: int | None = None):
@@ -55,9 +55,9 @@ class Loop:
         self.plan = engine._look._plan  # How the teacher's layers run.
 
     def run(self, steps: int) -> dict[str, Any]:
-        """The state after `steps` steps from the start, always the same ones."""
+        """Return the state after `steps` steps, always from the same start."""
         state = self._advance(self.begin, np.int32(steps))
-        state["age"].numpy()  # Until it is done.
+        state["age"].numpy()  # Waits for the result.
         return state
 
 

@@ -1,13 +1,14 @@
-"""Whether the pixel range that a classifier was trained on can be read from the classifier.
+"""Whether the pixel range that a classifier was trained on can be inferred from the classifier.
 
     python -m benchmarks.pixel_ranges
 
 Trains 32 small networks: on Fashion-MNIST and CIFAR-10 (pixels of a JPEG copy); with pixels in [0, 1],
 [-1, 1], [0, 255] and standardized (mean 0, standard deviation 1 over the dataset); with and without
-batch normalization; half of them with a preprocessing layer. Then asks `find_pixel_range`, which only
-sees the network, and counts what is right, left open and wrong. Standardized pixels count as right if
-both ends of the range are within a third of its width. Writes results/pixel_ranges.json and
-results/pixel_ranges.md after every network; one that is in the file is not trained again.
+batch normalization; half of them with a preprocessing layer. Then calls `find_pixel_range`, which
+sees only the network, and counts correct, undecided and wrong results. A range of standardized
+pixels counts as correct if both of its ends are within a third of its width. Writes
+results/pixel_ranges.json and results/pixel_ranges.md after every network; one that is in the file
+is not trained again.
 """
 
 import itertools
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 
 def network(dataset: str, pixels: str, batch_norm: bool, layer: bool) -> dict[str, Any]:
-    """Train a network in this process, and ask for its range."""
+    """Train a network in this process, and find its pixel range."""
     import keras
     import numpy as np
 
@@ -85,7 +86,7 @@ def network(dataset: str, pixels: str, batch_norm: bool, layer: bool) -> dict[st
 
 
 def _preprocessing(pixels: str, mean: Any, deviation: Any) -> Any:
-    """What people put in front of a network for such pixels."""
+    """The usual preprocessing layer for such pixels."""
     import keras
 
     if pixels == "[0, 1]":

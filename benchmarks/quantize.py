@@ -2,10 +2,10 @@
 
     python -m benchmarks.quantize
 
-trains the teachers once, in `runs/quantize/`, and quantizes each with `keras_zskd.quantize`: int8
-calibrated on impressions and pictures, next to uniform noise and to real training images, and the
-forms that need no calibration or leave activations wider. Test images are used to measure, and for
-nothing else. Accuracies in percent.
+Trains the teachers once, in `runs/quantize/`, and quantizes each with `keras_zskd.quantize`: int8
+calibrated on impressions and pictures, on uniform noise, and on real training images, and the forms
+that need no calibration or keep wider activations. Test images are used for evaluation only.
+Accuracies are in percent.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _WORK = pathlib.Path("runs/quantize")
 
 
 def _depthwise() -> keras.Model:
-    """Twelve layers as in MobileNet, with ReLU6: what quantization is known to be hardest on."""
+    """Twelve layers as in MobileNet, with ReLU6, which are known to be hard to quantize."""
     pixels = x = keras.Input(_SHAPE)
 
     def normalized(layer: Any, x: Any) -> Any:
@@ -41,7 +41,7 @@ def _depthwise() -> keras.Model:
 
 
 def teacher_of(name: str, epochs: int) -> pathlib.Path:
-    """The file of a teacher of `_NAMES`, trained once for a number of epochs."""
+    """Return the file of a teacher of `_NAMES`, trained once for `epochs` epochs."""
     path = _WORK / f"{name}_{epochs}.keras"
     if path.exists():
         return path

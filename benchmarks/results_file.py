@@ -1,4 +1,4 @@
-"""A results file that grows by one run at a time, and the table that is made from it."""
+"""A results file that grows run by run, and the table that is made from it."""
 
 import json
 import pathlib
@@ -14,9 +14,9 @@ class ResultsFile:
     """A JSON file of runs next to a Markdown file of the same name, both written after every run.
 
     Args:
-        path: Of the JSON file.
-        command: That writes it.
-        lines: From the runs to the lines of the table.
+        path: Path of the JSON file.
+        command: Command that writes it.
+        lines: Function from the runs to the lines of the table.
     """
 
     def __init__(self, path: str, command: str, lines: Callable[[Runs], list[str]]):
@@ -30,20 +30,20 @@ class ResultsFile:
 
     @property
     def runs(self) -> Runs:
-        """Those that are in the file."""
+        """The runs in the file."""
         return self._results["runs"]
 
     def has(self, key: dict[str, Any]) -> bool:
-        """Whether a run is in the file."""
+        """Return whether a run is in the file."""
         return any(key.items() <= run.items() for run in self._results["runs"])
 
     def add(self, run: dict[str, Any]) -> None:
-        """Add a run, on disk at once."""
+        """Add a run, and write it to disk immediately."""
         self._results["runs"].append({**run, "hardware": hardware()})
         self._write()
 
     def show(self) -> None:
-        """Write, and print the table."""
+        """Write the files, and print the table."""
         print(self._write())
 
     def _write(self) -> str:

@@ -1,4 +1,4 @@
-"""Ten small networks, built as people build them: what `slim` can narrow, each in one of them."""
+"""Ten small networks in common styles; each has another structure that `slim` can narrow."""
 
 from collections.abc import Callable
 from typing import Any

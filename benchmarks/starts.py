@@ -1,13 +1,14 @@
-"""What a start from the teacher is worth: ten architectures at half their width, zero data.
+"""The benefit of a start from the teacher: ten architectures at half their width, without data.
 
     python -m benchmarks.starts [--seeds=0] [--networks=residual,separable]
 
-MNIST, on which no setting was chosen. Each teacher is trained for three epochs. Students of method
-`best` from the teacher's weights and from random ones: before training (statistics of batch
-normalization repaired), after 400 steps on pictures, and after the full recipe of 6,000 impressions and
-1,600 steps. Steps and not minutes, so that the machine changes nothing. Writes results/starts.json and
-results/starts.md after every student; one that is in the file is not trained again. The test split is
-only ever used to measure.
+The dataset is MNIST, on which no setting was chosen. Each teacher is trained for three epochs.
+Students of method `best` start from the teacher's weights and from random ones. They are evaluated
+before training (with batch normalization statistics repaired), after 400 steps on pictures, and
+after the full recipe of 6,000 impressions and 1,600 steps. Sizes are steps instead of minutes, so
+that results do not depend on the speed of the machine. Writes results/starts.json and
+results/starts.md after every student; one that is in the file is not trained again. The test split
+is only used for evaluation.
 """
 
 import pathlib
@@ -52,14 +53,14 @@ def main(argv: list[str]) -> None:
 
 
 def names() -> dict[str, list[str]]:
-    """Of the networks; in a process of its own, since Keras is imported."""
+    """Return the names of the networks; in its own process, since it imports Keras."""
     from benchmarks import small_networks
 
     return {"names": list(small_networks.NAMES)}
 
 
 def student(network: str, start: str, stage: str, seed: int) -> dict[str, Any]:
-    """Train one student in this process, and measure it on the test split."""
+    """Train one student in this process, and evaluate it on the test split."""
     import keras
 
     from benchmarks.tuning_data import accuracy
@@ -84,7 +85,7 @@ def student(network: str, start: str, stage: str, seed: int) -> dict[str, Any]:
 
 
 def _teacher(network: str) -> Any:
-    """Three epochs on the training split, once."""
+    """Return a teacher that is trained once, for three epochs on the training split."""
     import keras
 
     import keras_zskd as zskd

@@ -1,9 +1,9 @@
-"""Where the time of a step goes, by TensorFlow's own profiler: the reason behind the other measures.
+"""Where the time of a step goes, by TensorFlow's profiler; it explains the other measures.
 
-Milliseconds of a step inside matrix products and convolutions, next to the whole step; what else takes
-long is in results/bench.json by its name. Steps are a little slower under the profiler. Of a step
-that XLA compiled, the names are those of XLA's loops and products; operations that ran next to each
-other count both.
+Compares the milliseconds of a step in matrix products and convolutions with those of the whole
+step. The other operations that take long are in results/bench.json by name. Steps are a little
+slower under the profiler. For a step that XLA compiled, the names are those of XLA's loops and
+products. Operations that run at the same time are counted in full.
 """
 
 import collections
@@ -18,9 +18,9 @@ from benchmarks import harness, table
 
 _STEPS, _NAMED = 20, 16
 _BATCH, _COUNT = 256, 5_120
-# XLA's own products, or the kind of a TensorFlow operation behind its name.
+# Matrix products of XLA, or TensorFlow operations, whose kind follows their name.
 _IS_ARITHMETIC = re.compile(r"^(MatMul|dot|ynn_fusion)[._\d]*$|:\w*(Conv2D|MatMul)\w*$")
-# What only holds the events inside of it.
+# Events that only enclose other events.
 _IS_FRAME = re.compile(
     r"Execut|Eager|inference_|Iterator|TFE_|tf\.|BlockUntilReady|^advance$|Run|Session|Process|"
     r"Await|multi_step|Callback|Produce|^while\.\d+$|:(While|XlaLaunch|PartitionedCall)"
@@ -28,7 +28,7 @@ _IS_FRAME = re.compile(
 
 
 def measure() -> dict[str, Any]:
-    """Synthesis on LeNet-5, AlexNet and ResNet-18, and training of LeNet-5-Half."""
+    """Profile synthesis on LeNet-5, AlexNet and ResNet-18, and the training of LeNet-5-Half."""
     sides: dict[str, tuple[str, dict[str, Any]]] = {
         "synthesis, LeNet-5": ("lenet5", {}),
         "training, LeNet-5-Half, cached": ("training", {}),
@@ -55,14 +55,14 @@ def lenet5() -> dict[str, Any]:
     loop = Loop(make_generator(teacher, priors=(), transforms=(), steps=_STEPS))
     found = _profile(lambda: loop.run(_STEPS), _STEPS)
     plain = 2 * forward_flops(teacher.model) * loop.batch_size / 1e9
-    # Forward and gradient by the input take as much each, on blocks as well.
+    # The gradient with respect to the input costs as much as the forward pass, also on blocks.
     blocked = plain + 2 * _extra_flops(loop.plan) * loop.batch_size / 1e9
     rate = blocked / found["arithmetic_ms"] * 1e3
     return {**found, "gflop": plain, "gflop_on_blocks": blocked, "gflops_in_products": rate}
 
 
 def training() -> dict[str, Any]:
-    """The step of `distillation` with cached answers."""
+    """The step of `distillation` with cached logits."""
     import numpy as np
 
     import keras_zskd as zskd
@@ -86,7 +86,7 @@ def wide(network: str) -> dict[str, Any]:
 
 
 def _extra_flops(plan: Any) -> float:
-    """Operations of an image, forward, that are multiplications by zero on blocks of pixels."""
+    """Operations of an image's forward pass that multiply by zero, due to blocks of pixels."""
     from keras_zskd.models.arithmetic import flops_of_call
 
     return sum(
@@ -97,7 +97,7 @@ def _extra_flops(plan: Any) -> float:
 
 
 def _profile(run: Callable[[], Any], steps: int) -> dict[str, Any]:
-    """Milliseconds of a step of `run`, whole, in arithmetic, and by name."""
+    """Milliseconds of a step of `run`: in total, in arithmetic, and by name."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 

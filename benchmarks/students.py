@@ -1,11 +1,11 @@
-"""What saves time in synthesis must not cost the student: continuous batching, fewer steps, bfloat16.
+"""Whether faster synthesis makes students worse: continuous batching, fewer steps, bfloat16.
 
-The recipe of method "zskd" with its fixed number of float32 steps for each impression, and the same
-with one thing changed: a tolerance, so that impressions leave as soon as they are done; about as few
-steps for every impression, done or not; or the teacher's arithmetic in bfloat16. As many impressions
-from the same starts, and a LeNet-5-Half trained on each transfer set in the same way. Test accuracy is
-measured at the end and used for nothing else. Fewer impressions and epochs than the recipe has, to keep
-it short.
+The baseline is the recipe of method "zskd", with its fixed number of float32 steps per impression.
+Each variant changes one thing: a tolerance, so that impressions leave as soon as they are done;
+about as few steps for every impression, done or not; or the teacher's arithmetic in bfloat16. All
+have the same number of impressions from the same starts, and a LeNet-5-Half is trained on each
+transfer set in the same way. Test accuracy is measured at the end and used for nothing else. To
+save time, there are fewer impressions and epochs than in the recipe.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ from benchmarks import harness, table
 _SEEDS = (0, 1, 2)
 _DATASETS = ("mnist", "fashion_mnist")
 _COUNT, _EPOCHS = 12_000, 30
-# Nat. Chosen on held-out training images of Fashion-MNIST: 11 steps of 30.
+# In nats. Chosen on held-out training images of Fashion-MNIST, where it takes 11 of 30 steps.
 _TOLERANCE = 1.0
 _ARMS: dict[str, dict[str, Any]] = {
     "30 steps in float32": {},
@@ -29,7 +29,7 @@ _KEPT = "within the spread"
 
 
 def measure() -> dict[str, Any]:
-    """All arms in turn, for each dataset and seed."""
+    """Run all variants in turn, for each dataset and seed."""
     runs: list[dict[str, Any]] = []
     for dataset in _DATASETS:
         teacher = f"runs/lenet5/teacher_{dataset}.keras"
@@ -54,7 +54,7 @@ def measure() -> dict[str, Any]:
 def _row(
     runs: list[dict[str, Any]], dataset: str, arm: str, what: str, unit: str, goal: str
 ) -> dict[str, Any]:
-    """An arm next to the one that changes nothing, means over the seeds."""
+    """Compare a variant with the baseline, by means over the seeds."""
     plain = next(iter(_ARMS))
     ours, peer = (
         table.mean_of_seeds(
@@ -67,7 +67,7 @@ def _row(
 
 
 def student(teacher: str, dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:
-    """Synthesise with what is changed, train, measure."""
+    """Synthesize with the changed settings, train a student, and evaluate it."""
     import keras
     import numpy as np
 

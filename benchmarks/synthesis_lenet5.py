@@ -1,9 +1,9 @@
-"""Image-steps per second of synthesis on LeNet-5, next to the same update in PyTorch.
+"""Image-steps per second of synthesis on LeNet-5, compared with the same update in PyTorch.
 
-The update: sigmoid pixels, cross-entropy with soft targets at temperature 4, its gradient by the
-pixels' free variables z, Adam on z at 0.4; no priors, no transforms. Every timed call makes the same
-five steps from the same start. All sides have the same weights, the same start and the same targets,
-and z is compared after three steps: a peer that made another update would not be a peer.
+The update: sigmoid pixels, cross-entropy with soft targets at temperature 4, its gradient with
+respect to the pixels' free variables z, Adam on z with learning rate 0.4; no priors, no transforms.
+Every timed call makes the same five steps from the same start. All sides have the same weights,
+start and targets. To verify that they compute the same update, z is compared after three steps.
 """
 
 import pathlib
@@ -16,15 +16,15 @@ TEMPERATURE, LEARNING_RATE = 4.0, 0.4
 STEPS, CHECKED_STEPS = 5, 3
 NUM_STARTS = 1000
 _PEERS = {"PyTorch eager": False, "PyTorch torch.compile": True}
-# Largest difference of z in the median image. A few images may go another way: rounding decides which
-# of two nearly equal values a pooling passes its gradient to, and Adam makes a whole step of however
-# small a gradient.
+# Largest difference of z in the median image. A few images may diverge: rounding decides which of
+# two nearly equal values a pooling layer passes its gradient to, and Adam turns even a tiny
+# gradient into a full step.
 _TOLERANCE = 1e-4
 _APART, _MOST_APART = 1e-3, 0.05
 
 
 def measure(repetitions: int = 3) -> dict[str, Any]:
-    """Ours against PyTorch, eager and compiled."""
+    """Compare ours with PyTorch, eager and compiled."""
     with tempfile.TemporaryDirectory() as directory:
         file = str(pathlib.Path(directory) / "same.npz")
         harness.run("synthesis_lenet5:prepare", file=file)
@@ -44,7 +44,7 @@ def measure(repetitions: int = 3) -> dict[str, Any]:
 
 
 def compare(theirs: Any, ours: Any) -> dict[str, Any]:
-    """How far two `z` `(N, H, W, C)` are from each other, and whether one update made both."""
+    """Return how far two `z` `(N, H, W, C)` differ, and whether they come from the same update."""
     import numpy as np
 
     largest = np.abs(theirs - ours).max((1, 2, 3))
@@ -61,7 +61,7 @@ def prepare(file: str) -> dict[str, Any]:
     import tensorflow as tf
 
     loop, teacher = _loop(NUM_STARTS)
-    # Noise all over: on the canvas' even ground every pooling would have to choose among equals.
+    # Noise everywhere: on the plain background of the canvas, max pooling would have to break ties.
     noise = np.random.default_rng(0).normal(size=loop.begin["z"].shape).astype(np.float32)
     loop.begin["z"] = tf.constant(noise)
     after = loop.run(CHECKED_STEPS)

@@ -1,4 +1,4 @@
-"""Lines of the table of measures, and the files that hold it."""
+"""The table of measures, its lines, and its files."""
 
 import json
 import os
@@ -6,13 +6,13 @@ import pathlib
 import statistics
 from typing import Any
 
-# Share of the cores that others may take before the table says so.
+# Share of the cores that other processes may use before the table mentions it.
 _NOTABLE = 0.05
 _HEAD = ["measure", "ours", "peer", "ratio", "goal", "command"]
 
 
 def fastest(side: dict[str, Any]) -> dict[str, Any]:
-    """Median and best of that variant of a side with the highest median; all medians next to it."""
+    """Return median and best of the variant with the highest median, and the medians of all."""
     if "missing" in side:
         return {"missing": side["missing"]}
     medians = {variant: statistics.median(rates) for variant, rates in side["rates"].items()}
@@ -23,19 +23,19 @@ def fastest(side: dict[str, Any]) -> dict[str, Any]:
 
 
 def mean_of_seeds(values: list[float]) -> dict[str, Any]:
-    """A side of `row` from one value for each seed."""
+    """Return a side for `row`, from one value per seed."""
     spread = f"mean of seeds, s.d. {statistics.stdev(values):.2f}"
     return {"median": statistics.mean(values), "variant": spread}
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation; one seed has no spread."""
+    """Return mean and standard deviation as text; a single seed has no deviation."""
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{deviation}"
 
 
 def accuracies(results: dict[str, Any]) -> dict[str, float]:
-    """Accuracies in percent of teacher, student and int8 student, of the results of `distill`."""
+    """Return the accuracies of teacher, student and int8 student in percent, from `distill`."""
     rows = {row["model"]: row for row in results["rows"]}
     return {
         f"{name.replace(' ', '_')}_accuracy": round(100 * rows[name]["accuracy"], 2)
@@ -52,16 +52,16 @@ def row(
     goal: str = "",
     compare: str = "ratio",
 ) -> dict[str, Any]:
-    """One line of the table.
+    """Return one line of the table.
 
     Args:
         what: What is measured.
-        unit: Of both numbers.
-        ours: `{"median": ...}`, with "best" and "variant" where there are any, or `{"missing": why}`.
+        unit: Unit of both numbers.
+        ours: `{"median": ...}`, with "best" and "variant" if there are any, or `{"missing": why}`.
         peer_name: What ours is compared with.
         peer: Like `ours`.
-        goal: What the comparison should come to.
-        compare: "ratio" of the medians, ours over the peer's, or their "difference".
+        goal: Desired result of the comparison.
+        compare: "ratio" of the medians, ours divided by the peer's, or their "difference".
     """
     compared = None
     if "median" in ours and "median" in peer:
@@ -72,7 +72,7 @@ def row(
 
 
 def write(output: pathlib.Path, results: dict[str, Any]) -> None:
-    """Write the JSON file, whole or not at all, and the table next to it."""
+    """Write the JSON file atomically, and the table next to it."""
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}")
     temporary.write_text(json.dumps(results, indent=1) + "\n")
@@ -97,7 +97,7 @@ def markdown(results: dict[str, Any]) -> str:
         "Numbers are medians, with the best in brackets; `make bench` measures all of it.",
     ]
     for sentence, names in machines.items():
-        # One line says it all, unless some measures were taken elsewhere.
+        # One line for all measures, unless some come from another machine.
         lines += ["", sentence if len(machines) == 1 else f"{', '.join(names)}: {sentence}"]
     disturbed = [
         f"{name} {100 * measure['neighbours']:.0f} %"

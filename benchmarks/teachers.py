@@ -1,4 +1,4 @@
-"""Small teachers of kinds that people have, and the data that they are measured on.
+"""Small teachers of common kinds, and the data that they are evaluated on.
 
 table       30 measurements of breast cancer cells (Wisconsin, 569 rows, in scikit-learn); dense
 layers with batch normalization.
@@ -40,7 +40,7 @@ _Rows = tuple[np.ndarray, np.ndarray]
 
 
 def teacher_of(kind: str) -> tuple[zskd.Teacher, np.ndarray, np.ndarray]:
-    """A teacher of `KINDS`, trained once; inputs and labels that it has not seen."""
+    """Return a teacher of `KINDS`, trained once, and inputs and labels that it has not seen."""
     train, (inputs, labels) = _rows(kind)
     path = _WORK / f"{kind}.keras"
     if not path.exists():
@@ -115,12 +115,12 @@ def _body(kind: str) -> list[Any]:
 
 
 def _rows(kind: str) -> tuple[_Rows, _Rows]:
-    """Inputs and labels, for training and for measuring."""
+    """Return inputs and labels, for training and for evaluation."""
     if kind == "table":
         from sklearn.datasets import load_breast_cancer
 
         rows, labels = load_breast_cancer(return_X_y=True)
-        # To [-1, 1] for each column, as people scale tables; the logarithm since columns are skewed.
+        # Each column is scaled to [-1, 1], as is usual for tables, after a log since it is skewed.
         rows = np.log1p(rows)
         rows = 2.0 * (rows - rows.min(axis=0)) / np.ptp(rows, axis=0) - 1.0
         return _halves(rows.astype("float32"), labels)
@@ -153,7 +153,7 @@ def _halves(inputs: np.ndarray, labels: np.ndarray) -> tuple[_Rows, _Rows]:
 
 
 def _canvases(images: np.ndarray, labels: np.ndarray, count: int) -> _Rows:
-    """Up to three digits in the quadrants of a canvas, and which digits are there."""
+    """Return canvases with up to three digits in their quadrants, and their sets of labels."""
     random = np.random.default_rng(0)
     canvases = np.zeros((count, 56, 56, 1), np.float32)
     present = np.zeros((count, 10), np.int64)
@@ -167,7 +167,7 @@ def _canvases(images: np.ndarray, labels: np.ndarray, count: int) -> _Rows:
 
 
 def _curves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cylinder, bell, funnel (Saito, 1994): a plateau, a ramp up or a ramp down, in noise."""
+    """Draw cylinders, bells and funnels (Saito, 1994): a plateau, a ramp up or down, with noise."""
     random = np.random.default_rng(seed)
     time_of = np.arange(128.0)
     labels = random.integers(0, 3, count)

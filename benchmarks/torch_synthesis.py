@@ -21,11 +21,9 @@ _BATCHES = (NUM_STARTS, 200)
 
 
 def side(file: str, compiled: bool) -> dict[str, Any]:
-    """Rates for both batch sizes and both layouts, and how far z is from ours after three steps."""
+    """Return rates for both batch sizes and layouts, and how far z differs from ours."""
     torch.set_num_threads(num_cores())
-    torch.set_flush_denormal(
-        True
-    )  # As TensorFlow does; vanishing gradients would slow PyTorch down.
+    torch.set_flush_denormal(True)  # As in TensorFlow; denormal gradients would slow PyTorch down.
     torch.manual_seed(0)
     arrays = dict(np.load(file))
     rates, compared = {}, {}
@@ -46,7 +44,7 @@ def side(file: str, compiled: bool) -> dict[str, Any]:
 def _loop(
     model: torch.nn.Module, arrays: dict[str, Any], batch: int, layout: str, compiled: bool
 ) -> Callable[[int], torch.Tensor]:
-    """A function that makes so many steps from the start and returns z."""
+    """Return a function that makes a number of steps from the start and returns z."""
     start = torch.tensor(arrays["start"][:batch]).permute(0, 3, 1, 2).contiguous()
     if layout == "channels_last":
         start = start.contiguous(memory_format=torch.channels_last)
@@ -62,7 +60,8 @@ def _loop(
         z = start.clone().requires_grad_(True)
         optimizer = torch.optim.Adam([z], lr=LEARNING_RATE, fused=True)
         for step in range(1, steps + 1):
-            # Ours, like Keras', adds epsilon before the bias correction, PyTorch's after it.
+            # Our Adam, like that of Keras, adds epsilon before the bias correction, PyTorch after
+            # it.
             optimizer.param_groups[0]["eps"] = 1e-8 / (1 - 0.999**step) ** 0.5
             optimizer.zero_grad()
             look(z).backward()
@@ -73,7 +72,7 @@ def _loop(
 
 
 def _lenet5(arrays: dict[str, Any]) -> torch.nn.Module:
-    """LeNet-5 with the weights of the Keras model; frozen."""
+    """Create a frozen LeNet-5 with the weights of the Keras model."""
     nn = torch.nn
     model = nn.Sequential(
         nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2),
@@ -86,7 +85,7 @@ def _lenet5(arrays: dict[str, Any]) -> torch.nn.Module:
         kernel = arrays[f"{name}/kernel"]
         if name.startswith("conv"):
             kernel = kernel.transpose(3, 2, 0, 1)
-        elif name == "dense1":  # Flattened are (5, 5, 16) there, (16, 5, 5) here.
+        elif name == "dense1":  # Keras flattens (5, 5, 16), PyTorch (16, 5, 5).
             kernel = kernel.reshape(5, 5, 16, -1).transpose(2, 0, 1, 3).reshape(400, -1).T
         else:
             kernel = kernel.T

@@ -1,12 +1,12 @@
-"""Choose default settings without a test split, and keep what was measured.
+"""Measures candidates for the default settings, without a test split.
 
     python -m benchmarks.tune [--studies=batch_norm_weight,tolerance] [--seeds=0,1,2]
 
 The last 10,000 images of a training split are held out: the teacher is trained on the others, and
-students are measured on the held-out ones. No test split is read. Each student is trained on
+students are evaluated on the held-out ones. No test split is read. Each student is trained on
 impressions of the default recipe with one setting changed. Its result is written to
-benchmarks/tuning.json as soon as it is finished; the same command continues where it was stopped.
-benchmarks/tuning.md is made from it.
+benchmarks/tuning.json as soon as it is finished; the same command resumes where it was stopped.
+benchmarks/tuning.md is made from this file.
 """
 
 import json
@@ -31,7 +31,7 @@ _STUDIES = flags.DEFINE_list("studies", ["batch_norm_weight", "tolerance"], "whi
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one student for each setting and seed")
 
 _LOG = pathlib.Path("benchmarks/tuning.json")
-# Of each study: dataset, impressions, epochs of the student, and the settings of the generator.
+# For each study: dataset, impressions, epochs of the student, and settings of the generator.
 _STUDY: dict[str, list[tuple[str, int, int, list[dict[str, Any]]]]] = {
     "batch_norm_weight": [
         ("cifar10", 6_000, 30, [{"batch_norm_weight": w} for w in (0.0, 0.005, 0.05, 0.5, 5.0)]),
@@ -80,16 +80,16 @@ def student(
     batch_norm_weight: float | None = None,
     **settings: Any,
 ) -> dict[str, float]:
-    """Synthesize with the default recipe but for `settings`, train a student, measure it.
+    """Synthesize with the default recipe, updated by `settings`; train and evaluate a student.
 
     Args:
         teacher: The teacher.
-        images: What to measure on.
-        labels: Of the images.
-        seed: Of synthesis, initialization and training.
-        count: Impressions.
-        epochs: Of the training.
-        batch_norm_weight: Weight of `BatchNormStatistics`; default: the library's.
+        images: Images for the evaluation.
+        labels: Labels of the images.
+        seed: Seed of synthesis, initialization and training.
+        count: Number of impressions.
+        epochs: Epochs of the training.
+        batch_norm_weight: Weight of `BatchNormStatistics`. Defaults to that of the library.
         **settings: Arguments of `ImpressionGenerator`.
     """
     keras.utils.set_random_seed(seed)

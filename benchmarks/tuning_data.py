@@ -10,16 +10,16 @@ from benchmarks.networks import six_convolutions
 from keras_zskd.evaluation.average_precision import mean_average_precision
 from keras_zskd.inputs import datasets
 
-# The last images of a training split: teachers are trained on the others.
+# Number of images at the end of a training split that teachers are not trained on.
 HELD_OUT = 10_000
 TEACHER_SEED = 1
 _WORK = pathlib.Path("runs/tune")
 
 
 def tuning_teacher(dataset: str) -> tuple[zskd.Teacher, np.ndarray, np.ndarray]:
-    """A teacher that has seen all but the held-out images, trained once; images and labels.
+    """Return a teacher, trained once on the other images, and the held-out images and labels.
 
-    A LeNet-5 for gray images, six convolutions with batch normalization for color.
+    It is a LeNet-5 for gray images, and six convolutions with batch normalization for color images.
     """
     is_color = dataset == "cifar10"
     images, labels = datasets.load(dataset, "train", (32, 32, 3 if is_color else 1))
@@ -44,7 +44,7 @@ def tuning_teacher(dataset: str) -> tuple[zskd.Teacher, np.ndarray, np.ndarray]:
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
-    """In percent; the mean average precision for sets of labels `(N, K)`."""
+    """Return the accuracy in percent, or mean average precision for sets of labels `(N, K)`."""
     answers = model.predict(images, batch_size=1000, verbose=0)
     if labels.ndim == 2:
         return round(100 * mean_average_precision(answers, labels), 2)

@@ -1,8 +1,9 @@
-"""Impressions per second of two Ray workers of one core each, over two processes that share nothing.
+"""Impressions per second of two Ray workers, relative to two processes that share nothing.
 
-Two strangers are processes pinned to a core each, and each does half of the job in a directory of its
-own. The workers of Ray do one job in one directory. Both compile at the start of the job, and at its
-end one may wait for the other. So both rates are those between a fifth and nine tenths of the shards.
+The workers have one core each, and do one job in one directory. The two independent processes,
+called strangers, are pinned to one core each, and each does half of the job in its own directory.
+All of them compile at the start of the job, and at its end one may wait for the other. Rates are
+therefore measured between a fifth and nine tenths of the shards.
 """
 
 import os
@@ -19,7 +20,7 @@ _TIMEOUT = 300.0
 
 
 def measure(repetitions: int = 2) -> dict[str, Any]:
-    """Two workers of Ray and two strangers in turn."""
+    """Measure two Ray workers and two strangers in turn."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     missing = "" if len(cores) >= 2 else "needs two cores that processes can be pinned to"
     jobs = {"two workers": _rate_of_workers, "two strangers": lambda: _rate_of_strangers(cores[:2])}
@@ -36,7 +37,7 @@ def measure(repetitions: int = 2) -> dict[str, Any]:
     }
     what, unit, ours = "synthesis, two workers", "impressions/s", found["two workers"]
     rows = [table.row(what, unit, ours, "two strangers", found["two strangers"], "0.95x")]
-    # The workers of Ray would count as neighbours.
+    # Not measured, since the Ray workers would count as other processes.
     return {"rows": rows, "num_impressions": _COUNT, "steps": _STEPS, "neighbours": None}
 
 
@@ -55,27 +56,27 @@ def _rate_of_strangers(cores: list[int]) -> float:
 
 
 def _steady_rate(times: list[float]) -> float:
-    """Impressions per second, from the moments at which the shards were done."""
+    """Return impressions per second, from the times at which the shards were done."""
     times = sorted(times)
     first, last = len(times) // 5, len(times) * 9 // 10
     return _SHARD * (last - first) / (times[last] - times[first])
 
 
 def drive(directory: str) -> dict[str, Any]:
-    """The driver of two workers of Ray."""
+    """Run the driver of two Ray workers."""
     import keras_zskd as zskd
 
     return {"times": _make(_COUNT, directory, zskd.Cluster("local", num_workers=2))}
 
 
 def work(core: int, directory: str) -> dict[str, Any]:
-    """One stranger, which fills a directory of its own."""
-    os.sched_setaffinity(0, {core})  # First of all: TensorFlow counts the cores when it starts.
+    """Run one stranger, which writes to its own directory."""
+    os.sched_setaffinity(0, {core})  # First, since TensorFlow counts cores at its start.
     return {"times": _make(_COUNT // 2, directory)}
 
 
 def _make(count: int, directory: str, cluster: Any = None) -> list[float]:
-    """Make impressions; return the moment at which each shard was done."""
+    """Make impressions; return the time at which each shard was done."""
     import keras
 
     import keras_zskd as zskd

@@ -1,13 +1,14 @@
-"""What `inspect`, `distill` and `export` do with teachers of every kind that people build.
+"""What `inspect`, `distill` and `export` do with teachers of many kinds.
 
     python -m benchmarks.zoo [--kinds=tables,recurrent] [--names=lenet,lstm] [--again]
 
 Each teacher of `zoo_teachers` has random weights, is saved as a user would save it, and is examined in
-a process of its own: inspected, distilled with the default method at a tiny size, and the student
-exported to every format. Teachers that cannot be supported must be refused in one sentence before
-any work. It is a failure if anything but an `InputError` is raised, if `distill` fails after it has
-begun to train, or if an export fails that `inspect` called possible. Writes results/zoo.json and
-results/zoo.md after every teacher, and continues where it was interrupted.
+its own process: it is inspected and distilled with the default method at a tiny size, and the
+student is exported to every format. Teachers that cannot be supported must be refused in one
+sentence before any work. It is a failure if anything but an `InputError` is raised, if `distill`
+fails after the training has begun, or if an export fails that `inspect` reported as possible.
+Writes results/zoo.json and results/zoo.md after every teacher, and resumes where it was
+interrupted.
 """
 
 import os
@@ -36,7 +37,7 @@ FORMATS = {
     "litert_int16x8": "model_int16x8.tflite", "litert_mixed": "model_mixed.tflite",
     "onnx": "model.onnx",
 }  # fmt: skip
-# What `inspect` says about the formats that it does not try.
+# Formats that `inspect` does not try, and those whose result applies to them.
 _LIKE = {"litert_float16": "litert", "litert_dynamic": "litert"}
 _SIZE = {"num_impressions": 16, "steps": 8, "synthesis_steps": 2, "batch_size": 8}
 _NUM_IMAGES = 16
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> None:
         begun = time.perf_counter()
         try:
             found = harness.run("zoo:examine_in_scratch", _TIMEOUT, name=name)
-        except harness.SideError as error:  # The process was ended, for example by a signal.
+        except harness.SideError as error:  # The process was killed, for example by a signal.
             seconds = round(time.perf_counter() - begun, 1)
             found = {"failure": f"process: {error}", "seconds": {"process": seconds}}
         results.add({"name": name, "kind": kind, **found})
@@ -69,15 +70,15 @@ def main(argv: list[str]) -> None:
 
 
 def names() -> dict[str, Any]:
-    """Name and kind of every teacher."""
+    """Return the name and kind of every teacher."""
     from benchmarks.zoo_teachers import TEACHERS
 
     return {"names": [(entry.name, entry.kind) for entry in TEACHERS.values()]}
 
 
 def examine_in_scratch(name: str) -> dict[str, Any]:
-    """`examine` in a directory that is removed."""
-    # Most of the time is compilation, and the compiled code runs for some steps only.
+    """Call `examine` in a temporary directory."""
+    # Most of the time is compilation, since the compiled code only runs for a few steps.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -88,13 +89,14 @@ def examine(name: str, directory: str, settings: dict[str, int] | None = None) -
     """Examine one teacher in this process.
 
     Args:
-        name: Of `zoo_teachers.TEACHERS`.
+        name: A name in `zoo_teachers.TEACHERS`.
         directory: An empty directory.
-        settings: Of method `best`. Defaults to a tiny training. With `{"minutes": 0}` the teacher is
-            neither inspected nor is the student trained, and only the formats of `distill` are written.
+        settings: Settings of method `best`. Defaults to a tiny training. With `{"minutes": 0}`, the
+            teacher is not inspected, the student is not trained, and only the formats of `distill`
+            are written.
 
     Returns:
-        "failure", a line, empty if there was none; "refusal", the sentence of a refused teacher;
+        "failure", one line, empty if there was none; "refusal", the sentence for a refused teacher;
         "student", "width" or "given"; for each format "yes" or "no: " and the reason; "seconds" of
         each stage.
     """
@@ -128,7 +130,7 @@ def examine(name: str, directory: str, settings: dict[str, int] | None = None) -
 def _use(
     entry: Any, teacher: Any, path: pathlib.Path, settings: Any, found: dict[str, Any]
 ) -> None:
-    """Inspect, distill, export; write into `found`."""
+    """Inspect, distill and export; write the results into `found`."""
     import numpy as np
 
     import keras_zskd as zskd
@@ -162,7 +164,7 @@ def _use(
                 found["formats"][format] = "yes"
             except InputError as error:
                 found["formats"][format] = f"no: {error}"
-                # A student that was given has other layers than the teacher.
+                # A student that was given has layers that differ from the teacher's.
                 is_expected = said[f"format {_LIKE.get(format, format)}"] != "yes"
                 if found["student"] == "width" and not is_expected:
                     found["failure"] = f"{stage}, which `inspect` called possible: {error}"[:400]
@@ -174,7 +176,7 @@ def _use(
 
 
 def _student_of(entry: Any, teacher: Any) -> tuple[Any, str]:
-    """Half the width; another student where `slim` refuses, as a user would then pass one."""
+    """Return half the width, or a model where `slim` refuses, as a user would pass one then."""
     import keras_zskd as zskd
     from benchmarks.zoo_teachers.entry import small_student
 
@@ -196,7 +198,7 @@ def _timed(found: dict[str, Any], stage: str, call: Callable[[], Any]) -> Any:
 
 
 def _failure(stage: str, error: Exception) -> str:
-    """One line: stage, type, message, and the place in the package."""
+    """Describe an error in one line: stage, type, message, and the location in the package."""
     mine = [at for at in traceback.extract_tb(error.__traceback__) if "keras_zskd" in at.filename]
     place = f"{pathlib.Path(mine[-1].filename).name}:{mine[-1].lineno}" if mine else "elsewhere"
     message = " ".join(str(error).split())[:300]

@@ -1,6 +1,7 @@
 """Writes docs/api.md from the public names of the package: `python docs/generate_api.py`.
 
-With `--check` nothing is written; the exit code is 1 where the page is not what would be written.
+With `--check`, nothing is written; the exit code is 1 if the page differs from what would be
+written.
 """
 
 import inspect
@@ -23,13 +24,13 @@ that of the docstrings, so change it there.
 
 
 def directive(dotted: str, value: object) -> str:
-    """The directive that documents one public name."""
+    """Return the directive that documents one public name."""
     if inspect.isclass(value):
         lines = [f".. autoclass:: {dotted}", "   :members:", "   :show-inheritance:"]
     elif inspect.isroutine(value):
         lines = [f".. autofunction:: {dotted}"]
     else:
-        # Not autodata: where a constant has no words of its own it prints those of its type.
+        # Not autodata, which prints the docstring of the type of a constant that has none.
         lines = [f".. py:data:: {dotted}", f"   :type: {type(value).__name__}"]
         if isinstance(value, Mapping):
             lines += ["", "   " + ", ".join(f"``{key}``" for key in value)]
@@ -37,10 +38,10 @@ def directive(dotted: str, value: object) -> str:
 
 
 def public(module: types.ModuleType) -> dict[str, object]:
-    """The public names of a module with their values.
+    """Return the public names of a module with their values.
 
-    Those of `__all__`; in a module without one, the classes and functions that it defines itself
-    whose names have no leading underscore.
+    These are the names in `__all__`. In a module without it, they are the classes and functions
+    that it defines itself, and whose names have no leading underscore.
     """
     if hasattr(module, "__all__"):
         names = [name for name in module.__all__ if name != "__version__"]
@@ -53,7 +54,7 @@ def public(module: types.ModuleType) -> dict[str, object]:
 
 
 def sections(module: types.ModuleType) -> Iterator[str]:
-    """The public names of a module in their order; its public modules after them."""
+    """Yield the sections for the public names of a module in order, and for its public modules."""
     values = public(module)
     for name, value in values.items():
         if not inspect.ismodule(value):
@@ -68,7 +69,7 @@ def sections(module: types.ModuleType) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or checks the page."""
+    """Write or check the page."""
     text = "\n".join([HEAD, *sections(keras_zskd)])
     if arguments == ["--check"]:
         if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:

@@ -1,12 +1,13 @@
 """Writes the measured figures of README.md and docs/ from results/: `python docs/generate_figures.py`.
 
-A page marks where figures go; what is between the marks is written by the function of that name here:
+A page marks where figures go. The function of that name in this file writes what is between the
+marks:
 
     <!-- figures: lenet5 -->
     <!-- end of figures -->
 
-With `--check` nothing is written; the exit code is 1 where a page is not what would be written. The
-documentation does not build then.
+With `--check`, nothing is written; the exit code is 1 if a page differs from what would be written,
+and then the documentation does not build.
 """
 
 import functools
@@ -28,7 +29,7 @@ def _results(name: str) -> Any:
 
 
 def lenet5() -> str:
-    """The README's table of data impressions: results/lenet5.md, less the columns for experts."""
+    """The README's table of data impressions: results/lenet5.md without the columns for experts."""
     table = (ROOT / "results" / "lenet5.md").read_text(encoding="utf-8").splitlines()
     head = ["dataset", "teacher", "student", "int8 student", "minutes, slowest seed", "the paper"]
     lines = [_line(head), _line(["---"] * len(head))]
@@ -85,7 +86,7 @@ def demo() -> str:
 
 
 def step_profile() -> str:
-    """How much of a step the matrix products are: results/bench.json."""
+    """The share of a step that is spent in matrix products: results/bench.json."""
     lines = ["| step | products, ms | whole step, ms | share |", "| --- " * 4 + "|"]
     for row in _bench("step_profile"):
         ours, whole = row["ours"]["median"], row["peer"]["median"]
@@ -95,9 +96,9 @@ def step_profile() -> str:
 
 
 def distillation() -> str:
-    """Training next to Keras' own means, like for like first: results/bench.json."""
+    """Training compared with what Keras offers, like with like first: results/bench.json."""
     lines = ["| ours | compared with | ratio |", "| --- " * 3 + "|"]
-    # "fed as ours": the name of these rows in results that are older than "both ... steps a call".
+    # "fed as ours" is the name of these rows in results older than "both ... steps a call".
     alike = ("a call", "fed as ours")
     rows = sorted(_bench("distillation"), key=lambda row: not row["peer_name"].endswith(alike))
     for row in rows:
@@ -121,7 +122,7 @@ def _benchmark(suite: str) -> str:
 
 
 def methods() -> str:
-    """Accuracy of every system that has run, next to what is published: results/benchmark/."""
+    """Accuracy of every system that has run, next to published values: results/benchmark/."""
     columns: list[str] = []
     table: dict[str, dict[str, str]] = {}
     for suite, title in _TITLES.items():
@@ -169,12 +170,12 @@ def _line(cells: list[str]) -> str:
 
 
 def pages() -> list[Path]:
-    """Every page that may hold figures."""
+    """Return every page that may hold figures."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def filled(text: str) -> str:
-    """A page with its figures written again."""
+    """Return a page with updated figures."""
 
     def fill(match: re.Match[str]) -> str:
         if match[2] not in FIGURES:
@@ -188,7 +189,7 @@ def filled(text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Write the pages, or with `--check` compare them."""
+    """Write the pages, or compare them with `--check`."""
     stale = []
     for page in pages():
         text = page.read_text(encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Writes keras_zskd/assets/help.json: what the command line answers without importing TensorFlow.
+"""Writes keras_zskd/assets/help.json: what the command line prints without importing TensorFlow.
 
     python docs/generate_help.py [--check]
 
-With `--check` nothing is written; the exit code is 1 where the file is not what would be written.
+With `--check`, nothing is written; the exit code is 1 if the file differs from what would be
+written.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ FILE = Path(__file__).resolve().parent.parent / "keras_zskd" / "assets" / "help.
 
 
 def answers() -> dict[str, str]:
-    """What each command line prints, by its words after the program's name."""
+    """Return what each command line prints, by its words after the program's name."""
     lines = ["", "help", "--help", "-h", "methods", *(f"{name} --help" for name in COMMANDS)]
     found = {}
     for line in lines:

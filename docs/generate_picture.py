@@ -1,8 +1,8 @@
 """Draws docs/what_the_student_sees.png, the picture of the README: `python docs/generate_picture.py`.
 
-The ten classes of the teacher that ships with the package, without any data: class impressions, data
-impressions, pictures drawn by formula that it assigns to the class, and what the student is trained
-on. Takes about a minute; the same command draws the same picture.
+It shows the ten classes of the teacher that ships with the package, without any data: class
+impressions, data impressions, procedural pictures that the teacher assigns to the class, and what
+the student is trained on. Takes about a minute. The same command always draws the same picture.
 """
 
 import importlib.resources
@@ -31,12 +31,12 @@ _SEED = 1
 
 
 def rows(teacher: zskd.Teacher) -> dict[str, np.ndarray]:
-    """One input per class and row, `(K, H, W, C)`."""
+    """Return one input per class, `(K, H, W, C)`, for each row."""
     one_hot = _impressions(teacher, "class_impressions")
     dirichlet = _impressions(teacher, "zskd")
     pictures = zskd.ProceduralPictures(teacher.input_shape, teacher.input_range, _FAMILIES)
     drawn = pictures.images(_NUM_PICTURES, seed=_SEED)
-    # Method `best` trains on both; every image is moved, and some are mixed.
+    # Method `best` trains on both; every image is transformed, and some are mixed.
     seen = np.concatenate([dirichlet["image"][:8], drawn[:2]])
     for number, augmentation in enumerate((zskd.RandomAffine(), zskd.Mixup(0.3))):
         seed = tf.constant([_SEED, number])
@@ -57,13 +57,13 @@ def _impressions(teacher: zskd.Teacher, method: str) -> dict[str, Any]:
 
 
 def _best_of(images: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Of each class, the image with the largest margin over the other classes."""
+    """Return, for each class, the image with the largest margin over the other classes."""
     margins = logits - np.sort(logits, axis=1)[:, -2:-1]
     return np.asarray(images[margins.argmax(axis=0)])
 
 
 def draw(teacher: zskd.Teacher) -> Figure:
-    """Draw one row per kind of input, with the predictions of the teacher."""
+    """Draw one row per kind of input, with the teacher's predictions."""
     found = rows(teacher)
     figure = Figure((8.6, 0.92 * len(found)), layout="constrained", facecolor="white")
     grid = figure.subplots(len(found), teacher.num_classes)
@@ -84,7 +84,7 @@ def main() -> int:
     path = importlib.resources.files("keras_zskd") / "assets" / "lenet5_mnist.keras"
     drawn = io.BytesIO()
     draw(zskd.Teacher(str(path), input_range=(0.0, 1.0))).savefig(drawn, dpi=130)
-    # 32 shades of gray: a file of a repository should be small.
+    # 32 shades of gray, since a file in a repository should be small.
     Image.open(drawn).convert("L").quantize(32).save(FILE, optimize=True)
     return 0
 

@@ -2,8 +2,8 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-# Not lazily: Keras finds a layer of a saved model, such as LocalResponseNormalization, only if its
-# module has been imported, and users expect `import keras_zskd` to be enough.
+# Imported eagerly: Keras finds a layer of a saved model, such as LocalResponseNormalization, only
+# if its module has been imported, and users expect `import keras_zskd` to be enough.
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.workers import Cluster
 from keras_zskd.deploy.formats import ExportResult, export

@@ -1,4 +1,4 @@
-"""`AccuracyWatch`: the test accuracy during a training, which nothing depends on."""
+"""`AccuracyWatch`: records the test accuracy during a training, on which nothing depends."""
 
 import time
 from typing import Any
@@ -14,8 +14,8 @@ _BATCH = 1_000
 class AccuracyWatch(keras.callbacks.Callback):
     """Measures the accuracy on test data after epochs, and adds it to the history.
 
-    It only watches: no choice is made from it. With many epochs it measures evenly spaced ones and
-    the last one, and repeats the last value in between.
+    The accuracy is only recorded; no choice depends on it. If there are many epochs, evenly spaced
+    ones and the last one are measured, and the last value is repeated in between.
 
     Args:
         images: `(N, *input_shape)`.

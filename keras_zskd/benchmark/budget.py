@@ -1,11 +1,11 @@
-"""`sized`: the sizes with which a method costs a given budget."""
+"""`sized`: scales the sizes of a method to a given budget."""
 
 from collections.abc import Sequence
 
 from keras_zskd.methods.method import Method
 from keras_zskd.runs.tally import StageCost, Tally
 
-# A cost this close to the budget, as a share of it, is not improved further.
+# If the cost is this close to the budget, as a share of it, the sizes are not adjusted further.
 _CLOSE = 0.01
 _TRIALS = 6
 

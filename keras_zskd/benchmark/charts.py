@@ -37,7 +37,7 @@ def draw_all(results: Results, rows: Sequence[Row], num_seeds: int) -> list[path
 
 
 def _against_cost(results: Results, rows: Sequence[Row], num_seeds: int) -> Any:
-    """Test accuracy on the way: mean of the seeds, over the forward passes spent so far."""
+    """Test accuracy during the training, mean over the seeds, by forward passes spent so far."""
     groups = [(row, results.of(row, num_seeds)) for row in rows if row.x is None]
     groups = [(row, group) for row, group in groups if group and group[0]["curve"]]
     if not groups:

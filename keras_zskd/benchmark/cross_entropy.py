@@ -23,7 +23,7 @@ class CrossEntropy(Method):
     Args:
         batch_size: Batch size of the training.
         epochs: Epochs of the training.
-        learning_rate: Adam's learning rate at the first step; it falls to 0 along a cosine.
+        learning_rate: Adam's learning rate at the first step; it decays to 0 along a cosine.
     """
 
     name = "cross_entropy"

@@ -14,7 +14,7 @@ FORMAT = 1
 
 
 class Results:
-    """The results in a directory. Each file is written at once when its run is finished.
+    """The results in a directory. Each file is written as a whole when its run is finished.
 
     Args:
         directory: The output directory of the benchmark.
@@ -34,7 +34,7 @@ class Results:
         return self.directory / f"{dataset}-{architecture}.keras"
 
     def run_path(self, row: str, seed: int) -> pathlib.Path:
-        """Return the run directory of a row and a seed, which is removed at its end."""
+        """Return the run directory of a row and a seed, which is removed at the end of the run."""
         return self.directory / ".runs" / f"{self.suite.name}-{row}-{seed}"
 
     def of(self, row: Row, num_seeds: int | None = None) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ class Pair:
     """A teacher and its student.
 
     Attributes:
-        title: As printed above its table.
+        title: Title that is printed above its table.
         teacher: Name of the teacher's architecture in `keras_zskd.models.ARCHITECTURES`.
         student: Name of the student's architecture, or a width in (0, 1] of the teacher.
         published: Published accuracy of the teacher in percent.
@@ -27,11 +27,11 @@ class Row:
     """One system.
 
     Attributes:
-        name: Unique name, also of its files.
-        title: As printed in the table.
+        name: Unique name, also used for its files.
+        title: Title in the table.
         method: A name in `METHODS`, or "package.module:Class".
         preset: Preset of the method.
-        settings: Settings of the method, updating the preset.
+        settings: Settings of the method, which update the preset.
         counts: Names of the settings that are scaled to the budget. Defaults to those of the method;
             with none, the settings are used as they are.
         pair: Name of its pair in the suite.
@@ -39,7 +39,7 @@ class Row:
         data: TFDS name of the data that the method reads; empty for none.
         published: Published accuracy in percent.
         seeds: Number of seeds.
-        tier: Order of worth, from 1; lower tiers run first.
+        tier: Order of importance, from 1; lower tiers run first.
         x: Position in the figure of accuracy against number of impressions, in percent of the
             training set; None if the row is not part of it.
     """
@@ -65,10 +65,10 @@ class Suite:
 
     Attributes:
         name: Name on the command line.
-        title: As printed above the tables.
+        title: Title that is printed above the tables.
         dataset: TFDS name; its test split is used for evaluation only.
         budget: Cost of each run, in forward passes of the teacher; see `Tally`.
-        minutes: About how long a run takes on two cores.
+        minutes: Approximate time of a run on two cores.
         teachers: Settings of `train` by architecture.
         pairs: Pairs by name.
         rows: The systems.
@@ -89,10 +89,10 @@ class Suite:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Suite":
-        """Return the suite of `as_json`."""
+        """Create a suite from the result of `as_json`."""
         pairs = {name: Pair(**pair) for name, pair in data["pairs"].items()}
         return cls(**{**data, "pairs": pairs, "rows": tuple(Row(**row) for row in data["rows"])})
 
     def row(self, name: str) -> Row:
-        """Return the row of a name."""
+        """Return the row with a name."""
         return next(row for row in self.rows if row.name == name)

@@ -1,6 +1,6 @@
-"""The suites: the comparison of Nayak et al. (ICML 2019), and the systems that came after it.
+"""The suites: the comparison of Nayak et al. (ICML 2019), and later systems.
 
-Published figures are those of Nayak et al. unless the title names another source; figures of other
+Published figures are those of Nayak et al. unless the title names another source; figures for other
 pairs of networks are left out.
 """
 
@@ -13,13 +13,14 @@ from keras_zskd.benchmark.suite import Pair, Row, Suite
 _CROSS_ENTROPY = "keras_zskd.benchmark.cross_entropy:CrossEntropy"
 _OTHER = {"mnist": "fashion_mnist", "fashion_mnist": "mnist"}
 _NO_IMPRESSIONS = {"num_impressions": 0}
-# Percent of the 60,000 training images, and epochs with the same number of student steps for each.
+# Impressions in percent of the 60,000 training images, and epochs that give each the same number of
+# student steps.
 _CURVE = {1: 1_000, 5: 200, 10: 100, 20: 50, 40: 25}
 _TRAINING_IMAGES = 60_000
 
 
 def _references(dataset: str, pair: str, seeds: int, **published: float) -> list[Row]:
-    """What the full training data gives."""
+    """Students trained on the full training data."""
     common: dict[str, Any] = {"pair": pair, "data": dataset, "seeds": seeds}
     return [
         Row(
@@ -70,7 +71,7 @@ def _best(pair: str, seeds: int) -> list[Row]:
 def _impressions(
     pair: str, seeds: int, count: int, published: float | None, **settings: Any
 ) -> list[Row]:
-    """Class impressions and data impressions, at our size and at the paper's number."""
+    """Class impressions and data impressions, in our number and in that of the paper."""
     found = []
     for method, title in (
         ("class_impressions", "Class Impressions (Mopuri 2018)"),
@@ -93,7 +94,7 @@ def _impressions(
 
 
 def _paper_settings(pair: str) -> list[Row]:
-    """Impressions with the published settings, of which the budget allows few."""
+    """Impressions with the published settings, with which the budget allows only a few."""
     common: dict[str, Any] = {"preset": "paper", "pair": pair, "seeds": 1, "tier": 3}
     titles = {"class_impressions": "Class Impressions", "zskd": "Data Impressions"}
     return [
@@ -282,7 +283,8 @@ _CIFAR10 = Suite(
     },
     rows=(
         *_references("cifar10", "alexnet", 1, student_ce=80.04, hinton=80.08),
-        # Fewer steps than the default: the paper's number of impressions then fits into the budget.
+        # Fewer steps than the default, so that the paper's number of impressions fits into the
+        # budget.
         *_impressions("alexnet", 1, 40_000, 69.56, synthesis_steps=20),
         *_best("alexnet", 1),
         *_references("cifar10", "resnet20", 1),
@@ -295,7 +297,7 @@ _CIFAR10 = Suite(
 
 
 def _curve() -> Suite:
-    """Class impressions and data impressions by their number, with equal training."""
+    """Class impressions and data impressions in different numbers, with equal training."""
     rows = [
         Row(
             name=f"{method}-{percent}",

@@ -1,4 +1,4 @@
-"""The tables of a benchmark: published figures, and ours next to them."""
+"""The tables of a benchmark: our figures next to the published ones."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -104,7 +104,7 @@ def _note(results: Results, rows: Sequence[Row], num_seeds: int) -> str:
 
 
 def _forwards(cost: float, budget: float) -> str:
-    """The cost of a run; with one unit of each count, it may exceed a small budget."""
+    """The cost of a run, which may exceed a small budget even if each count is 1."""
     over = " (over budget)" if cost > _OVER * budget else ""
     return f"{cost / 1e6:.3g} M{over}"
 

@@ -1,7 +1,8 @@
 """Run a command line and return an exit code.
 
-Exit codes: 0 success; 2 invalid arguments or input, with one line on standard error; 130 and 143
-stopped by Ctrl-C or SIGTERM, with one line that says what is kept; anything else is a bug.
+Exit codes: 0 for success; 2 for invalid arguments or input, with one line on standard error; 130
+and 143 if stopped by Ctrl-C or SIGTERM, with one line that says what is kept. Anything else is a
+bug.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from keras_zskd.core.tables import estimate_table, write_json
 def launch() -> None:
     """Run the console script."""
     warnings.showwarning = _warn
-    logging.set_verbosity(logging.ERROR)  # Messages of TFDS would break the progress bars.
+    logging.set_verbosity(logging.ERROR)  # Messages of TFDS would break up the progress bars.
     sys.exit(main(sys.argv))
 
 

@@ -30,7 +30,7 @@ class Command:
         note: Text that is printed first.
         rehearsal: The function that `--dry_run` calls instead, with the same arguments.
         incomplete: Function from the job's result to a sentence about what is missing, with which
-            the command fails after it has shown the result; None if nothing is.
+            the command fails after it has shown the result, or to None if nothing is missing.
     """
 
     job: Callable[..., Any]

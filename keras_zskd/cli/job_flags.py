@@ -1,7 +1,7 @@
 """Define flags from the signature of a job, and make the job's arguments from the flags.
 
-A parameter of a plain type becomes a flag of the same name, with its default and the text of the
-docstring. A few parameters are objects with flags of their own: `teacher`, `student`, `method`,
+A parameter of a plain type becomes a flag of the same name, with its default and its description in
+the docstring. A few parameters are objects with flags of their own: `teacher`, `student`, `method`,
 `cluster`.
 """
 

@@ -1,4 +1,4 @@
-"""`AdversarialDistiller`: trains a student on the outputs of a generator trained with it."""
+"""`AdversarialDistiller`: trains a student together with a generator of its inputs."""
 
 import itertools
 import math
@@ -36,20 +36,22 @@ class Answers(NamedTuple):
 class AdversarialDistiller(keras.Model):
     """Trains a generator and a student alternately, with a frozen teacher.
 
-    A step takes noise `z` from the dataset, makes `generator_steps` updates of the generator on
-    `generator_loss` and then `student_steps` updates of the student on `student_loss`. The student
-    is trained on the images of the generator's last forward pass, from before its update, as in the
-    released code of DAFL and ZSKT; with `fresh_noise`, on new images in each of its steps.
+    Each step takes noise `z` from the dataset, updates the generator `generator_steps` times on
+    `generator_loss`, and then updates the student `student_steps` times on `student_loss`. The
+    student is trained on the images of the generator's last forward pass, which precedes the last
+    update of the generator, as in the released code of DAFL and ZSKT. With `fresh_noise`, each
+    update of the student uses new images instead.
 
-    Losses return one value per example. `generator_loss` returns a second value for the batch as a
-    whole. Both are divided over all replicas, so an update does not depend on their number.
+    Losses return one value per example. `generator_loss` also returns a scalar for the batch as a
+    whole. Values per example are averaged over all replicas, and the scalar is counted once, so an
+    update does not depend on the number of replicas.
 
     Args:
         teacher: Teacher with a Dense layer or 1x1 convolution before its logits.
         student: A classifier with the teacher's inputs and classes. It is trained in place.
         generator: Model from noise `(N, ...)` to images `(N, *input_shape)` in the teacher's range.
         generator_loss: Function from the teacher's `Answers` and a function without arguments that
-            returns the student's logits to `((N,), scalar)`.
+            returns the student's logits, to `((N,), scalar)`.
         student_loss: Function from the teacher's and the student's logits to `(N,)`.
         generator_steps: Updates of the generator per step, 1 or more.
         student_steps: Updates of the student per step, 1 or more.
@@ -59,8 +61,8 @@ class AdversarialDistiller(keras.Model):
             of `attention_pairs`; 0 or more.
 
     Attributes:
-        teacher_model: The teacher as a model that returns logits and features, then the maps of
-            the attention if it has a weight.
+        teacher_model: The teacher as a model that returns logits and features, followed by the
+            feature maps of the attention term if `attention` is positive.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -125,14 +127,14 @@ class AdversarialDistiller(keras.Model):
 
     @property
     def images_per_example(self) -> int:
-        """New images in a step for each example of its batch of noise."""
+        """Number of images that a step generates for each example of its noise batch."""
         return self.generator_steps + (self.student_steps if self.fresh_noise else 0)
 
     def passes(self, batch: Any) -> list[tuple[keras.Model, float]]:
         """Return the forward passes of each network for one example of a training step.
 
         Args:
-            batch: Not used; every batch is noise.
+            batch: Not used, since every batch is noise.
         """
         del batch
         asked: list[bool] = []
@@ -142,7 +144,7 @@ class AdversarialDistiller(keras.Model):
             asked.append(True)
             return tf.zeros((1, classes))
 
-        # Whether the loss of the generator looks at the student.
+        # A trial call shows whether the generator's loss depends on the student.
         answers = Answers(tf.zeros((1, classes)), tf.zeros((1, math.prod(features))))
         self.generator_loss(answers, student)
         updates, more = self.generator_steps * UPDATE, self.images_per_example

@@ -11,8 +11,8 @@ from keras_zskd.core.keras_internals import nodes_of
 def attention_pairs(teacher: keras.Model, student: keras.Model) -> list[tuple[Any, Any]]:
     """Return pairs of symbolic feature maps `(N, H, W, C)` of both networks with equal H and W.
 
-    Of each size, the last map in each network is taken: in a residual network, the output of the
-    blocks of one size.
+    For each size, the last map of that size in each network is used. In a residual network, this is
+    the output of the stage with that size.
 
     Args:
         teacher: A flat Functional model.

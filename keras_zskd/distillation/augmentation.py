@@ -38,9 +38,9 @@ class RandomAffine(Augmentation):
     """Rotates, shears, zooms and shifts in one bilinear resampling, with mirrored borders.
 
     Args:
-        rotation: Largest angle in radians, 0 or more; a shear of up to the same angle is added.
-        zoom: Largest logarithm of the zoom factor in either direction, 0 or more; half of it
-            between the two axes.
+        rotation: Largest angle in radians, 0 or more. A shear of up to half this angle is added.
+        zoom: Largest logarithm of the zoom factor in either direction, 0 or more. In addition, the
+            aspect ratio changes by a factor whose logarithm is at most half of it.
         translation: Largest shift as a fraction of height and width, 0 or more.
         probability: Share of the images that are transformed, in [0, 1].
     """

@@ -41,10 +41,10 @@ class Distiller(keras.Model):
     * `(x, labels)` or `(x, labels, sample_weight)`, with integer labels `(N,)`, or sets of labels
       `(N, K)` of zeros and ones for a multi-label teacher.
 
-    Metrics passed to `compile`, including "mse", compare `(teacher_logits, student_logits)`, for a
-    multi-label teacher of the shape `(N, K, 2)`: each label absent and present.
-    `accuracy`, of the student against the labels and weighted by `sample_weight`, is logged if
-    there are labels; `metrics=["accuracy"]` requires them.
+    Metrics passed to `compile`, including "mse", compare `(teacher_logits, student_logits)`. For a
+    multi-label teacher these have shape `(N, K, 2)`, with two classes per label: absent and
+    present. If there are labels, the student's accuracy against them, weighted by `sample_weight`,
+    is logged as `accuracy`; `metrics=["accuracy"]` requires labels.
 
     The loss is divided by the number of examples over all replicas, so updates and logs do not
     depend on the number of replicas, even for a smaller last batch. The batch statistics of the
@@ -67,7 +67,7 @@ class Distiller(keras.Model):
             and the replica.
 
     Attributes:
-        student_logits: The student as a model that returns logits, also if it ends in softmax.
+        student_logits: The student as a model that returns logits, even if it ends in softmax.
 
     Raises:
         InputError: If teacher and student do not match.
@@ -199,7 +199,7 @@ class Distiller(keras.Model):
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile from `get_compile_config`; Keras does not if `compile` is overridden."""
+        """Compile from `get_compile_config`; Keras does not do this if `compile` is overridden."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
@@ -355,7 +355,7 @@ class Distiller(keras.Model):
         teacher = Teacher(
             deserialize(config.pop("teacher"), custom_objects), config.pop("input_range")
         )
-        # Its model ends in logits, which may be of either kind.
+        # The saved model ends in logits, which do not show whether it is multi-label.
         teacher.is_multi_label = config.pop("is_multi_label", False)
         for name in ("augmentations", "distillation_losses"):
             config[name] = [deserialize(item, custom_objects) for item in config[name]]
@@ -364,7 +364,7 @@ class Distiller(keras.Model):
 
 
 def check_student(teacher: Teacher, student: Any) -> LogitsView:
-    """Check that a student can learn from a teacher, and return its view from the logits.
+    """Check that a student can learn from a teacher, and return a view of it that ends in logits.
 
     Raises:
         InputError: If it is not a classifier, or its inputs or outputs do not match.
@@ -376,7 +376,7 @@ def check_student(teacher: Teacher, student: Any) -> LogitsView:
             f"`student` must have inputs of shape {teacher.input_shape}, as the teacher. Received: "
             f"a student with inputs of shape {shape}. Put a Resizing or Reshape layer before it."
         )
-    classes = max(2, student.outputs[0].shape[-1])  # One output is that of two classes.
+    classes = max(2, student.outputs[0].shape[-1])  # A single output distinguishes two classes.
     if classes != teacher.num_classes:
         raise InputError(
             f"`student` must have {teacher.num_classes} outputs, as the teacher. Received: a "

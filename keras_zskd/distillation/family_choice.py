@@ -19,7 +19,7 @@ from keras_zskd.inputs.procedural_pictures import (
 from keras_zskd.models.batch_norm_distance import distance_from_statistics
 from keras_zskd.models.teacher import Teacher
 
-# Below this share a family is left out: drawing it would have to be compiled.
+# Families with a smaller share are left out: they are not worth the time to compile their drawing.
 _LEAST_SHARE = 0.08
 
 
@@ -28,14 +28,14 @@ class FamilyRatings:
     """A teacher's ratings of F families.
 
     Attributes:
-        names: `(F,)`.
-        mean_prediction: `(F, K)`, means of its predictions; `(F, 2 K)` of a multi-label teacher, each
-            label absent and present.
-        mean_entropy: `(F,)`, mean entropy of a prediction, in nats; of all labels together for a
-            multi-label teacher.
+        names: Names of the families, `(F,)`.
+        mean_prediction: Mean predictions on each family, `(F, K)`; for a multi-label teacher
+            `(F, 2 K)`, with two classes per label: absent and present.
+        mean_entropy: Mean entropy of a prediction, `(F,)`, in nats; for a multi-label teacher
+            summed over the labels.
         distance: `(F,)`, mean over batch normalization layers and channels of the KL divergence, in
-            nat, of the moving statistics from those of the family, both as normal distributions; 0 for
-            a teacher without such layers.
+            nats, between the moving statistics and those of the family, both as normal
+            distributions; 0 for a teacher without such layers.
     """
 
     names: np.ndarray
@@ -45,31 +45,32 @@ class FamilyRatings:
 
     @property
     def mutual_information(self) -> np.ndarray:
-        """`(F,)`, of picture and predicted class, in nats: high for confident, balanced predictions.
+        """Mutual information of picture and predicted class, `(F,)`, in nats.
 
-        For a multi-label teacher the sum over its labels, as if they were independent.
+        It is high if predictions are confident and balanced over the classes. For a multi-label
+        teacher it is the sum over the labels, as if they were independent.
         """
         return np.asarray(entr(self.mean_prediction).sum(axis=-1) - self.mean_entropy)
 
     @property
     def scores(self) -> np.ndarray:
-        """`(F,)`, worth of each family alone: mutual information minus distance."""
+        """Score of each family on its own, `(F,)`: mutual information minus distance."""
         return np.asarray(self.mutual_information - self.distance)
 
     def chosen(self, families: str) -> dict[str, float]:
-        """Shares by name: "auto" for those of `shares()`, "all", or names with commas between them."""
+        """Shares by name: those of `shares()` for "auto", or equal ones for "all" or for "a,b"."""
         if families == "auto":
             return self.shares()
         names = map(str, self.names) if families == "all" else families.split(",")
         return dict.fromkeys(names, 1.0)
 
     def left_out(self, shares: Mapping[str, float]) -> dict[str, float]:
-        """The best family without a share, to measure on; the same shares where there is none."""
+        """The best family without a share, to measure on; if there is none, the same shares."""
         names = [str(name) for name in self.names[np.argsort(-self.scores)] if name not in shares]
         return {names[0]: 1.0} if names else dict(shares)
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Figures of each family for the report, by name."""
+        """Figures of each family by name, for the report."""
         columns = zip(self.names, self.mutual_information, self.distance, strict=True)
         return {
             str(name): {"mutual information": float(information), "distance": float(distance)}
@@ -77,26 +78,27 @@ class FamilyRatings:
         }
 
     def shares(self, balance: float = 0.5, evenness: float = 0.3) -> dict[str, float]:
-        """The mixture of the greatest mean score, with balanced classes and many families.
+        """Compute the mixture with the highest mean score, balanced classes and many families.
 
         The shares maximize `w . scores + balance * H(sum_f w_f p_f) + evenness * H(w)`, with the
-        entropy `H` of the mean prediction and of the shares: classes are balanced by drawing more of
-        what is rare. The sum is concave; the iteration is that of Blahut and Arimoto (1972) for the
-        capacity of a channel, with families as its inputs.
+        entropy `H` of the mean prediction and of the shares. Classes are balanced by drawing more
+        pictures of the families that show rare classes. The objective is concave. It is maximized
+        by the iteration of Blahut and Arimoto (1972) for the capacity of a channel, with families
+        as its inputs.
 
         Args:
             balance: Weight of an even class histogram, 0 or more.
-            evenness: Weight of even shares, above 0; near 0 a few families get everything.
+            evenness: Weight of even shares, above 0; near 0, a few families get all of the mixture.
 
         Returns:
-            Shares by name that add up to 1; families with a tiny share are left out.
+            Shares by name that sum to 1; families with a small share are left out.
         """
         shares = np.full(len(self.names), 1.0 / len(self.names))
         for _ in range(300):
             mixed = np.log(np.maximum(shares @ self.mean_prediction, 1e-12))
             gains = self.scores - balance * self.mean_prediction @ mixed
             target = np.exp((gains - gains.max()) / evenness)
-            shares = np.sqrt(shares * target / target.sum())  # Half a step: it would oscillate.
+            shares = np.sqrt(shares * target / target.sum())  # A full step would oscillate.
             shares /= shares.sum()
         shares = np.where(shares < _LEAST_SHARE, 0.0, shares)
         shares /= shares.sum()
@@ -104,7 +106,7 @@ class FamilyRatings:
 
 
 def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRatings:
-    """Rate families by the teacher's predictions on `count` pictures of each; forward passes only."""
+    """Rate each family by the teacher's forward passes on `count` pictures of it."""
     ask, size = _question(teacher), at_most(AT_ONCE, teacher.input_shape)
     names = list(families_of(teacher.input_shape))
     mean_predictions, entropies, distances = [], [], []
@@ -124,7 +126,7 @@ def rate_families(teacher: Teacher, count: int = 512, seed: int = 0) -> FamilyRa
 
 
 def _question(teacher: Teacher) -> Any:
-    """A function of pictures: predictions, and moments of the inputs of batch normalizations."""
+    """A function from pictures to predictions and moments of the batch normalization inputs."""
     tapped = teacher.tapped([teacher.model.outputs[0], *teacher.batch_norm_inputs])
 
     @tf.function(autograph=False)
@@ -143,7 +145,7 @@ def _question(teacher: Teacher) -> Any:
 
 
 def _distance(teacher: Teacher, batches: list[list[tuple[Any, Any]]]) -> float:
-    """See `FamilyRatings.distance`; of the moments of batches of one size."""
+    """Compute `FamilyRatings.distance` from the moments of batches of equal size."""
     divergences = []
     for number, layer in enumerate(teacher.batch_norms):
         mean, square = np.mean([np.asarray(moments[number]) for moments in batches], axis=0)

@@ -1,9 +1,9 @@
 """Feature losses between teacher and student, with one forward pass of each model.
 
-Takes `keras.distillation.DistillationLoss` objects. The Distiller of that module runs the student a
-second time for its features, in training mode even during evaluation, and its losses may be
+Takes `keras.distillation.DistillationLoss` objects. `keras.distillation.Distiller` runs the student
+a second time for its features, in training mode even during evaluation, and its losses may be
 scaled by the number of replicas. Here each model runs once, in the mode of the step, and losses are
-per example.
+computed per example.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`GaussianProcesses`: classifiers fitted to a few images, as the reference of Kimura et al."""
+"""`GaussianProcesses`: the reference of Kimura et al., classifiers fitted to a few images."""
 
 import math
 import warnings
@@ -11,17 +11,18 @@ from keras_zskd.core.errors import InputError
 
 
 class GaussianProcesses:
-    """One Gaussian process classifier per class, with RBF kernels, that can be differentiated.
+    """One differentiable Gaussian process classifier per class, with an RBF kernel.
 
-    scikit-learn fits them: the Laplace approximation of class k against the rest, and amplitude and
-    length of its kernel by the marginal likelihood. The predictions are computed by TensorFlow,
-    because pseudo-examples ascend their gradient (Rasmussen and Williams, 2006, section 3.4):
+    scikit-learn fits class k against the rest by the Laplace approximation, with the amplitude and
+    length scale of the kernel that maximize the marginal likelihood. The predictions are computed
+    by TensorFlow, because pseudo-examples ascend their gradient (Rasmussen and Williams, 2006,
+    section 3.4):
 
     `m_k(x) = k(x, X) (t_k - pi_k)` and `v_k(x) = k(x, x) - |L_k^-1 W_k^(1/2) k(X, x)|^2`
 
-    are mean and variance of the latent function at x, given the images X with labels `t_k` in
-    {0, 1}. Its class probability is `sigmoid(m_k / sqrt(1 + pi v_k / 8))` (MacKay, 1992), divided
-    by the sum over the classes.
+    are the mean and variance of the latent function at x, given the images X with labels `t_k` in
+    {0, 1}. The probability of class k is `sigmoid(m_k / sqrt(1 + pi v_k / 8))` (MacKay, 1992),
+    divided by the sum over the classes.
 
     Args:
         arrays: The result of `fitted`.
@@ -55,7 +56,7 @@ class GaussianProcesses:
         return tf.cast(tf.nn.log_softmax(logits), tf.float32)
 
     def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits `(N, K)`, and the mean deviation `(N,)` of the latent functions."""
+        """Return logits `(N, K)` and the mean standard deviation `(N,)` of the latent functions."""
         parts = [images[i : i + 512] for i in range(0, len(images), 512)]
         logits = np.concatenate([self(part) for part in parts])
         deviation = [tf.reduce_mean(tf.sqrt(self.latent(part)[1]), axis=-1) for part in parts]
@@ -63,7 +64,7 @@ class GaussianProcesses:
 
 
 def fitted(images: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """Fit a Gaussian process classifier per class; the result is for `GaussianProcesses`.
+    """Fit a Gaussian process classifier per class; return the arrays for `GaussianProcesses`.
 
     Args:
         images: `(M, *input_shape)`.

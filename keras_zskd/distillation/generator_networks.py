@@ -1,4 +1,4 @@
-"""Generator networks from noise to inputs of a teacher."""
+"""Generator networks, which map noise to inputs of a teacher."""
 
 import math
 
@@ -20,21 +20,22 @@ def image_generator(
 ) -> keras.Model:
     """Build the generator of DAFL (Chen et al., ICCV 2019, released code) for any image size.
 
-    A Dense layer to a quarter of height and width, two nearest-neighbor upsamplings by 2, 3x3
-    convolutions with `filters`, `filters / 2` and C filters, batch normalization, and leaky ReLU
-    with slope 0.2. For inputs that are not images, two hidden Dense layers.
+    It has a Dense layer to a quarter of height and width, two nearest-neighbor upsamplings by 2,
+    3x3 convolutions with `filters`, `filters / 2` and C filters, batch normalization, and leaky
+    ReLU with slope 0.2. For inputs that are not images, it has two hidden Dense layers.
 
     Args:
         teacher: Teacher that determines shape and range of the inputs.
         latent: Size of the noise.
         filters: Number of filters of the first convolution.
-        epsilon: Epsilon of the batch normalization layers. The released code of DAFL uses 0.8, by a
-            mistake in the order of arguments; preset "paper" follows it.
+        epsilon: Epsilon of the batch normalization layers. The released code of DAFL uses 0.8, due
+            to a mistake in the order of arguments; preset "paper" follows it.
         output: Last layers. "tanh" ends in a tanh scaled to the teacher's range. "normalized_tanh" has
-            batch normalization before it. "standardized" has batch normalization without scale after
-            it (DAFL's released code, for a teacher that expects standardized pixels). "normalized" ends
-            in batch normalization without tanh (ZSKT's released code). With the last two the mean is
-            the middle of the range, and the standard deviation is a quarter of it.
+            batch normalization before the tanh. "standardized" has batch normalization without
+            scale after it (DAFL's released code, for a teacher that expects standardized pixels).
+            "normalized" ends in batch normalization without tanh (ZSKT's released code). With the
+            last two, the mean is the middle of the teacher's range, and the standard deviation is a
+            quarter of its width.
         seed: Seed of the initial weights.
 
     Raises:

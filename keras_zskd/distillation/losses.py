@@ -1,4 +1,4 @@
-"""Losses of distillation, per example; weights and replicas are applied in the reduction."""
+"""Distillation losses, per example; weights and replicas are accounted for in the reduction."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: flo
     the student matches the teacher. `tau^2` keeps the scale of the gradient independent of `tau`.
 
     Args:
-        teacher_logits: `(N, K)`; or `(N, L, 2)` of L labels, each absent or present: see
-            `as_choices`. Their divergences are added.
+        teacher_logits: `(N, K)`, or `(N, L, 2)` for L labels, each absent or present; see
+            `as_choices`. The divergences of the labels are summed.
         student_logits: The same shape.
         temperature: `tau`, positive.
 
@@ -63,7 +63,7 @@ def label_set_loss(labels: Any, student_logits: Any) -> Any:
     """Binary cross-entropy with sets of labels, summed over the labels.
 
     Args:
-        labels: `(N, K)`, 1 for a label that is present and 0 for one that is absent.
+        labels: `(N, K)`, 1 if a label is present and 0 if it is absent.
         student_logits: `(N, K)`.
 
     Returns:

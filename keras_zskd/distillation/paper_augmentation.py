@@ -40,7 +40,7 @@ class PaperAugmentation(Augmentation):
     These are the original; zooms to the central 90, 75 and 60 % (bilinear); translations by 20 % of
     the side, rounded down, in four directions (filled with white); ten rotations from -90 to 90
     degrees (nearest neighbor, filled with black); three flips; salt and pepper; "Gaussian" noise;
-    both; and the products zoom x translation, translation x rotation, zoom x rotation.
+    both of these; and the combinations zoom x translation, translation x rotation, zoom x rotation.
 
     The released code seeds its noise generator identically for every image, so that all images have
     the same spots and the same noise. Its "Gaussian" noise is uniform: `0.75 x + 0.0625 u` on
@@ -57,7 +57,7 @@ class PaperAugmentation(Augmentation):
 
 
 def _is_any(draws: Any, *names: str) -> Any:
-    """Mask `(N,)` of the images that get one of these versions."""
+    """Mask `(N,)` of the images that are drawn as one of these versions."""
     pick = tf.cast(draws[0] * sum(copies for _, copies in _COUNTS), tf.int32)
     is_chosen, first = tf.zeros_like(pick, tf.bool), 0
     for name, copies in _COUNTS:

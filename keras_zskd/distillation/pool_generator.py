@@ -1,4 +1,4 @@
-"""`PoolGenerator`: makes images of given classes with a generator that is trained for them."""
+"""`PoolGenerator`: trains a generator to make images of given classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,23 +15,23 @@ _BETA1, _BETA2, _EPSILON = 0.5, 0.999, 1e-7
 
 
 class PoolGenerator:
-    """Makes batches of images, each from a noisy layer of its own (NAYER, Tran et al., CVPR 2024).
+    """Makes groups of images, each from its own noisy layer (NAYER, Tran et al., CVPR 2024).
 
-    The image of class k in group g is `G(e_k W_g + b_g)`: `e_k` is the code of the class, `W_g` a
-    layer that starts as normal noise and makes one image of each class. For a batch of groups, new
-    layers are drawn and trained for a number of steps of Adam together with `G`, and the images of
-    the step with the lowest loss are kept. `G` continues from batch to batch; `restart` draws a new
-    one.
+    The image of class k in group g is `G(e_k W_g + b_g)`. `e_k` is the code of the class; `W_g` is
+    a layer that starts as normal noise and makes one image of each class. For each batch of groups,
+    new layers are drawn and trained together with `G` for a number of Adam steps, and the images of
+    the step with the lowest loss are kept. `G` keeps its weights from batch to batch; `restart`
+    draws new ones.
 
-    NAYER takes the codes from a language model, by the names of the classes. Here they are the
-    class templates, standardized over the classes: they need no data and no names (our reading).
+    NAYER computes the codes from the names of the classes with a language model. Here they are the
+    class templates, standardized over the classes, which need neither data nor names (our reading).
 
     Args:
         teacher: Teacher with class templates.
         student: A model that returns logits, used in inference mode.
-        loss: Function from the teacher's and the student's logits `(N, K)`, the classes `(N,)`, the
-            distance to the statistics of batch normalization (0 without such layers) and the weight
-            of the student's part to a scalar.
+        loss: Function to a scalar from the teacher's and the student's logits `(N, K)`, the classes
+            `(N,)`, the distance to the batch normalization statistics (0 without such layers), and
+            the weight of the adversarial term.
         latent: Units of a noisy layer.
         filters: Filters of the first convolution of `G`, see `image_generator`.
         groups: Groups per batch; a batch has `groups * K` images.
@@ -71,13 +71,13 @@ class PoolGenerator:
     def images(
         self, batches: int, steps: int, seed: int, adversarial: float
     ) -> dict[str, np.ndarray]:
-        """Make `batches * groups * K` images, those of one class at every K-th place.
+        """Make `batches * groups * K` images; every K-th image shows the same class.
 
         Args:
             batches: Number of batches.
-            steps: Steps of Adam for each batch.
+            steps: Adam steps for each batch.
             seed: Seed of the noisy layers.
-            adversarial: Weight of the student's part of the loss, 0 without it.
+            adversarial: Weight of the adversarial term; 0 leaves it out.
         """
         size = (self._groups, self._codes.shape[-1], self._latent)
         weights = [tf.identity(w.value) for w in self._generator.trainable_variables]
@@ -110,11 +110,11 @@ class PoolGenerator:
             self._teacher, self._latent, self._filters, output="normalized_tanh", seed=seed
         )
 
-    # With tensors, because an optimizer cannot change variables outside of a replica context.
+    # Adam on tensors, because an optimizer cannot update variables outside of a replica context.
     def _updated(
         self, values: Any, statistics: Any, means: Any, variances: Any, t: Any, adversarial: Any
     ) -> tuple[Any, ...]:
-        """Return the images, their loss, and the state after a step of Adam."""
+        """Return the images, their loss, and the state after one Adam step."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             kernel, bias, *weights = values
@@ -146,7 +146,7 @@ class PoolGenerator:
 def class_codes(templates: np.ndarray) -> np.ndarray:
     """Standardize class templates `(D, K)` over the classes: codes `(K, D)` float32.
 
-    A feature that all classes weigh alike gets 0.
+    A feature with the same weight for all classes gets 0.
     """
     rows = templates.T.astype(np.float64)
     deviation = rows.std(axis=0)

@@ -37,7 +37,7 @@ class Reference(Protocol):
 
 
 class TeacherReference:
-    """The teacher as a reference; `sigma` is the entropy of its prediction.
+    """The teacher as the reference; `sigma` is the entropy of its prediction.
 
     Args:
         teacher: The teacher.
@@ -97,7 +97,7 @@ def moved_uphill(
     moves: int,
     learning_rate: float,
 ) -> np.ndarray:
-    """Update `x <- x + eps grad_x KL(g(x), f(x))` with Adam, inside the teacher's range.
+    """Update `x <- x + eps grad_x KL(g(x), f(x))` with Adam, within the teacher's range.
 
     Args:
         images: `(N, *input_shape)`.
@@ -110,7 +110,7 @@ def moved_uphill(
     input_range = distiller.teacher.input_range
     beta1, beta2, epsilon = _ADAM
 
-    # Tensors, because an optimizer cannot change variables outside of a replica context.
+    # Adam on tensors, because an optimizer cannot update variables outside of a replica context.
     @tf.function(autograph=False)
     def step(pixels: Any, mean: Any, variance: Any, t: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:

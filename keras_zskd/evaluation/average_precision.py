@@ -10,8 +10,8 @@ from keras_zskd.core.errors import InputError
 def mean_average_precision(scores: Any, labels: Any) -> float:
     """Mean over the labels of the average precision `sum_n (R_n - R_(n-1)) P_n`.
 
-    `P_n` and `R_n` are precision and recall of the images whose score is at least the n-th largest
-    distinct one. Labels that no image has are left out.
+    `P_n` and `R_n` are the precision and recall of the images whose score is at least the n-th
+    largest distinct score. Labels that are absent from all images are left out.
 
     Args:
         scores: `(N, K)`, higher for a label that is more likely present.

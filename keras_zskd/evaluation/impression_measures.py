@@ -21,7 +21,7 @@ def measure_impressions(
     temperature: float = 1.0,
     is_multi_label: bool = False,
 ) -> dict[str, Any]:
-    """Measure how well impressions reach their targets, and how much they differ from each other.
+    """Measure how well impressions reach their targets, and how much they differ from one another.
 
     These measures do not show whether a person would recognize the impressions: a classifier can be
     confident on unrecognizable images.
@@ -31,16 +31,16 @@ def measure_impressions(
             `(N,)`, `logits` `(N, K)` and `gap` `(N,)`.
         input_range: `(low, high)` of the pixels.
         temperature: `tau` of the synthesis, positive.
-        is_multi_label: Whether the teacher is. The class that it predicts is its most likely label,
-            and the entropy is the sum of those of the labels.
+        is_multi_label: Whether the teacher is multi-label. Its predicted class is then its most
+            likely label, and its entropy the sum of the entropies of the labels.
 
     Returns:
         A dict with "num_impressions"; "mean_gap" in nats; "mean_confidence", the teacher's highest
         probability at temperature 1; "mean_entropy" of its predictions at temperature 1, in nats;
         "named_as_label", the share that it predicts as the conditioning class; "named_as_target",
         the share that it predicts as the largest class of the target; "median_nearest_distance" and
-        "near_duplicates": the root mean square pixel difference to the nearest other impression as
-        a share of the range, and the share of impressions nearer than 0.02, both over the first
+        "near_duplicates": the root mean square pixel difference from the nearest other impression
+        as a share of the range, and the share of impressions nearer than 0.02, both over the first
         1,000, None for a single one; "shared_layout", see `shared_layout`. Arrays with one entry
         per
         impression: "asked", the largest class of the target, "asked_share" and "reached_share", its
@@ -91,7 +91,7 @@ def measure_impressions(
 
 
 def nearest_distances(images: np.ndarray, input_range: Range) -> np.ndarray:
-    """Root mean square difference of each image to the nearest other, as a share of the range.
+    """Root mean square difference of each image from its nearest other, as a share of the range.
 
     Images larger than 32 pixels are compared at that size. Returns `(N,)`, or `(0,)` for one image.
     """
@@ -110,7 +110,7 @@ def effective_rank(features: np.ndarray) -> float:
     """Return the effective rank of features `(N, D)`: between 1 and the smaller of `N` and `D`.
 
     `exp(H(s / sum s))` with the entropy `H` and the singular values `s` of the centered features:
-    the number of directions that the examples differ in. 1 if all examples are equal.
+    the number of directions in which the examples differ. It is 1 if all examples are equal.
 
     References:
         Roy and Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.

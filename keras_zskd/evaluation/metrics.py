@@ -17,8 +17,8 @@ class TeacherAgreement(keras.metrics.Mean):
     """Share of the images for which student and teacher predict the same class.
 
     `mean_n 1[argmax_k s_nk = argmax_k t_nk]` over the logits `t`, `s` of shape `(N, K)`, in [0, 1].
-    Logits of labels, `(N, L, 2)` as a `Distiller` passes them, count as `N L` examples.
-    A student can have high accuracy but low agreement: fidelity differs from accuracy.
+    Logits of labels, `(N, L, 2)` as a `Distiller` passes them, count as `N L` examples. A student
+    can have high accuracy but low agreement: fidelity differs from accuracy.
 
     Args:
         name: Name of the metric. Defaults to "teacher_agreement".
@@ -43,13 +43,13 @@ class TeacherAgreement(keras.metrics.Mean):
         """Accumulate a batch.
 
         Args:
-            teacher_logits: `(N, K)` logits; probabilities also work, since they rank the classes
-                alike.
+            teacher_logits: `(N, K)` logits; probabilities also work, since they rank the classes in
+                the same way.
             student_logits: `(N, K)` logits.
             sample_weight: `(N,)` weights of the images, or None.
 
         Raises:
-            InputError: If the two do not have the same shape `(N, K)`.
+            InputError: If the two do not have the same shape, `(N, K)` or `(N, L, 2)`.
         """
         teacher, student = _as_logits(teacher_logits, student_logits)
         same = tf.cast(tf.argmax(teacher, axis=-1) == tf.argmax(student, axis=-1), tf.float32)
@@ -92,7 +92,7 @@ class PredictiveKL(keras.metrics.Mean):
             sample_weight: `(N,)` weights of the images, or None.
 
         Raises:
-            InputError: If the two do not have the same shape `(N, K)`.
+            InputError: If the two do not have the same shape, `(N, K)` or `(N, L, 2)`.
         """
         teacher, student = _as_logits(teacher_logits, student_logits)
         log_p, log_q = tf.nn.log_softmax(teacher), tf.nn.log_softmax(student)

@@ -16,17 +16,17 @@ from keras_zskd.models.teacher import Teacher
 
 TOP = "logits"
 _BATCH = 512
-# Larger covariances of a hidden layer, in numbers over all classes, are left out.
+# Hidden layers whose covariances have more values over all classes are left out.
 _MOST_VALUES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
 class ActivationRecords:
-    """What is kept of the training data (Lopes, Fenu, Starner, 2017), without any example.
+    """Statistics of the training data (Lopes, Fenu, Starner, 2017), without any example.
 
-    Mean and covariance of the logits and of each layer with a kernel, over the training examples of
-    each class. Of a feature map, its mean over the positions is recorded (our reading: the
-    covariances of all its positions would be larger than the training data).
+    They are the mean and covariance of the logits and of each layer with a kernel, over the
+    training examples of each class. A feature map is first averaged over its positions (our
+    reading: the covariances of all positions would be larger than the training data).
 
     Attributes:
         teacher: Fingerprint of the teacher.
@@ -46,7 +46,7 @@ class ActivationRecords:
     def measure(
         cls, teacher: Teacher, images: np.ndarray, labels: np.ndarray
     ) -> "ActivationRecords":
-        """Record the activations for labeled examples.
+        """Record the activations of labeled examples.
 
         Args:
             teacher: The teacher.
@@ -104,10 +104,10 @@ class ActivationRecords:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], teacher: Teacher) -> "ActivationRecords":
-        """Read a file that `save` has written for this teacher.
+        """Read a file that `save` wrote for this teacher.
 
         Raises:
-            InputError: If it is another file, or of another teacher.
+            InputError: If the file is not such a file, or belongs to another teacher.
         """
         try:
             with open(path, "rb") as opened, np.load(opened) as file:

@@ -87,22 +87,22 @@ class UniformCanvas(Canvas):
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 class BlobCanvas(Canvas):
-    """Pixels are the sigmoid of `z`, which starts as a blob of smooth noise on a plain ground.
+    """Pixels are the sigmoid of `z`, which starts as a blob of smooth noise on a plain background.
 
-    Images of objects have structure at every scale, and the object is somewhere near the center.
-    The noise is Gaussian on grids of several sizes, upsampled to the image and summed with random
+    Images of objects have structure at every scale, and the object is usually near the center. The
+    noise is Gaussian on grids of several sizes, upsampled to the image and summed with random
     weights, a random contrast and a random offset. Outside a superellipse of random size, position
-    and roundness it fades into a dark or light background. These are assumptions; no data is used.
+    and roundness, it fades into a dark or light background. These are assumptions; no data is used.
     The sigmoid keeps the pixels in range. Unlike clipping, it preserves their gradient, except far
-    out in the background, where it is exactly 0 or 1. Inputs that are not images `(H, W, C)` start
-    as plain noise.
+    out in the background, where it saturates at exactly 0 or 1. Inputs that are not images
+    `(H, W, C)` start as plain noise.
 
     Args:
         scales: Divisors of height and width that give the sizes of the noise grids.
         contrast: `(low, high)`, the range of the random factor of the noise.
         offset: Standard deviation of the random shift of the noise, in units of the noise.
-        ground: Largest shift of `z` toward the background, 0 or more. 0 leaves the noise
-            everywhere.
+        ground: Largest shift of `z` toward the background, 0 or more. With 0, the noise covers the
+            whole image.
         light: Share of the impressions on a light background, in [0, 1]. Use 0.5 if nothing is
             known.
     """
@@ -161,8 +161,8 @@ class BlobCanvas(Canvas):
 class PictureCanvas(Canvas):
     """Pixels are the sigmoid of `z`, which starts as a procedural picture.
 
-    A start with the statistics of photographs needs only a few steps, and these add only what the
-    teacher responds to.
+    Since the initial pictures have the statistics of photographs, a few steps are enough, and they
+    add only what the teacher responds to.
 
     Args:
         shares: Shares of the families, see `ProceduralPictures`. Defaults to equal shares.

@@ -20,7 +20,7 @@ class Competition(Prior):
     predictions `p = softmax(f(x) / tau)` of the teacher and `q` of the student (Yin et al., CVPR
     2020, section 3.3). The student gets the pixels that the teacher gets, in inference mode.
 
-    The released code clips the predictions to [0.01, 0.99] and has `KL(m || p)` and `KL(m || q)`.
+    The released code clips the predictions to [0.01, 0.99] and uses `KL(m || p)` and `KL(m || q)`.
     This class follows the paper.
 
     Args:
@@ -29,8 +29,8 @@ class Competition(Prior):
         weight: Factor of the penalty, 0 or more.
         temperature: `tau`, positive. Defaults to 3, as in the released code.
 
-    The configuration holds a fingerprint of the student, which tells two students apart; a
-    `Competition` cannot be made from it.
+    The configuration holds a fingerprint that identifies the student. A `Competition` cannot be
+    created from it.
     """
 
     is_transformed = True

@@ -61,16 +61,16 @@ class ContinuousBatch:
         """Make impressions until `pieces` is exhausted.
 
         Args:
-            pieces: Indices of impressions in whole groups, up to `size` at a time. At None, all
-                earlier impressions are finished before the next one begins: what is between two of
-                these does not depend on the rest, bit for bit. A separate thread reads one or two
-                pieces ahead.
+            pieces: Indices of impressions in whole groups, up to `size` at a time. At a None, all
+                earlier impressions are finished before the next one begins, so that the impressions
+                between two Nones do not depend on the others, bit for bit. A separate thread reads
+                one or two pieces ahead.
             seed: Seed of all random numbers.
 
         Yields:
-            None after each round of steps, when `look` returns the unfinished impressions, and each
-            batch of at most `size` finished impressions: the result of `PixelEngine.finish` with
-            `index`, `label` and `steps`, the number of steps of each.
+            None after each round of steps, at which `look` returns the unfinished impressions; and
+            each batch of at most `size` finished impressions, as the result of `PixelEngine.finish`
+            with `index`, `label` and `steps`, the number of steps of each impression.
         """
         starts = _Starts(pieces, lambda piece: self._begin(seed, piece))
         size, group = self.size, self._group_size
@@ -113,7 +113,7 @@ class ContinuousBatch:
 
     def _begin(self, seed: int, piece: np.ndarray) -> dict[str, np.ndarray]:
         """Initial states of the impressions of a piece, one row each."""
-        # Padded to a fixed shape, so that it is compiled once.
+        # Padded to a fixed shape, so that the start is compiled only once.
         padded = np.concatenate([piece, np.full(self.size - len(piece), piece[-1])])
         drawn = self._engine.draw(seed, padded)
         label = drawn.pop("label")
@@ -150,7 +150,7 @@ class ContinuousBatch:
     def _finished(
         self, done: list[dict[str, np.ndarray]], least: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Finish batches while `done` holds at least `least` impressions; the rest stays in it."""
+        """Finish batches while `done` holds at least `least` impressions; the rest stay in it."""
         while done and sum(len(rows["index"]) for rows in done) >= least:
             rows = {name: np.concatenate([part[name] for part in done]) for name in done[0]}
             done[:] = [{name: value[self.size :] for name, value in rows.items()}]
@@ -174,11 +174,12 @@ class ContinuousBatch:
 def round_length(steps: int, stops: bool) -> int:
     """Number of steps between two checks of the slots: a divisor of `steps`.
 
-    With a divisor, impressions of different ages share the rounds.
+    Since it is a divisor, every impression has its last step at the end of a round, whenever it
+    started.
 
     Args:
         steps: Largest number of steps of an impression.
-        stops: Whether impressions may be done earlier. If not, the checks only serve callbacks.
+        stops: Whether impressions may be done earlier. If not, checks only serve the callbacks.
     """
     longest = max(_SHORTEST, steps // _LOOKS) if stops else max(1, steps // 4)
     return max(n for n in range(1, longest + 1) if steps % n == 0)
@@ -209,7 +210,7 @@ class _Starts:
     def __init__(self, pieces: Iterable[np.ndarray | None], begin: Any):
         self._ready: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._rest: dict[str, np.ndarray] | None = None
-        self._stop = ""  # _STOP or _END where `take` gives nothing until `resume`.
+        self._stop = ""  # _STOP or _END while `take` returns nothing until `resume`.
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._make, args=(pieces, begin), daemon=True)
         self._thread.start()

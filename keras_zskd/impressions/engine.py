@@ -23,10 +23,11 @@ _ADAM = (0.9, 0.999, 1e-8)
 class PixelEngine:
     """Optimizes a batch of impressions: `x* = argmin_x objective(f(x), y) + priors(x)`.
 
-    (Paper, equation 4 and section 3.2.) Runs Adam on the free variables of the canvas. The
-    teacher's weights get no gradient. The loss of a batch is the sum over its impressions, so the
-    result for one does not depend on the others, except through priors on groups. An impression
-    that has met its objective is frozen, both pixels and Adam's state, while the others continue.
+    See equation 4 and section 3.2 of the paper. Adam updates the free variables of the canvas; no
+    gradient is computed for the teacher's weights. The loss of a batch is the sum over its
+    impressions, so the result for one does not depend on the others, except through priors on
+    groups. Once an impression has met its objective, its pixels and its Adam state are frozen,
+    while the others continue.
 
     The state of `N` impressions is a dict of tensors with leading axis `N`: `z`, Adam's `mean` and
     `variance`, the `age` in steps, the `target` and `aim` of the objective, the uniform `draws`
@@ -75,7 +76,7 @@ class PixelEngine:
         taps = [objective.taps(watched), *(prior.taps(watched) for prior in priors)]
         self._tap_counts = [len(tap) for tap in taps]
         flat = [tensor for tap in taps for tensor in tap]
-        # Once and early: it raises an error if the teacher lacks what the objective needs.
+        # Called once, and early, since it raises an error if the teacher lacks what it needs.
         self._prepared = objective.prepare(teacher)
         outputs = [watched.model.outputs[0], *flat]
         self._look = Lowered(watched.model, outputs, compiled, frozen=compiled)

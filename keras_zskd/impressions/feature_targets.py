@@ -1,4 +1,4 @@
-"""`FeatureTargets`: soft labels of features drawn from a normal distribution (Wang, AAAI 2021)."""
+"""`FeatureTargets`: soft labels for features drawn from a normal distribution (Wang, AAAI 2021)."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from keras_zskd.models.class_templates import class_similarity
 from keras_zskd.models.teacher import Teacher
 
 _SALT = 60
-# Draws for each impression, of which one is of its class.
+# Draws per impression, of which one is kept.
 _CANDIDATES = 64
 
 
@@ -23,19 +23,20 @@ _CANDIDATES = 64
 class FeatureTargets(Targets):
     """The teacher's predictions for features drawn from a multivariate normal distribution.
 
-    `y = softmax((W' f + b) / tau)` with `f = max(g, 0)`, `g ~ N(0, sigma^2 R)`, the last layer `W`,
-    `b` of the teacher, and the correlations `R` of its penultimate features: the cosine similarity
-    of the weights into two units (Wang, AAAI 2021). Unlike Dirichlet targets, these are predictions
-    that the teacher's last layer can make.
+    `y = softmax((W' f + b) / tau)` with `f = max(g, 0)`, `g ~ N(0, sigma^2 R)`, the weights `W`,
+    `b` of the teacher's last layer, and the correlations `R` of its penultimate features, which are
+    the cosine similarities of the incoming weights of two units (Wang, AAAI 2021). Unlike Dirichlet
+    targets, these are predictions that the teacher's last layer can make.
 
-    Only the abstract of the paper could be read, so this is our reading: mean 0, the rectification,
-    `R` from the kernel of the layer that makes the features (from the templates if there is none of
-    that size), and that of 64 draws the first whose largest label is the class of the impression is
-    taken, or else the one with the largest label for it.
+    Only the abstract of the paper was available, so the following is our reading: the mean of 0;
+    the rectification; `R` from the kernel of the layer that computes the features, or from the
+    templates if no kernel has that size; and the choice of a draw. Of 64 draws, the first one whose
+    most likely class is the class of the impression is used; if there is none, the one with the
+    largest probability of that class.
 
     Args:
         sigma: Standard deviation of the features before the rectification, positive.
-        temperature: `tau`, positive; that of the objective.
+        temperature: `tau`, positive; the same as that of the objective.
     """
 
     def __init__(self, sigma: float = 1.5, temperature: float = 4.0):

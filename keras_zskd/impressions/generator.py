@@ -40,7 +40,7 @@ from keras_zskd.models.graph import fingerprint
 from keras_zskd.models.lowering.plan import compiles_well
 from keras_zskd.models.teacher import Teacher
 
-# Pixel values in a batch. A batch under XLA should fit into the caches of the processor.
+# Pixel values per batch. With XLA, a batch should fit into the caches of the processor.
 _BATCH_VALUES, _COMPILED_BATCH_VALUES = 2**20, 2**18
 _SHARD_VALUES, _SHARD_SIZE = 2**22, 1000
 # More shards would be slow to open as one dataset.
@@ -73,9 +73,10 @@ class ImpressionGenerator:
         steps: Largest number of Adam steps per impression, 1 or more.
         learning_rate: Learning rate of Adam on the variables of the canvas, positive.
         tolerance: Gap in nats, positive, below which an impression is done: a new one takes its
-            slot in the batch. Defaults to None: every impression gets all its steps. With 1.0 it
-            takes a third of 30; `benchmarks/tuning.md` has the cost in accuracy of the student.
-        objective: Replaces `targets`, `temperature` and `tolerance`, which are short for
+            slot in the batch. Defaults to None: every impression gets all its steps. With 1.0, an
+            impression takes a third of the 30 steps; see `benchmarks/tuning.md` for the cost in
+            accuracy of the student.
+        objective: Replaces `targets`, `temperature` and `tolerance`, which are a shorthand for
             `MatchTargets(targets, temperature, tolerance)`.
         precision: "float32" or "bfloat16", the precision of the teacher during synthesis. Defaults
             to "auto": bfloat16 if the processor supports it and the teacher is wide enough to
@@ -142,8 +143,8 @@ class ImpressionGenerator:
     def latest(self) -> dict[str, np.ndarray]:
         """The current impressions, for callbacks: a dict of arrays, see `PixelEngine.finish`.
 
-        After a step these are the unfinished impressions of the batch, after an epoch the batch
-        that was finished.
+        After a step, these are the unfinished impressions of the batch; after an epoch, the batch
+        that was just finished.
         """
         if self._look is not None:
             self._latest, self._look = self._look(), None
@@ -162,26 +163,26 @@ class ImpressionGenerator:
         """Synthesize impressions and write them to disk.
 
         The same call on the same directory continues where the last one stopped. With the same seed,
-        batch size, precision, number of threads and kind of device, the impressions are equal bit
-        for bit, whatever the interruptions and the number of workers. Otherwise they are equal up to
-        rounding, which many steps can amplify.
+        batch size, precision, number of threads and kind of device, the impressions are identical
+        bit for bit, regardless of interruptions and of the number of workers. Otherwise they are
+        equal up to rounding errors, which many steps can amplify.
 
         Args:
             num_impressions: Total number of impressions in the directory at the end, 1 or more.
             directory: Directory of the transfer set: new, empty, or from an earlier call. A local
-                path, or one that `tf.io.gfile` knows, such as `gs://bucket/impressions`.
+                path, or one that `tf.io.gfile` supports, such as `gs://bucket/impressions`.
             seed: Seed of targets, initial noise and transforms, an integer in [0, 2^31).
             batch_size: Number of impressions optimized at a time, over all replicas, and number per
                 shard in a new directory. Defaults to a size that fits the teacher.
             callbacks: Keras callbacks. An epoch is one batch of finished impressions, a step is a
-                few steps of the pixel loop. The logs of an epoch are `gap`, `cross_entropy`,
-                `confidence` and `steps`. `callback.model` is this generator, with the images in
-                `latest`.
+                round of a few steps of the pixel loop. The logs of an epoch are `gap`,
+                `cross_entropy`, `confidence` and `steps`. `callback.model` is this generator, with
+                the images in `latest`.
             verbose: 0 for no output, 1 for a progress bar, 2 for a line per tenth of the
                 impressions. "auto" is 1 in a terminal or a notebook, else 2.
             cluster: Workers on a Ray cluster that make the shards; see `Cluster`. They read and
-                write `directory`. Then an epoch is a shard, there are no steps, and `latest` holds
-                its first impressions. Defaults to None: this process makes them.
+                write `directory`. An epoch is then one shard, there are no steps, and `latest`
+                holds its first impressions. Defaults to None: this process makes the shards.
 
         Returns:
             The transfer set.
@@ -215,14 +216,14 @@ class ImpressionGenerator:
         bar = _Progress(num_impressions, writer.num_finished, verbose)
         maker = self.maker(writer.directory, size, seed)
         watchers.on_train_begin()
-        # Lets callbacks close their files, and lists what is finished, in all cases.
+        # In all cases, callbacks can close their files, and finished impressions are listed.
         with at_the_end(watchers.on_train_end), at_the_end(writing(directory)(writer.publish)):
             if cluster is None or not shards:
                 made = self._made_here(writer, maker, shards, watchers)
             else:
                 job = (self, writer.directory, size, seed, bool(watchers.callbacks))
                 made = self._made_on(cluster, writer, job, shards, watchers)
-            # Until all are on disk or a callback stops the synthesis.
+            # Runs until all impressions are on disk or a callback stops the synthesis.
             with contextlib.closing(made):
                 for epoch, (indices, logs, shown) in enumerate(made):
                     self._latest, self._look = shown, None
@@ -235,7 +236,7 @@ class ImpressionGenerator:
     def shortened(self, steps: int) -> "ImpressionGenerator":
         """Return this generator with at most `steps` steps per impression."""
         if self.engine.steps <= steps:
-            return self  # Then `generate` reuses what is compiled.
+            return self  # So that `generate` can reuse what is compiled.
         short = copy.copy(self)
         short.engine = copy.copy(self.engine)
         short.engine.steps = steps
@@ -245,14 +246,14 @@ class ImpressionGenerator:
     def measure(
         self, num_impressions: int, directory: str | os.PathLike[str]
     ) -> tuple[float, float]:
-        """Estimate the time for `num_impressions` on this machine from one batch of few steps.
+        """Estimate the time for `num_impressions` on this machine from one batch with few steps.
 
         Args:
             num_impressions: Number of impressions to estimate for.
-            directory: An empty directory, which holds a batch of such impressions afterwards.
+            directory: An empty directory, which holds the measured batch afterwards.
 
         Returns:
-            Seconds for compiling, and for the impressions once everything is compiled.
+            Seconds to compile, and seconds for the impressions once everything is compiled.
         """
         short = self.shortened(_MEASURED_STEPS)
         size = self._batch_size(None, num_impressions)
@@ -266,7 +267,7 @@ class ImpressionGenerator:
         return max(0.0, compiled - begun - of_batch), seconds
 
     def maker(self, directory: str, size: int, seed: int) -> ShardMaker:
-        """Return what makes the shards of a directory with batches of `size` impressions."""
+        """Return the `ShardMaker` of a directory, with batches of `size` impressions."""
         group = self._group_size()
         if size not in self._batches:  # Kept, so that each size is compiled once.
             self._batches[size] = ContinuousBatch(self.engine, self._replicas, size, group)
@@ -301,7 +302,7 @@ class ImpressionGenerator:
         shards: Sequence[Shard],
         watchers: keras.callbacks.CallbackList,
     ) -> Generator[_Made, None, None]:
-        """Make shards on a cluster; `job` are the arguments of its `ShardWorker`s."""
+        """Make shards on a cluster; `job` holds the arguments of its `ShardWorker`s."""
         made = cluster.map(
             ShardWorker, job, shards, lambda shard: f"shard {shard.number} of {writer.directory}"
         )
@@ -312,7 +313,7 @@ class ImpressionGenerator:
                 yield np.arange(shard.start, shard.stop), logs, shown
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments, for the workers of a cluster; they compile for themselves."""
+        """Pickle the arguments for the workers of a cluster, each of which compiles the engine."""
         engine = self.engine
         given = {name: getattr(engine, name) for name in _OF_ENGINE}
         return _unpickled, (self.teacher.model, self.teacher.input_range, given)
@@ -339,7 +340,7 @@ class ImpressionGenerator:
         return math.lcm(1, *(prior.group_size for prior in self.engine.priors))
 
     def _shard_size(self, num_impressions: int, batch_size: int) -> int:
-        """A number of full batches: a shard is finished before the next one begins."""
+        """A multiple of the batch size, since a shard is finished before the next one begins."""
         fitting = min(_SHARD_SIZE, _SHARD_VALUES // math.prod(self.teacher.input_shape))
         least = -(-num_impressions // (_MAX_SHARDS * batch_size))
         return max(1, fitting // batch_size, least) * batch_size

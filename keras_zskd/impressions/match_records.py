@@ -1,4 +1,4 @@
-"""`MatchRecords`: the objective of Lopes et al., activations like those of the training data."""
+"""`MatchRecords`: the objective of Lopes et al., to match activations on the training data."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ _SALT = 40
 
 
 class MatchRecords(Objective):
-    """Matches activations that are drawn from recorded means and covariances.
+    """Matches activations drawn from recorded means and covariances.
 
     For an impression of class c and each layer l with D_l units, `r_l ~ N(mean_cl, covariance_cl)`
     is drawn, and the impression minimizes
@@ -28,20 +28,20 @@ class MatchRecords(Objective):
     over the logits only (`layers="top"`) or over all recorded layers ("all") (Lopes, Fenu, Starner,
     2017). Where activations may be negative, `max` is left out unless `rectified`.
 
-    `layers="spectral"` is our reading of the spectral records: the units of a hidden layer are the
-    vertices of a graph, with the absolute correlation over the training data as the weight of an
-    edge. Of the eigenvectors of its Laplacian `D - A`, those with the largest energy of the
-    activations are kept, and only these coefficients are compared. The logits are compared in full.
+    `layers="spectral"` is our reading of the spectral records. The units of a hidden layer are the
+    vertices of a graph, whose edges are weighted by the absolute correlation over the training
+    data. The eigenvectors of its Laplacian `D - A` that hold the most energy of the activations are
+    kept, and only the coefficients of these are compared. The logits are compared in full.
 
     Args:
         records: The records of the teacher.
         layers: "top", "all" or "spectral".
-        temperature: `tau`, positive; the paper has 8.
+        temperature: `tau`, positive; the paper uses 8.
         rectified: Whether logits are compared after ReLU as well, as in the paper. A class whose
             logit is negative then gets no gradient.
         share: Share of the eigenvectors that "spectral" keeps, in (0, 1].
 
-    The configuration holds a hash of the records; a `MatchRecords` cannot be made from it.
+    The configuration holds a hash of the records. A `MatchRecords` cannot be created from it.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class MatchRecords(Objective):
         return means[labels] + np.einsum("nij,nj->ni", roots[name][labels], normals)
 
     def _seen(self, name: str, values: Any) -> Any:
-        """What is compared of activations `(N, D)`."""
+        """Map activations `(N, D)` to the values that are compared."""
         if self.records.nonnegative[name] or (name == TOP and self.rectified):
             values = tf.nn.relu(values)
         values = tf.cast(values, tf.float32) / self.temperature
@@ -157,7 +157,7 @@ def spectral_modes(mean: np.ndarray, covariance: np.ndarray, share: float) -> np
 
 
 def _roots(covariances: np.ndarray) -> np.ndarray:
-    """Symmetric square roots; a Cholesky factor needs full rank, which units that are off lack."""
+    """Symmetric square roots, since a Cholesky factor fails if a unit is always off."""
     values, vectors = np.linalg.eigh(covariances.astype(np.float64))
     roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     return np.asarray(roots @ np.swapaxes(vectors, 1, 2), np.float32)

@@ -57,11 +57,11 @@ class Objective(Configurable):
     def aim(
         self, teacher: Teacher, seed: int, indices: np.ndarray, prepared: Any = None
     ) -> np.ndarray:
-        """Draw what the taps should be, `(N, A)` float32 for any A; arguments as in `sample`."""
+        """Draw the desired values of the taps, `(N, A)` float32; arguments as in `sample`."""
         return np.zeros((len(indices), 0), np.float32)
 
     def total(self, logits: Any, target: Any, taps: list[Any], aim: Any) -> Any:
-        """Loss `(N,)` that is minimized. Defaults to `loss`, without the taps.
+        """Loss `(N,)` that is minimized. Defaults to `loss`, which ignores the taps.
 
         Args:
             logits: `(N, K)`.
@@ -154,14 +154,15 @@ class ClassLogit(Objective):
 
     The text of the paper was not available. This implementation assumes confidences from
     U(0.55, 0.99), compared with the teacher's prediction in that step, after the transforms. The
-    stored impression is without the transforms, so the teacher's confidence in it may be higher or
+    impression is stored without the transforms, so the teacher's confidence in it may be higher or
     lower.
 
     The target of an impression is its confidence for class `c`, with the rest shared equally by the
     other classes.
 
     Args:
-        low: Lowest confidence, at least 0.5, so that the class is the largest of its target.
+        low: Lowest confidence, at least 0.5, so that the class is the most likely one of its
+            target.
         high: Highest confidence, above `low` and at most 1; drawn from U(low, high).
     """
 

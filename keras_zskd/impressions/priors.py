@@ -109,7 +109,7 @@ class BatchNormStatistics(Prior):
 
     Args:
         weight: Factor of the penalty, 0 or more. Defaults to 0.005, the best positive value
-            measured with 30 steps from blobs. Leaving the prior out was better
+            measured with 30 steps from blobs. It was better still to leave the prior out
             (`benchmarks/tuning.md`), as the default synthesis does.
         group_size: Impressions per group, 2 or more; batch sizes must be multiples of it.
     """

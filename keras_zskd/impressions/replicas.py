@@ -28,15 +28,15 @@ class Replicas:
     def function(self, function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
         """Wrap `function` as a `tf.function` that takes arrays or its own results.
 
-        Without AutoGraph, as in Keras: to convert the code would take seconds, and it has none of the
-        Python statements that AutoGraph converts.
+        AutoGraph is off, as in Keras: the conversion would take seconds, and the code has none of
+        the Python statements that AutoGraph converts.
         """
         if self.count == 1:
             return tf.function(
                 function, jit_compile=compiled, reduce_retracing=not compiled, autograph=False
             )
-        # XLA cannot run inside `Strategy.run` on several CPUs: it looks up the weights of one in
-        # the memory of another.
+        # XLA cannot run inside `Strategy.run` on several CPUs: it looks up the weights of one
+        # device in the memory of another.
         run = tf.function(
             lambda *arguments: self._strategy.run(function, args=arguments),
             reduce_retracing=True,
@@ -49,12 +49,12 @@ class Replicas:
         return split_and_run
 
     def join(self, values: Any) -> np.ndarray:
-        """Concatenate the rows of all replicas to one array."""
+        """Concatenate the rows of all replicas into one array."""
         parts = self._strategy.experimental_local_results(values)
         return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 
     def _split(self, array: Any) -> Any:
-        """Split the rows of an array equally over the replicas; anything else goes to each."""
+        """Split the rows of an array equally over the replicas; other values go to each replica."""
         if not isinstance(array, np.ndarray) or not array.ndim:
             return array
         share = len(array) // self.count

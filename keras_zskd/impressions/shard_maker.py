@@ -23,15 +23,15 @@ Finished = dict[str, np.ndarray]
 class ShardMaker:
     """Makes whole shards, each as if it were the only one.
 
-    So the impressions of a shard do not depend, bit for bit, on where it is made and what is made
-    before it.
+    The impressions of a shard therefore do not depend, bit for bit, on where it is made or on what
+    is made before it.
 
     Args:
         batch: The batch that the impressions pass through.
         group_size: Number of consecutive impressions that belong together.
         directory: Directory of the transfer set, which its writer has created.
         seed: Seed of the impressions.
-        unit: The size of a batch must be a multiple of it.
+        unit: Number that batch sizes must be multiples of.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ShardMaker:
 
         Args:
             shards: The shards, in this order.
-            on_written: Called with each shard that is written and marked as finished.
+            on_written: Called with each shard once it is written and marked as finished.
 
         Yields:
             See `ContinuousBatch.run`.
@@ -76,7 +76,7 @@ class ShardMaker:
     def _formed(
         self, run: Generator[Finished | None, None, None]
     ) -> Generator[Finished | None, None, None]:
-        """Yield from `run`; only here does running out of memory mean that the batch is too large."""
+        """Yield from `run`; running out of memory in it means that the batch is too large."""
         size = self.batch.size
         try:
             yield from run
@@ -98,7 +98,7 @@ class ShardMaker:
 
 
 class ShardWorker:
-    """What a worker of a cluster does: load the teacher and compile once, then make shards.
+    """The job of a cluster worker: load the teacher and compile once, then make shards.
 
     Args:
         generator: The generator.
@@ -122,7 +122,7 @@ class ShardWorker:
 
 
 def mean_logs(parts: Sequence[Finished]) -> dict[str, float]:
-    """Return the means of the measures of impressions."""
+    """Return the mean of each measure over the impressions."""
     names = ("gap", "cross_entropy", "confidence", "steps")
     return {name: float(np.concatenate([part[name] for part in parts]).mean()) for name in names}
 
@@ -142,7 +142,7 @@ def writing(directory: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_the_end(close: Callable[[], None]) -> Iterator[None]:
-    """Call `close` at the end in all cases; its errors never replace an earlier one."""
+    """Call `close` at the end in all cases; an error in it never replaces an earlier error."""
     try:
         yield
     except BaseException:

@@ -20,8 +20,9 @@ _ROUNDING = 1e-6
 def concentration(similarity: np.ndarray) -> np.ndarray:
     """Concentrations `alpha^k`: each row of the similarity, min-max normalized.
 
-    The class itself gets 1, the least similar class 0. A row without differences, with parallel
-    templates of all classes, gets 1 everywhere: all classes are as similar as the class itself.
+    The class itself gets 1, and the least similar class 0. If the templates of all classes are
+    parallel, a row has no differences and gets 1 everywhere: all classes are as similar as the
+    class itself.
 
     The released code normalizes a second time after scaling by beta, which undoes the scale. This
     function follows the paper: `beta * alpha^k`, so that both scales have an effect.
@@ -60,7 +61,8 @@ class Targets(Configurable):
     ) -> np.ndarray:
         """Draw targets `(N, K)` of the impressions `indices` of classes `labels`, both `(N,)`.
 
-        They are probabilities: of the classes, or of each label of a multi-label teacher alone.
+        They are probabilities: of the classes, or of each label separately for a multi-label
+        teacher.
         """
         raise NotImplementedError
 
@@ -73,7 +75,7 @@ class Targets(Configurable):
             teacher: The teacher.
             seed: Seed of the run.
             indices: `(N,)` integers, the indices of the impressions.
-            prepared: Result of `prepare` for this teacher. By default `prepare` is called.
+            prepared: Result of `prepare` for this teacher. By default, `prepare` is called.
         """
         prepared = self.prepare(teacher) if prepared is None else prepared
         indices = np.asarray(indices)
@@ -112,9 +114,10 @@ class DirichletTargets(Targets):
     """Soft labels that model the teacher's predictions: data impressions (Nayak et al., ICML 2019).
 
     `y ~ Dir(K, beta * alpha^k + epsilon)` with the concentrations of class k from the similarity of
-    the class templates (paper, section 3.2). A multi-label teacher has a Dirichlet distribution for
-    each label `j`, of present and absent, with the concentrations `beta * c` and `beta * (1 - c)` for
-    `c = max(0, C(k, j))`: labels with similar templates are present together.
+    the class templates (paper, section 3.2). For a multi-label teacher, each label `j` has its own
+    Dirichlet distribution over present and absent, with the concentrations `beta * c` and
+    `beta * (1 - c)` for `c = max(0, C(k, j))`. Labels with similar templates therefore tend to be
+    present together.
 
     A Dirichlet distribution needs positive parameters, so `epsilon = 0.0001` is added, the value of the
     released code; the paper gives none. It is added after scaling, so the least similar class has the
@@ -156,7 +159,7 @@ class DirichletTargets(Targets):
         log_gammas = randomness.log_gammas(seed, _SALT, indices, concentrations).reshape(shape)
         # A softmax of the logarithms normalizes without leaving log space.
         drawn = np.asarray(softmax(log_gammas, axis=-1))
-        return drawn if drawn.ndim == 2 else drawn[..., 1]  # Of labels, that they are present.
+        return drawn if drawn.ndim == 2 else drawn[..., 1]  # P(present).
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

@@ -2,7 +2,7 @@
 
 An impression that only works at one exact position is an adversarial pattern. Random shifts during
 optimization suppress such patterns. Draws are keyed by (seed, impression, step), so an impression
-does not depend on the time at which it is made or on the others in its batch.
+does not depend on when it is made or on the others in its batch.
 """
 
 from collections.abc import Sequence

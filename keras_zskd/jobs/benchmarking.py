@@ -55,10 +55,10 @@ def benchmark(
 ) -> Benchmarked:
     """Compare methods on one teacher, with the same student and an equal budget.
 
-    The teachers of the suite are trained once. Then each row runs for each seed in a process of its
-    own, with its counts scaled so that it costs the budget, and writes a results file. The same call
-    resumes: finished runs are not repeated. Tables and figures are made from the results files. Test
-    data is only used to measure.
+    The teachers of the suite are trained once. Then each row runs once per seed in its own process,
+    with its counts scaled so that the cost equals the budget, and writes a results file. The same
+    call resumes an interrupted benchmark: finished runs are not repeated. Tables and figures are
+    made from the results files. Test data is only used for evaluation.
 
     Args:
         suite: mnist, fashion_mnist, cifar10 or mnist_curve; in Python also a `Suite`.
@@ -162,7 +162,7 @@ def _run_all(
     data_dir: str | None,
     cluster: Cluster | None,
 ) -> dict[str, str]:
-    """Run what has no results yet, the most important rows and the first seed first."""
+    """Run the rows that have no results, seed by seed, the most important rows first."""
     suite = results.suite
     wanted = [
         (row.name, seed)
@@ -201,11 +201,11 @@ def _run_all(
 
 
 class Runner:
-    """Does one run after the other, each in a process of its own.
+    """Runs rows one after the other, each in its own process.
 
     Args:
         results: The results of the benchmark.
-        shared: What all runs have in common, see `keras_zskd.jobs.running`.
+        shared: Arguments that all runs have in common; see `keras_zskd.jobs.running`.
         seeds: Number of seeds, for the command in the results.
         num_threads: Threads of TensorFlow in a run. Defaults to one per core of the machine.
     """

@@ -1,4 +1,4 @@
-"""`choose`: find the student that the user describes by a width, a budget, a name, or a model."""
+"""`choose`: find the student that is given as a width, a budget, a name, or a model."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ class Chosen:
 
     @property
     def text(self) -> str:
-        """A line about the student of a budget."""
+        """A line about a student that was chosen by a budget."""
         needs = self.facts["needs"]
         said = [f"width {self.facts['width']:g}", f"{needs['parameters']:,} parameters"]
         if "bytes" in needs:
@@ -53,8 +53,8 @@ def choose(
             `keras.applications`, with random weights; a Keras classifier; or the path of one.
         teacher: The teacher, for inputs and outputs.
         seed: Seed of random weights.
-        directory: A run directory. If its run has the same budget, its width is used again, since
-            another measurement could differ.
+        directory: A run directory. If its run had the same budget, its width is used again, since a
+            new measurement could give another one.
 
     Raises:
         InputError: If the student cannot be made, or does not fit the teacher.

@@ -1,4 +1,4 @@
-"""`load_test_data`: the labeled test split that models are measured on."""
+"""`load_test_data`: load the labeled test split that models are evaluated on."""
 
 import numpy as np
 

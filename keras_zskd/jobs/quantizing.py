@@ -27,7 +27,7 @@ from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
 
 _NUM_CALIBRATION = 500
-# Name, file and format; the files of these are kept.
+# Name, file and format of the forms whose files are kept.
 _FILES = (
     ("float32", "teacher.tflite", "litert"),
     ("float16 weights", "teacher_float16.tflite", "litert_float16"),
@@ -43,9 +43,10 @@ class Quantized:
 
     Attributes:
         directory: The directory of the files.
-        rows: A dict per form: "model", "file" (None if it was only measured), "bytes",
+        rows: A dict per form: "model", "file" (None if the form was only measured), "bytes",
             "ms_per_image", "agreement" with the teacher on held-out impressions, "accuracy" (None
-            without data), or "error" if the teacher has no such form.
+            without data; "mean_average_precision" instead for a multi-label teacher), or "error" if
+            the teacher cannot be converted to the form.
         measured_on: The data of the accuracies and agreements, in words.
     """
 
@@ -67,9 +68,9 @@ def quantize(
 ) -> Quantized:
     """Quantize a trained classifier as it is, without its data, and compare the forms.
 
-    The ranges of the activations are measured on impressions and on pictures drawn by formula, in
-    the mixture with which method `best` trains. Int8 calibrated on uniform noise is measured next
-    to it, and on real images if there are any; these two files are not kept.
+    The ranges of the activations are measured on impressions and on procedural pictures, in the
+    mixture that method `best` trains on. For comparison, int8 models calibrated on uniform noise
+    and on real images, if there are any, are measured too; their files are not kept.
 
     Args:
         teacher: A `Teacher`, a Keras classifier, or the path of one.

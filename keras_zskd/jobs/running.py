@@ -1,4 +1,4 @@
-"""`run_row`: one row of a benchmark for one seed; `python -m` runs it in a process of its own."""
+"""`run_row`: one row of a benchmark for one seed; `python -m` runs it in its own process."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ _ALL = 10**9
 
 @dataclasses.dataclass(frozen=True)
 class _ReadOnce(Resources):
-    """Resources that keep the training data, which is needed to choose the sizes and to train."""
+    """Resources that read the training data once, to choose the sizes and to train."""
 
     held: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -175,7 +175,7 @@ def _history(stage: Mapping[str, Any], name: str) -> list[float]:
 def _of_stages(
     stages: Mapping[str, Mapping[str, Any]], costs: Sequence[StageCost]
 ) -> list[dict[str, Any]]:
-    """Cost and time of each stage; the time of measuring on test data is excluded."""
+    """Cost and time of each stage, without the time for evaluation on test data."""
     forwards = {cost.name: cost.forwards for cost in costs}
     return [
         {
@@ -203,7 +203,7 @@ def _curve(
 
 
 def _num_inputs(trained: Trained, costs: Sequence[StageCost]) -> int:
-    """Different inputs that the student was trained on: those in memory, and fresh ones."""
+    """Number of distinct inputs that the student was trained on: those in memory and fresh ones."""
     parts = [part for part, _ in parts_of(trained.inputs) if part.steps(1) is not None]
     return sum(len(part.images(_ALL)) for part in parts) + sum(cost.fresh for cost in costs)
 

@@ -37,43 +37,44 @@ from keras_zskd.runs.sizing import (
 )
 from keras_zskd.runs.trained import Origin, Trained
 
-# Pictures of 32x32x3 values for batch normalization statistics; fewer of larger ones.
+# Number of pictures of 32x32x3 values for batch normalization statistics; fewer if they are larger.
 _REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
 # Momentum of batch normalization for random starts. With Keras' 0.99 the moving statistics lag behind
-# the weights in trainings of some hundred steps.
+# the weights in trainings of a few hundred steps.
 _MOMENTUM = 0.9
 _EPOCHS = 20
-# Share of impressions in a batch, and how often an impression is trained on, at most: in a long
-# training pictures, which are always new, are worth more than impressions that were seen before.
+# Largest share of impressions in a batch, and largest number of times that an impression is used.
+# In a long training, pictures, which are always new, are worth more than impressions seen before.
 IMPRESSION_SHARE, _MOST_USES = 0.75, 28
-# For multi-label teachers: of examples that become a mosaic, and of impressions in a batch.
+# For multi-label teachers: share of examples that become a mosaic, and of impressions in a batch.
 _MOSAIC, _SHARE_FOR_LABELS = 0.7, 0.5
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Best(Method):
-    """A student that starts from its teacher, on impressions and on pictures drawn by formula.
+    """Starts a student from its teacher, and trains it on impressions and procedural pictures.
 
     The teacher determines the mixture of picture families (`FamilyRatings.shares`). If it has batch
-    normalization, impressions start from such pictures. The student starts from the teacher's weights,
-    folded, with batch normalization statistics estimated on the pictures. Each batch mixes impressions
-    and fresh pictures. Sizes that are not given are chosen so that the run takes `minutes`.
+    normalization, impressions start from such pictures. The student starts from the folded weights
+    of the teacher, with batch normalization statistics estimated on the pictures. Each batch mixes
+    impressions and new pictures. Sizes that are not given are chosen so that the run takes
+    `minutes`.
 
     Args:
-        minutes: Time for the whole run on this machine, in minutes, 0 or more. At 0 nothing is trained:
-            the folded student is exported. Defaults to 2 for networks as small as LeNet-5, and to more
-            for larger ones and for more than 300 classes, at most 60.
+        minutes: Time for the whole run on this machine, in minutes, 0 or more. With 0, nothing is
+            trained, and the folded student is exported. Defaults to 2 for networks as small as
+            LeNet-5, and to more, at most 60, for larger ones and for more than 300 classes.
         start: "teacher", "random" as in the papers, or "auto": from the teacher if the student is a
             narrower copy of it.
         families: Picture families: "auto" for the teacher's mixture, or equal shares of "all" or of
             names separated by commas; see `ProceduralPictures`.
-        num_impressions: Number of impressions. By default, chosen by time.
-        steps: Number of training steps. By default, chosen by time.
-        impression_share: Share of impressions in a batch, from 0 to 1. By default 0.75, or less in
-            long trainings: so much that each impression is used 28 times. For multi-label teachers
-            0.5.
+        num_impressions: Number of impressions. By default, it is chosen to fit the time.
+        steps: Number of training steps. By default, it is chosen to fit the time.
+        impression_share: Share of impressions in a batch, from 0 to 1. Defaults to 0.5 for
+            multi-label teachers. For others, it defaults to 0.75, or to less in long trainings, in
+            which each impression is used 28 times.
         synthesis_temperature: `tau` of the synthesis.
         canvas: Start of the impressions: "pictures", "blobs", or "auto": pictures if the teacher has
             batch normalization, whose prior keeps them natural, and blobs otherwise.
@@ -81,15 +82,16 @@ class Best(Method):
             60 for multi-label teachers, whose labels are rarer.
         synthesis_rate: Adam's learning rate, on the logits of the pixels. Defaults to 0.15 from
             pictures, 0.4 from blobs.
-        total_variation: Weight of the prior, for images. Defaults to 1e-4 from pictures, to that of
-            `TotalVariation` from blobs.
-        batch_norm_weight: Weight of the prior, for teachers with batch normalization.
+        total_variation: Weight of the prior `TotalVariation`, for images. Defaults to 1e-4 from
+            pictures, and to the prior's own default from blobs.
+        batch_norm_weight: Weight of the prior `BatchNormStatistics`, for teachers with batch
+            normalization.
         temperature: `tau` of the distillation.
         mixup: Share of the examples that are mixed with another one.
         mosaic: Share of the examples that become a mosaic of four. Defaults to 0.7 for multi-label
             teachers, whose inputs may show several small objects, and to 0 for others.
         batch_size: Batch size of the training.
-        learning_rate: Adam's learning rate at the first step; it falls to 0 along a cosine.
+        learning_rate: Adam's learning rate at the first step; it decays to 0 along a cosine.
     """
 
     name = "best"
@@ -133,11 +135,11 @@ class Best(Method):
 
     @property
     def sizes_itself(self) -> bool:
-        """See `Method.sizes_itself`; not if both sizes are given."""
+        """See `Method.sizes_itself`; False if both sizes are given and `minutes` is not 0."""
         return self.num_impressions is None or self.steps is None or self.minutes == 0
 
     def scaled(self, factor: float, counts: Sequence[str] | None = None) -> "Best":
-        """See `Method.scaled`; sizes that time would choose are given."""
+        """See `Method.scaled`; sizes that would be chosen by time get default values first."""
         impressions, steps = self.num_impressions, self.steps
         sized = dataclasses.replace(
             self,
@@ -182,7 +184,8 @@ class Best(Method):
             seen, held_out["agreement_impressions"] = made.split()
             share = self._share_of(sizes, teacher.is_multi_label)
             source = Mixture((Arrays(seen.arrays["image"]), pictures), (share, 1.0 - share))
-            # The share stays, since pictures are compiled for their number in a batch.
+            # The share is not changed again, since pictures are compiled for their number in a
+            # batch.
             steps = steps_by_time(run, sizes, distiller, source, self.batch_size)
         if steps:
             self._fit(run, distiller, source, steps, held_out)
@@ -214,7 +217,7 @@ class Best(Method):
         return min(IMPRESSION_SHARE, _MOST_USES * (sizes.num_impressions or 0) / num_examples)
 
     def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
-        """From the teacher's weights, with statistics of the pictures; or from random weights."""
+        """Start from the teacher's weights with statistics of the pictures, or from random ones."""
         if self.start == "random":
             return _quickly_normalized(run.new_student())
         try:
@@ -245,7 +248,7 @@ class Best(Method):
 
 
 def _quickly_normalized(student: keras.Model) -> keras.Model:
-    """The student, whose moving statistics follow its weights within some ten steps."""
+    """Make the moving statistics of a student follow its weights within about ten steps."""
     for layer in flat_layers(student):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, _MOMENTUM)

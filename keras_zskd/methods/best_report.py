@@ -1,4 +1,4 @@
-"""What method `best` adds to the report: pictures, what the teacher chose, impressions."""
+"""Sections that method `best` adds to the report: pictures, their shares, and impressions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,15 +23,15 @@ def best_sections(
     starts_shown: bool,
     temperature: float,
 ) -> Sequence[Section]:
-    """See `Trained.sections`.
+    """Create the sections; see `Trained.sections`.
 
     Args:
         run: The run.
-        ratings: Of the families of pictures.
-        shares: Of those that were drawn.
-        made: The impressions; None where there are none.
-        student: As it was trained.
-        starts_shown: Whether impressions started from pictures.
+        ratings: Ratings of the picture families.
+        shares: Shares of the families that were drawn.
+        made: The impressions, or None if there are none.
+        student: The trained student.
+        starts_shown: Whether to show the pictures that impressions started from.
         temperature: `tau` of the synthesis.
     """
     teacher = run.teacher

@@ -12,20 +12,20 @@ from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.needs import ClassTemplates
 from keras_zskd.runs.resources import Resources
 
-# By canvas, where they are not given.
+# Defaults by canvas.
 _DEFAULTS: dict[str, dict[str, float]] = {
     "pictures": {"synthesis_steps": 20, "synthesis_rate": 0.15, "total_variation": 1e-4},
     "blobs": {
         "synthesis_steps": 30, "synthesis_rate": 0.4, "total_variation": TotalVariation().weight,
     },
 }  # fmt: skip
-# A multi-label teacher needs more: after 20 steps no label was present in a third of the impressions.
+# Multi-label teachers need more: after 20 steps, a third of the impressions had no label present.
 _STEPS_FOR_LABELS = 60
 CANVASES = ("auto", *_DEFAULTS)
 
 
 def canvas_for(canvas: str, teacher: Teacher) -> str:
-    """What impressions start from: "auto" is pictures where the teacher has batch normalization."""
+    """Return the canvas: "auto" is "pictures" with batch normalization and "blobs" without it."""
     if canvas != "auto":
         return canvas
     return "pictures" if teacher.batch_norms else "blobs"
@@ -34,12 +34,12 @@ def canvas_for(canvas: str, teacher: Teacher) -> str:
 def best_generator(
     teacher: Teacher, shares: Mapping[str, float], method: Any
 ) -> ImpressionGenerator:
-    """The synthesis.
+    """Create the generator of the impressions.
 
     Args:
         teacher: The teacher.
-        shares: Of the families of pictures that impressions start from.
-        method: `Best`, or anything with its settings of the synthesis.
+        shares: Shares of the picture families that impressions start from.
+        method: `Best`, or an object with the same settings of the synthesis.
     """
     canvas = canvas_for(method.canvas, teacher)
     defaults = dict(_DEFAULTS[canvas])

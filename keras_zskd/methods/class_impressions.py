@@ -22,9 +22,9 @@ class ClassImpressions(SynthesisMethod):
     """Class impressions: inputs that the teacher assigns to one class with high confidence.
 
     Preset "paper" maximizes the logit of a class from uniform noise, with Adam, under small random
-    rotations, scales and crops, and stops each impression at its own confidence. The angles and
-    scales are found in the released ZSKD code, which does not use them. The text of the paper could
-    not be accessed. The rest is our reading: confidences from U(0.55, 0.99), shifts of 2 pixels as
+    rotations, scalings and crops, and stops each impression at its own confidence. The angles and
+    scales are taken from the released ZSKD code, which does not use them. The text of the paper was
+    not available. The rest is our reading: confidences from U(0.55, 0.99), shifts of 2 pixels as
     the crop, no color jitter, and the canvas, steps, learning rate and training of ZSKD.
 
     For the other arguments see `SynthesisMethod`.

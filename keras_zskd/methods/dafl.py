@@ -18,9 +18,9 @@ class DAFL(GeneratorMethod):
     """A generator of images with confident predictions, strong features and balanced classes.
 
     `L_G = oh * CE(T, argmax T) - a * mean |f_T| + ie * sum_k p_k log10 p_k` (section 3.2), with `p`
-    the mean of the teacher's predictions over the batch. The paper has the natural logarithm, the
-    released code log10; we follow the code. The student is trained on the same images, made before
-    the generator's update, at temperature 1.
+    the mean of the teacher's predictions over the batch. The paper uses the natural logarithm, and
+    the released code log10; we follow the code. The student is trained at temperature 1 on the same
+    images, which precede the generator's update.
 
     For the other arguments see `GeneratorMethod`.
 
@@ -49,7 +49,7 @@ class DAFL(GeneratorMethod):
     ie: float = 5.0
 
     def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
-        """Return `L_G` of each image, and of the batch."""
+        """Return the terms of `L_G` for each image, and the term for the batch."""
         del student
         surest = tf.argmax(teacher.logits, axis=-1)
         one_hot = tf.nn.sparse_softmax_cross_entropy_with_logits(surest, teacher.logits)

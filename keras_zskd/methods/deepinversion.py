@@ -28,11 +28,11 @@ from keras_zskd.runs.trained import Trained
 class DeepInversion(SynthesisMethod):
     """Impressions of one class each, with the statistics of the teacher's batch normalization.
 
-    `min_x CE(y, f(x)) + a_tv TV(x) + a_l2 |x|_2 + a_f R(x)`, with `R` the distance of the
-    activations' means and variances to the moving statistics (equations 2 to 4). With more than one
-    round, it is Adaptive DeepInversion: from the second round on,
-    `a_c (1 - JS(teacher, student))` is added (equation 6), so that new impressions are those on
-    which the student differs from the teacher, and the student continues on all impressions so far.
+    `min_x CE(y, f(x)) + a_tv TV(x) + a_l2 |x|_2 + a_f R(x)`, where `R` is the distance of the
+    activations' means and variances from the moving statistics (equations 2 to 4). More than one
+    round is Adaptive DeepInversion: from the second round on, `a_c (1 - JS(teacher, student))` is
+    added (equation 6), which favors impressions on which the student differs from the teacher.
+    After each round, the training of the student continues on all impressions so far.
 
     For the other arguments see `SynthesisMethod`; `epochs` are those of each round.
 
@@ -56,7 +56,7 @@ class DeepInversion(SynthesisMethod):
     }
     presets = {
         "default": {},
-        # The released code for CIFAR-10; it has no training of a student.
+        # The released code for CIFAR-10, which does not include the training of a student.
         "paper": {
             **{name: PAPER[name] for name in ("canvas", "precision")},
             "synthesis_temperature": 1.0, "synthesis_steps": 2000, "synthesis_rate": 0.1,

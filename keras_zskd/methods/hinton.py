@@ -1,4 +1,4 @@
-"""Distilling the Knowledge in a Neural Network (Hinton et al., 2015): the bound with full data."""
+"""Distilling the Knowledge in a Neural Network (Hinton et al., 2015): the full-data reference."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ _NUM_HELD_OUT = 1_000
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kimura(Method):
-    """A few labeled images, and pseudo-examples that move to where the student is wrong.
+    """A few labeled images, and pseudo-examples that are moved to where the student is wrong.
 
     `L = (1 / N_L) sum CE(y, f(x_L)) + (1 / N_P) sum lambda_2(x_P) KL(g(x_P), f(x_P))` with the
     fidelity weight `lambda_2 = fidelity exp(-log(fidelity / fidelity_mean) sigma(x) / mean sigma)`.
@@ -39,13 +39,13 @@ class Kimura(Method):
     a copy of the newest ones ascends the gradient, `x <- x + eps grad_x KL(g(x), f(x))`, and is
     added.
 
-    The paper's reference `g` is an ensemble of Gaussian processes fitted to the labeled images; by
-    default it is the teacher, and the entropy of its prediction replaces the deviation `sigma` of
-    the Gaussian process. Where the paper gives no details, this is our reading: a move is one step of
-    Adam, each training adds as many pseudo-examples as there were initially (in the paper 1,250 become
-    10,000 in 8 trainings), and the ensemble is one process per class. The default has four times as
-    many pseudo-examples as the paper: their number matters most, and longer trainings on the same ones
-    overfit.
+    The paper's reference `g` is an ensemble of Gaussian processes fitted to the labeled images. By
+    default, `g` is the teacher, and the entropy of its prediction replaces the standard deviation
+    `sigma` of the Gaussian process. Where the paper gives no details, this is our reading: a move
+    is one Adam step, each training adds as many pseudo-examples as there were initially (in the
+    paper, 1,250 become 10,000 in 8 trainings), and the ensemble has one process per class. The
+    default has four times as many pseudo-examples as the paper: their number matters most, and
+    longer trainings on the same ones overfit.
 
     Args:
         num_images: Number of labeled training images, as balanced as possible.
@@ -53,12 +53,12 @@ class Kimura(Method):
         trainings: Number of trainings; the pseudo-examples are fixed within each.
         epochs: Epochs of each training.
         batch_size: Batch size of each training.
-        labeled_by: The reference `g`: "teacher", or "gaussian_processes" as in the paper, see
-            `GaussianProcesses`; these need scikit-learn.
+        labeled_by: The reference `g`: "teacher", or "gaussian_processes" as in the paper, which
+            needs scikit-learn; see `GaussianProcesses`.
         share: Share of labeled images in a batch.
-        fidelity: `lambda_2` at the teacher's most certain prediction.
-        fidelity_mean: `lambda_2` at the mean entropy of its predictions.
-        moves: Steps of Adam on the pixels between two trainings.
+        fidelity: `lambda_2` where the uncertainty `sigma` is 0.
+        fidelity_mean: `lambda_2` where `sigma` is equal to its mean.
+        moves: Adam steps on the pixels between two trainings.
         rate_images: Adam's learning rate on pixels scaled to [0, 1].
         learning_rate: Nadam's learning rate for the student.
     """

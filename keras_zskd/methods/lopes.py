@@ -20,14 +20,15 @@ from keras_zskd.runs.trained import Origin
 class Lopes(SynthesisMethod):
     """Impressions with activations like those recorded on the training data.
 
-    Needs records of the teacher's activations: means and covariances per class, which are written
-    where the training data is, and given away with the teacher. See `MatchRecords` for the loss.
+    This method needs records of the teacher's activations: means and covariances per class, which
+    are computed where the training data is, and distributed with the teacher. See `MatchRecords`
+    for the loss.
 
     For the other arguments see `SynthesisMethod`.
 
     Args:
-        layers: "top" for the logits, "all" for all layers, "spectral" for a tenth of the modes of
-            the graph of each layer (our reading).
+        layers: "top" for the logits, "all" for all layers, or "spectral" for a tenth of the graph
+            modes of each hidden layer, and the logits (our reading).
         rectified: Whether logits are compared after ReLU, as in the paper; a class with a negative
             logit then gets no gradient.
         synthesis_temperature: Divisor of the activations in the synthesis.

@@ -25,11 +25,12 @@ class Method(Configurable, abc.ABC):
         name: Name on the command line.
         title: The result, as a noun phrase.
         reference: Authors, title, venue.
-        published: Accuracies in percent published by the authors, by dataset and pair.
-        presets: Constructor arguments by name: "default" has none, "paper" has the authors'.
+        published: Published accuracies in percent, by dataset and pair.
+        presets: Constructor arguments by name: "default" has none, "paper" has those of the
+            authors.
         for_labels: Whether it supports multi-label teachers.
-        counts: Names of the integer settings that its cost is proportional to, such as the number of
-            impressions; see `scaled`.
+        counts: Names of the integer settings to which its cost is proportional, such as the number
+            of impressions; see `scaled`.
     """
 
     name: ClassVar[str]
@@ -42,9 +43,9 @@ class Method(Configurable, abc.ABC):
 
     @property
     def sizes_itself(self) -> bool:
-        """Whether the method chooses its sizes by time and reports it.
+        """Whether the method chooses its sizes to fit a time, and reports this.
 
-        For other methods `distill` prints an estimate first.
+        For other methods, `distill` prints an estimate first.
         """
         return False
 
@@ -79,8 +80,8 @@ class Method(Configurable, abc.ABC):
     def scaled(self, factor: float, counts: Sequence[str] | None = None) -> Self:
         """Return the method with its counts multiplied by a factor.
 
-        Counts of 64 or more are rounded to a multiple of eight, as the steps of an epoch are; others
-        to an integer, 1 or more. A count of 0 stays 0.
+        Counts of 64 or more are rounded to a multiple of eight, like the steps of an epoch. Others
+        are rounded to an integer of 1 or more. A count of 0 stays 0.
 
         Args:
             factor: A positive number.

@@ -32,32 +32,32 @@ _MEASURED_STEPS = 3
 class NAYER(Method):
     """A growing pool of images, made in rounds by generators that are reinitialized.
 
-    In each round a new generator makes `batches` of images, see `PoolGenerator`, with
+    In each round, a new generator makes `batches` batches of images (see `PoolGenerator`) with
 
     `L_G = oh CE(T(x), y) + bn R(x) - adv mean(1[argmax T = argmax S] KL(T(x) || S(x)))`
 
-    and `R` the distance to the teacher's batch normalization statistics, if it has such layers. The
-    third term, without which the first round starts, asks for images on which the student agrees
-    with the teacher but differs from it. The images join the pool, and the student is trained on
-    all of it.
+    where `R` is the distance to the teacher's batch normalization statistics, if it has such
+    layers. The third term, which the first round leaves out, favors images for which the student
+    predicts the same class as the teacher, but with other probabilities. The images join the pool,
+    and the student is trained on all of it.
 
-    Codes of the classes are the class templates instead of text embeddings, and images are not
-    augmented in the synthesis (our reading).
+    The class codes are the class templates instead of text embeddings, and images are not augmented
+    in the synthesis (our reading).
 
     Args:
         rounds: Number of generators, each followed by a training.
         batches: Batches of images per round.
         groups: Images of each class in a batch.
-        generator_steps: Steps of Adam for each batch.
+        generator_steps: Adam steps for each batch.
         rate_generator: Adam's learning rate in the synthesis.
         latent: Units of the noisy layers.
         filters: Number of filters of the generator's first convolution.
         oh: Weight of the cross-entropy with the class.
-        bn: Weight of the batch normalization statistics.
+        bn: Weight of the distance to the batch normalization statistics.
         adv: Weight of the adversarial term.
         temperature: `tau` of the distillation.
         augmentation: Augmentation of the student's inputs: "default" (affine maps and mixup),
-            "paper" or "none"; see `zskd`.
+            "paper" or "none"; see `SynthesisMethod`.
         batch_size: Batch size of the training.
         steps: Steps of the training after each round.
         learning_rate: Adam's learning rate at the first step; it decays to 0 along a cosine.
@@ -167,7 +167,7 @@ class NAYER(Method):
         )
 
     def _measured(self, generator: PoolGenerator) -> tuple[dict[str, np.ndarray], float]:
-        """Images of one batch and few steps for all, and the estimated seconds."""
+        """Images of one batch with few steps, repeated for all batches, and estimated seconds."""
         generator.images(1, 1, 0, self.adv)  # Compiles.
         begun = time.perf_counter()
         part = generator.images(1, _MEASURED_STEPS, 0, self.adv)["image"]

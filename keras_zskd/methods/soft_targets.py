@@ -17,11 +17,11 @@ from keras_zskd.runs.resources import Resources
 @keras.saving.register_keras_serializable(package="keras_zskd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoftTargets(SynthesisMethod):
-    """Impressions with the predictions for features that are drawn from a normal distribution.
+    """Impressions whose targets are predictions for features drawn from a normal distribution.
 
     `min_x CE(y, softmax(f(x) / tau)) - activation mean |f_T(x)|`, with the targets `y` of
-    `FeatureTargets`. Only the abstract of the paper could be read: this is our reading, and preset
-    "paper" has the synthesis and training of ZSKD, with which the paper compares itself.
+    `FeatureTargets`. Only the abstract of the paper was available, so this is our reading. Preset
+    "paper" has the synthesis and training of ZSKD, with which the paper compares its method.
 
     For the other arguments see `SynthesisMethod`.
 

@@ -32,11 +32,11 @@ AUGMENTATIONS: dict[str, tuple[Any, ...]] = {
 }
 _REPORTED = 1_000
 CANVASES = {"blobs": BlobCanvas(), "uniform": UniformCanvas("rescale")}
-# Settings of the released CIFAR-10 code. Where the paper and its code disagree: the second
-# normalization in the code cancels the smaller beta (we follow the paper, with both scales in
-# effect); the code starts every batch after the first from the result of the previous one (we start
-# every impression from its own noise, as in the paper); the code rescales each batch by its common
-# minimum and maximum (we rescale each impression by its own).
+# Settings of the released CIFAR-10 code. The code differs from the paper in three ways. Its second
+# normalization cancels the smaller beta (we follow the paper, with both scales in effect). It
+# starts every batch after the first from the result of the previous one (we start every impression
+# from its own noise, as in the paper). It rescales each batch by its common minimum and maximum (we
+# rescale each impression by its own).
 PAPER = {
     "synthesis_temperature": 20.0,
     "synthesis_steps": 1500,
@@ -56,10 +56,10 @@ PAPER = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SynthesisMethod(Method):
-    """Base class of methods that optimize impressions first.
+    """Base class of methods that first optimize impressions, and then train a student on them.
 
-    More impressions with fewer steps give a better transfer set: many short optimizations from
-    different starting points rather than few long ones.
+    Many impressions with few steps, from different starting points, give a better transfer set than
+    few impressions with many steps.
 
     Args:
         num_impressions: Number of impressions.
@@ -69,8 +69,9 @@ class SynthesisMethod(Method):
         canvas: Starting points of impressions, and how the pixel range is kept: "blobs" or
             "uniform".
         jitter: Random shift in each step, in pixels.
-        total_variation: Weight of the prior; images only.
-        batch_norm_weight: Weight of the prior; teachers with batch normalization only.
+        total_variation: Weight of the prior `TotalVariation`; images only.
+        batch_norm_weight: Weight of the prior `BatchNormStatistics`; teachers with batch
+            normalization only.
         precision: Precision of the teacher in the synthesis: "auto", "float32" or "bfloat16".
         temperature: `tau` of the distillation.
         augmentation: Augmentation of the student's inputs: "default" (affine maps and mixup),
@@ -109,7 +110,7 @@ class SynthesisMethod(Method):
         """Return the objective of the synthesis."""
 
     def transforms(self) -> Sequence[Transform]:
-        """Return the transforms of impressions before they are input to the teacher."""
+        """Return the transforms that are applied to impressions before the teacher."""
         return [Jitter(self.jitter)] if self.jitter else []
 
     def priors(self, teacher: Teacher) -> list[Prior]:

@@ -34,7 +34,8 @@ def cosine(learning_rate: float, num_steps: int | None) -> Any:
 class CosineDecay(keras.callbacks.Callback):
     """Decays Adam's learning rate to 0 along a cosine (Loshchilov and Hutter, 2017).
 
-    A callback instead of a schedule, so that the length of the training is not compiled.
+    It is a callback instead of a schedule, so that the length of the training is not compiled into
+    the step.
 
     Args:
         learning_rate: Learning rate at the first step.
@@ -77,7 +78,7 @@ def fit_distiller(
     method: Any,
     name: str = "training",
 ) -> None:
-    """Train with the `epochs` and `batch_size` of a method, compiled first if it is not."""
+    """Train for the `epochs` of a method with its `batch_size`; first compile if necessary."""
     if not distiller.compiled:
         compile_distiller(distiller, method, seen.steps(method.batch_size))
     watching = agreements(run, {"held_out_agreement": held_out})
@@ -85,7 +86,7 @@ def fit_distiller(
 
 
 def training_split(run: Run) -> tuple[Arrays, np.ndarray]:
-    """Return the labeled training data of a run, without the last images, and those images."""
+    """Return the labeled training data of a run without its last images, and the last images."""
     images, labels = run.resources.training_data(run.teacher)
     num_seen = len(images) - num_held_out(len(images))
     return Arrays((images[:num_seen], labels[:num_seen])), images[num_seen:]

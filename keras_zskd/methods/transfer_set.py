@@ -33,10 +33,11 @@ class ArbitraryTransferSet(Method):
         inputs: "noise", uniform in the teacher's range, or "dataset": the training split of
             `training_dataset`, which should not be the teacher's own.
         num_inputs: Maximum size of the transfer set.
-        balanced: Whether to reduce classes that the teacher predicts too often to the mean size.
+        balanced: Whether to subsample classes that the teacher predicts too often, so that all
+            classes have about the same size.
         temperature: `tau` of the distillation.
         augmentation: Augmentation of the student's inputs: "default" (affine maps and mixup),
-            "paper" or "none"; see `zskd`.
+            "paper" or "none"; see `SynthesisMethod`.
         batch_size: Batch size of the training.
         epochs: Epochs of the training.
         learning_rate: Adam's learning rate at the first step.

@@ -21,8 +21,8 @@ class ZSKT(GeneratorMethod):
     `attention_distance` of feature maps, summed over the sizes that both networks have. According
     to the authors it contributes about two points and can be omitted, as by default.
 
-    In the released code `beta` is 250, but its divergence is divided by the number of classes as
-    well. Here the divergence is the mean over the images, so preset "paper" has 2,500 for ten
+    In the released code, `beta` is 250, but the divergence is also divided by the number of
+    classes. Here the divergence is the mean over the images, so preset "paper" has 2,500, for ten
     classes.
 
     With `fresh_noise`, each update of the student uses new images, as in the reproduction of

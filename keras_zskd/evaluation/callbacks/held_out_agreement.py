@@ -18,11 +18,11 @@ from keras_zskd.models.teacher import Teacher
 class HeldOutAgreement(SummaryCallback):
     """Measures `mean_n 1[argmax S(x_n) = argmax T(x_n)]` after epochs of `Distiller.fit`.
 
-    Without data the accuracy is unknown, but the agreement on impressions that the student was not
-    trained on can be monitored. It is added to the logs as "held_out_agreement", so that it is in
-    the history and later callbacks, such as `keras.callbacks.EarlyStopping`, can monitor it.
-    Impressions are not real inputs, on which the agreement may be lower. For a multi-label `Teacher`,
-    it is the share of labels that both predict as present or both as absent.
+    Without data, the accuracy is unknown, but the agreement on impressions that the student was not
+    trained on can be monitored. It is added to the logs as `name`, so that it is in the history and
+    later callbacks, such as `keras.callbacks.EarlyStopping`, can monitor it. Impressions are not
+    real inputs; on those the agreement may be lower. For a multi-label `Teacher`, it is the share
+    of labels that both predict as present or both as absent.
 
     Args:
         images: `(N, *input_shape)` impressions, in the pixel range of the models.
@@ -30,7 +30,7 @@ class HeldOutAgreement(SummaryCallback):
             Defaults to the teacher of the `Distiller` in training. It runs once.
         every: Number of epochs between measurements, positive. The first and the last epoch are
             always measured. Other epochs repeat the last value in the logs.
-        log_dir: Parent of the directory `name` for TensorBoard; None for the logs only.
+        log_dir: Parent of the directory `name` for TensorBoard. None only adds to the logs.
         batch_size: Number of images at a time, positive.
         name: Name of the value in the logs.
 
@@ -78,7 +78,7 @@ class HeldOutAgreement(SummaryCallback):
         self._is_multi_label = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Run the teacher, once."""
+        """Run the teacher, if this is the first training."""
         self.history = []
         if self._answers is None:
             teacher = self.teacher if self.teacher is not None else _of(self.model, "teacher")

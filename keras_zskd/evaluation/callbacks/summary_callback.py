@@ -67,7 +67,7 @@ class SummaryCallback(keras.callbacks.Callback):
 
 
 def class_labels(classes: Any, class_names: Sequence[str] | None) -> list[str]:
-    """Return the names of class indices, or the indices as text without names."""
+    """Return the names of class indices, or the indices as text if there are no names."""
     if class_names is None:
         return [str(int(number)) for number in classes]
     return [str(class_names[int(number)]) for number in classes]

@@ -140,7 +140,7 @@ def scatter(x: Any, y: Any, x_label: str, y_label: str, title: str) -> "Markup":
 
 
 def matrix(values: np.ndarray, names: Sequence[str], title: str) -> "Markup":
-    """Draw a symmetric matrix `(K, K)` of values in [-1, 1]; small ones with their values.
+    """Draw a symmetric matrix `(K, K)` of values in [-1, 1]; a small one also shows its values.
 
     Colors range from minus to plus the largest value off the diagonal, which is left blank.
 
@@ -153,7 +153,7 @@ def matrix(values: np.ndarray, names: Sequence[str], title: str) -> "Markup":
 
 
 def write_matrix(path: str | os.PathLike[str], values: np.ndarray, names: Sequence[str]) -> None:
-    """Draw the same to a file.
+    """Draw a matrix, as `matrix` does, and write it to a file.
 
     Args:
         path: A path that ends in .png, .svg or .pdf.
@@ -184,7 +184,7 @@ def check_picture_path(path: str | os.PathLike[str]) -> None:
 
 def _matrix(values: np.ndarray, names: Sequence[str]) -> Callable[[Any], None]:
     values = np.asarray(values, np.float64)
-    # A class and itself would take most of the colors.
+    # The similarity of a class with itself would take up most of the color range.
     others = np.where(np.eye(len(values), dtype=bool), np.nan, values)
     limit = float(np.nanmax(np.abs(others)))
 
@@ -208,7 +208,7 @@ def _matrix(values: np.ndarray, names: Sequence[str]) -> Callable[[Any], None]:
 
 
 def _some(names: Sequence[str], letters: int | None = None) -> tuple[list[int], list[str]]:
-    """Positions and shortened names of as many groups as have space for a label."""
+    """Positions and shortened names of as many groups as there is space for."""
     every = max(1, math.ceil(len(names) / _MAX_NAMES))
     letters = letters or max(3, int(_WIDTH / 8 * every / max(1, len(names))))
     shown = list(range(0, len(names), every))
@@ -250,7 +250,7 @@ def _figure(draw: Callable[[Any], None], height: int) -> Any:
 
 
 def _for_a_page(svg: bytes, title: str) -> "Markup":
-    """Give an SVG file of Matplotlib the colors, size and titles of an element of a page."""
+    """Turn an SVG file of Matplotlib into an element of a page, with colors, size and titles."""
     from markupsafe import Markup
 
     ElementTree.register_namespace("", _SVG)

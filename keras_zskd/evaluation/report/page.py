@@ -22,7 +22,7 @@ _MAX_SERIES = 4
 def write_report(
     path: str | os.PathLike[str], run: Mapping[str, Any], sections: Sequence[Section] = ()
 ) -> None:
-    """Write `report.html`, a page without other files, network access or scripts.
+    """Write `report.html`, a page that needs no other files, network access or scripts.
 
     Args:
         path: Path of the report; an existing report is replaced.
@@ -42,8 +42,8 @@ def write_report(
                              "rows": [{"model", "accuracy", "agreement", "parameters", "bytes",
                                        "ms_per_image"}, ...]}}
 
-            Accuracy and agreement are shares in [0, 1]; None means that it was not measured. Rows of
-            a multi-label teacher have "mean_average_precision" instead of "accuracy".
+            Accuracy and agreement are shares in [0, 1]; None means not measured. Rows of a
+            multi-label teacher have "mean_average_precision" instead of "accuracy".
         sections: Sections of the method, between the results and the training.
     """
     page = render(
@@ -60,7 +60,7 @@ def write_report(
 
 
 def _curves(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Charts by title of each training that has a history."""
+    """Charts by title, for each training that has a history."""
     found = {}
     for name, stage in stages(run, "training").items():
         groups: dict[str, dict[str, Any]] = {"Loss": {}, "Agreement and accuracy": {}}
@@ -83,7 +83,7 @@ def _curves(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _details(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of the configuration by title."""
+    """Tables of the configuration, by title."""
     request = run.get("request", {})
     method = request.get("method", {})
     versions = {
@@ -121,7 +121,7 @@ def _details(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _student(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The size of the student, and what it was chosen by."""
+    """The size of the student, and how it was chosen."""
     chosen = dict(run.get("chosen", {}))
     measured = {f"{name}, before the training": x for name, x in chosen.pop("needs", {}).items()}
     return {**run.get("request", {}).get("student", {}), **chosen, **measured}

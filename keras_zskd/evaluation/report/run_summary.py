@@ -28,7 +28,7 @@ def accuracy_is_known(run: Mapping[str, Any]) -> bool:
 
 
 def measurement_text(run: Mapping[str, Any]) -> str:
-    """Describe the images of the measurements and the use of real images in the run."""
+    """Describe the images that were measured on, and how the run used real images."""
     measured_on = run.get("results", {}).get("measured_on", "an unknown set of images")
     said = [f"Measured on {measured_on}."]
     if accuracy_is_known(run):

@@ -34,7 +34,7 @@ def impression_sections(
         temperature: `tau` of the synthesis.
         models: Keras classifiers for the attention maps, by name; the first is the teacher.
         class_names: Names of the classes, in the order of the outputs. Defaults to their indices.
-        is_multi_label: Whether the teacher is.
+        is_multi_label: Whether the teacher is multi-label.
     """
     measures = measure_impressions(impressions, input_range, temperature, is_multi_label)
     names = class_names or [str(number) for number in range(measures["counts"].shape[0])]
@@ -145,7 +145,7 @@ def _attention(
     named = impressions["logits"][:_EXPLAINED].argmax(-1)
     try:
         attention = attention_maps(models, impressions["image"][:_EXPLAINED], named)
-    except Exception as error:  # A failed image must not lose a finished student.
+    except Exception as error:  # A failed image must not discard a finished student.
         reason = f"{type(error).__name__}: {error}"
         return [Section(title, f"Attention maps could not be computed. {reason}")]
     count = min(len(maps) for maps in attention.values())
