@@ -21,6 +21,7 @@ from keras_zskd.methods.method import (
     Method,
     check_choice,
     check_counts,
+    check_numbers,
     check_optional_sizes,
     check_range,
 )
@@ -122,6 +123,8 @@ class Best(Method):
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
+        check_numbers(self)
+        check_range("mixup", self.mixup, 0, 1)
         check_counts(self, "batch_size")
         check_choice("start", self.start, ("auto", "teacher", "random"))
         check_choice("canvas", self.canvas, CANVASES)
@@ -130,8 +133,6 @@ class Best(Method):
             check_range("impression_share", self.impression_share, 0, 1)
         if self.mosaic is not None:
             check_range("mosaic", self.mosaic, 0, 1)
-        if self.minutes is not None:
-            check_range("minutes", self.minutes, 0)
 
     @property
     def sizes_itself(self) -> bool:

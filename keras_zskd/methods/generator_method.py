@@ -16,7 +16,7 @@ from keras_zskd.distillation.generator_networks import image_generator
 from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Noise
-from keras_zskd.methods.method import Method, check_counts
+from keras_zskd.methods.method import Method, check_counts, check_numbers
 from keras_zskd.methods.training import cosine
 from keras_zskd.runs.needs import ClassTemplates, Need
 from keras_zskd.runs.run import Run
@@ -64,6 +64,7 @@ class GeneratorMethod(Method):
     decay: bool = True
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_counts(self, "latent", "filters", "student_steps", "epochs", "rounds", "batch_size")
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_zskd.distillation.distiller import Distiller
-from keras_zskd.methods.method import Method, check_counts
+from keras_zskd.methods.method import Method, check_counts, check_numbers
 from keras_zskd.methods.training import fit_distiller, training_split
 from keras_zskd.runs.needs import Need, TrainingData
 from keras_zskd.runs.run import Run
@@ -51,6 +51,7 @@ class Hinton(Method):
     decay: bool = True
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_counts(self, "batch_size", "epochs")
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_zskd.core.errors import invalid
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.gaussian_processes import GaussianProcesses, fitted
 from keras_zskd.distillation.pseudo_examples import (
@@ -19,7 +20,7 @@ from keras_zskd.distillation.pseudo_examples import (
 )
 from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Arrays, Mixture
-from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.methods.method import Method, check_choice, check_counts, check_numbers, check_range
 from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.runs.needs import Images, Need, ScikitLearn
 from keras_zskd.runs.run import Run
@@ -97,7 +98,12 @@ class Kimura(Method):
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
+        check_numbers(self)
+        check_range("share", self.share, 0.01, 0.99)
         check_counts(self, "num_images", "num_pseudo", "trainings", "epochs", "batch_size", "moves")
+        for name in ("fidelity", "fidelity_mean"):
+            if not getattr(self, name) > 0:
+                raise invalid(name, "be a positive number", getattr(self, name))
         check_choice("labeled_by", self.labeled_by, ("teacher", "gaussian_processes"))
 
     @property

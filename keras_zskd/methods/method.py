@@ -125,6 +125,19 @@ def check_counts(method: Method, *names: str) -> None:
             raise invalid(name, "be an integer of 1 or more", count)
 
 
+def check_numbers(method: Method) -> None:
+    """Raise an error if a number is negative, or if a temperature or a learning rate is 0.
+
+    None is allowed: it is the default of settings that the method chooses.
+    """
+    for name, value in method.get_config().items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        is_rate = name.startswith("rate_") or name.endswith(("_rate", "temperature"))
+        if not value >= 0 or (is_rate and value == 0):
+            raise invalid(name, "be a positive number" if is_rate else "be 0 or more", value)
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise an error if an argument is not one of the choices."""
     names = tuple(choices)

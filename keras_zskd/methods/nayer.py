@@ -16,7 +16,7 @@ from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.distillation.pool_generator import PoolGenerator
 from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.source import Arrays, num_held_out
-from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.methods.method import Method, check_choice, check_counts, check_numbers
 from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 from keras_zskd.methods.training import adam, agreements
 from keras_zskd.models.arithmetic import UPDATE
@@ -102,6 +102,7 @@ class NAYER(Method):
     learning_rate: float = 3e-3
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_counts(self, "rounds", "batches", "groups", "generator_steps", "batch_size", "steps")
         check_counts(self, "latent", "filters")
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)

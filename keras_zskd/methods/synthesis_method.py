@@ -18,7 +18,7 @@ from keras_zskd.impressions.priors import Prior, TotalVariation, priors_of
 from keras_zskd.impressions.transforms import Jitter, Transform
 from keras_zskd.inputs.source import Arrays
 from keras_zskd.inputs.transfer_set import TransferSet
-from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.methods.method import Method, check_choice, check_counts, check_numbers
 from keras_zskd.methods.training import fit_distiller
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
@@ -101,6 +101,7 @@ class SynthesisMethod(Method):
     decay: bool = True
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_counts(self, "num_impressions", "batch_size", "epochs")
         check_choice("canvas", self.canvas, CANVASES)
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)

@@ -10,7 +10,7 @@ from keras_zskd.core.errors import invalid
 from keras_zskd.core.input_range import from_unit
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.inputs.source import Arrays, num_held_out
-from keras_zskd.methods.method import Method, check_choice, check_counts
+from keras_zskd.methods.method import Method, check_choice, check_counts, check_numbers
 from keras_zskd.methods.synthesis_method import AUGMENTATIONS
 from keras_zskd.methods.training import fit_distiller
 from keras_zskd.models.teacher import Teacher
@@ -64,6 +64,7 @@ class ArbitraryTransferSet(Method):
     decay: bool = True
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_counts(self, "num_inputs", "batch_size", "epochs")
         check_choice("inputs", self.inputs, ("noise", "dataset"))
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)

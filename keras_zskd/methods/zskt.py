@@ -8,7 +8,6 @@ import keras
 
 from keras_zskd.distillation.adversarial_distiller import Answers
 from keras_zskd.methods.generator_method import GeneratorMethod
-from keras_zskd.methods.method import check_range
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -56,10 +55,6 @@ class ZSKT(GeneratorMethod):
     fresh_noise: bool = True
     attention: float = 0.0
     clip: float = 5.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("attention", self.attention, 0.0)
 
     def generator_loss(self, teacher: Answers, student: Callable[[], Any]) -> tuple[Any, Any]:
         """Return `-KL(T(x) || S(x))` of each image."""

@@ -1,5 +1,6 @@
 """Every method documents its settings, and is rejected where it cannot work."""
 
+import dataclasses
 import inspect
 
 import keras
@@ -51,6 +52,17 @@ class TestEveryMethod:
             METHODS[name].preset("magic")
         with pytest.raises(InputError, match="magic"):
             METHODS[name].preset(magic=1)
+
+    def test_rejects_negative_numbers_at_once(self, name):
+        kinds = {field.name: str(field.type) for field in dataclasses.fields(METHODS[name])}
+        settings = [setting for setting, kind in kinds.items() if "float" in kind or "int" in kind]
+        assert len(settings) > 2
+        for setting in settings:
+            with pytest.raises(InputError, match=f"`{setting}` must be"):
+                METHODS[name](**{setting: -1})
+            if "rate" in setting or "temperature" in setting:
+                with pytest.raises(InputError, match=f"`{setting}` must be a positive number"):
+                    METHODS[name](**{setting: 0.0})
 
     def test_reports_what_is_missing(self, name, make_teacher, make_images, tmp_path):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
