@@ -1,10 +1,10 @@
-"""Train a student with `fit()`, as any Keras model, and watch it in TensorBoard.
+"""Train a student with `fit()`, like any Keras model, and monitor it in TensorBoard.
 
-    python examples/distill_with_fit.py --output=/tmp/fit
-    tensorboard --logdir=/tmp/fit/logs
+    python examples/distill_with_fit.py --output=fit-run
+    tensorboard --logdir=fit-run/logs
 
-The teacher is the LeNet-5 that ships with the package. TensorBoard shows the impressions of each class
-while they form, and the agreement of student and teacher after each epoch.
+The teacher is the LeNet-5 that ships with the package. TensorBoard shows the impressions of each
+class during synthesis, and the agreement of student and teacher after each epoch.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Export a student as SavedModel, LiteRT and int8 LiteRT, and run the int8 file.
+"""Export a student as a SavedModel, LiteRT and int8 LiteRT, and run the int8 file.
 
-    python examples/export_int8.py --output=/tmp/files
+    python examples/export_int8.py --output=files
 
-The student is folded from the LeNet-5 that ships with the package, without training. Pictures drawn by
-formula calibrate the int8 file, so no data is needed.
+The student starts from the weights of the LeNet-5 that ships with the package, and is not trained.
+Procedural pictures calibrate the int8 file, so no data is needed.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""A method of your own: one class, which `distill` and the command line run like any other.
+"""Write a method of your own, and run it in `distill` or on the command line.
 
-    python examples/own_method.py --output=/tmp/own
+    python examples/own_method.py --output=own-run
     cd examples && keras-zskd distill --method=own_method:PicturesAlone --teacher=teacher.keras ...
 
-It trains a student from random weights on procedural pictures alone.
+The method trains a student with random initial weights on procedural pictures only. The page
+`docs/own-method.md` explains how to write a method.
 """
 
 import argparse
@@ -18,11 +19,11 @@ import keras_zskd as zskd
 @keras.saving.register_keras_serializable(package="examples")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PicturesAlone(zskd.Method):
-    """Things on a ground and blobs, fresh in every batch.
+    """Trains on pictures of objects and of blobs, with new pictures in every batch.
 
     Args:
-        epochs: Epochs of the training.
-        steps: Steps of an epoch.
+        epochs: Number of training epochs.
+        steps: Number of steps per epoch.
         batch_size: Batch size of the training.
     """
 
@@ -35,14 +36,14 @@ class PicturesAlone(zskd.Method):
     batch_size: int = 256
 
     def train(self, run):
-        """Train a student; called again from its first line after an interruption."""
+        """Train a student. Called again from the first line after an interruption."""
         pictures = zskd.ProceduralPictures(
             run.teacher.input_shape, run.teacher.input_range, {"things": 0.5, "blobs": 0.5}
         )
         distiller = zskd.Distiller(run.teacher, run.new_student(), seed=run.seed)
         distiller.compile("adam", metrics=[zskd.metrics.TeacherAgreement()])
         run.fit(distiller, pictures, self.epochs, self.batch_size, steps=self.steps)
-        # The seed is another one than that of the training.
+        # A different seed than that of the training, so that the pictures are held out.
         held_out = pictures.images(1_000, seed=run.seed + 1)
         return zskd.Trained(distiller.student, pictures, held_out, zskd.Origin.pictures(0))
 

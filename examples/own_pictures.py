@@ -1,9 +1,9 @@
-"""Measure teacher and student on pictures of your own, from a folder.
+"""Distill a teacher, and evaluate teacher and student on your own pictures from a folder.
 
-    python examples/own_pictures.py --teacher=teacher.keras --folder=./pictures --output=/tmp/own
+    python examples/own_pictures.py --teacher=teacher.keras --folder=./pictures
 
-The folder has one subfolder per class, in the alphabetical order of the teacher's classes. The pictures
-are used to measure, and for nothing else.
+The folder contains one subfolder per class. The alphabetical order of the subfolders is the order
+of the teacher's classes. The pictures are used only for evaluation, never for training.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Synthesis and training on all devices of a machine, with `MirroredStrategy`.
+"""Run synthesis and training on all devices of a machine, with `MirroredStrategy`.
 
-    python examples/several_devices.py [--devices=2] --output=/tmp/devices
+    python examples/several_devices.py [--devices=2] --output=devices-run
 
-Without GPUs the CPU is split into `--devices` logical devices: that shows how it works, and is not
-faster. Impressions are the same on one device and on several.
+If there are no GPUs, the CPU is split into `--devices` logical devices. This only demonstrates how
+it works; it is not faster. The impressions are the same on one device and on several.
 """
 
 import argparse
@@ -28,7 +28,7 @@ if kind == "CPU":
 devices = tf.config.list_logical_devices(kind)
 
 path = importlib.resources.files("keras_zskd") / "assets" / "lenet5_mnist.keras"
-# A batch is divided between the devices.
+# Each batch is divided between the devices.
 with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
     teacher = zskd.Teacher(str(path), input_range=(0.0, 1.0))
     method = zskd.METHODS["zskd"](num_impressions=options.impressions, epochs=options.epochs)

