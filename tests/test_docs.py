@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 import keras_zskd
+from keras_zskd.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -130,6 +131,17 @@ def test_the_examples_on_the_pages_run(page, tmp_path, monkeypatch):
     session = examples(page)
     test = doctest.DocTestParser().get_doctest(session, {}, page.name, str(page), 0)
     assert doctest.DocTestRunner(optionflags=FLAGS).run(test).failed == 0
+
+
+def test_the_method_of_the_page_trains_a_student(make_teacher, tmp_path):
+    page = (DOCS / "own-method.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {"__name__": "own_method_page"}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1), names)
+    method = names["Noise"](num_images=64, epochs=1)
+    with Run(keras_zskd.Teacher(make_teacher(), (0, 1)), 0.5, {}, tmp_path, verbose=0) as run:
+        trained = method.train(run)
+    assert trained.held_out.shape == (1_000, *run.teacher.input_shape)
+    assert not np.isin(trained.held_out[0, 0, 0], trained.inputs.arrays["image"]).any()
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
