@@ -93,7 +93,7 @@ def distill(teacher: str, pair: str, minutes: float, start: str, seed: int) -> d
 
 def _lines(runs: Runs) -> list[str]:
     lines = [
-        "| pair | teacher | start | minutes asked | seconds taken | student (mean ± s.d.) "
+        "| pair | teacher | start | time limit (minutes) | time taken (s) | student (mean ± s.d.) "
         "| int8 | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

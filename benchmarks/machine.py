@@ -17,7 +17,8 @@ def num_cores() -> int:
 
 def hardware() -> str:
     """Return processor and cores, as printed in the tables."""
-    return f"{_processor()}, {os.cpu_count()} cores, no accelerator"
+    accelerator = "an NVIDIA GPU" if pathlib.Path("/dev/nvidiactl").exists() else "no accelerator"
+    return f"{_processor()}, {os.cpu_count()} cores, {accelerator}"
 
 
 def machine() -> dict[str, Any]:

@@ -45,7 +45,16 @@ def lenet5() -> str:
 def best() -> str:
     """The default method within a given time: results/best.md, with the paper next to it."""
     table = (ROOT / "results" / "best.md").read_text(encoding="utf-8").splitlines()
-    head = ["pair", "start", "asked", "taken", "teacher", "student", "int8 student", "seeds"]
+    head = [
+        "pair",
+        "start",
+        "time limit",
+        "time taken",
+        "teacher",
+        "student",
+        "int8 student",
+        "seeds",
+    ]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in table[2:]:
         cells = [cell.strip() for cell in row.strip("|").split("|")]

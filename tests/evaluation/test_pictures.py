@@ -29,9 +29,9 @@ def test_inputs_of_every_shape_are_shown(shape, shown):
 
 
 def test_colors_are_kept_and_other_channels_are_averaged():
-    colours = np.zeros((1, 1, 1, 3))
-    colours[..., 1] = 1.0
-    assert pictures.to_pixels(colours)[0, 0, 0].tolist() == [0, 255, 0]
+    colors = np.zeros((1, 1, 1, 3))
+    colors[..., 1] = 1.0
+    assert pictures.to_pixels(colors)[0, 0, 0].tolist() == [0, 255, 0]
     two = np.array([0.0, 1.0]).reshape(1, 1, 1, 2)
     assert pictures.to_pixels(two)[0, 0, 0].tolist() == [128, 128, 128]
 
@@ -40,8 +40,8 @@ def test_grid_has_every_image_at_its_position():
     images = np.linspace(0.1, 0.9, 5).reshape(5, 1, 1, 1) * np.ones((5, 4, 4, 1))
     grid = pictures.grid(images, columns=3, cell=8)
     assert grid.shape == (2 * 10 + 2, 3 * 10 + 2, 3)
-    centres = [grid[6 + 10 * (i // 3), 6 + 10 * (i % 3), 0] for i in range(6)]
-    assert centres == [26, 76, 128, 178, 230, 255]  # The sixth cell is empty and therefore white.
+    centers = [grid[6 + 10 * (i // 3), 6 + 10 * (i % 3), 0] for i in range(6)]
+    assert centers == [26, 76, 128, 178, 230, 255]  # The sixth cell is empty and therefore white.
 
 
 def test_labels_are_below_their_image_and_inside_their_cell():

@@ -77,9 +77,9 @@ def test_images_without_a_channel_axis_and_flat_images(mocked):
 def test_resizing_is_bilinear_between_pixel_centers(mocked):
     small, _ = datasets.load("mnist", "test", (28, 28))
     large, _ = datasets.load("mnist", "test", (32, 32))
-    centres = np.clip((np.arange(32) + 0.5) * 28 / 32 - 0.5, 0, 27)
-    low = np.floor(centres).astype(int)
-    high, part = np.minimum(low + 1, 27), centres - low
+    centers = np.clip((np.arange(32) + 0.5) * 28 / 32 - 0.5, 0, 27)
+    low = np.floor(centers).astype(int)
+    high, part = np.minimum(low + 1, 27), centers - low
     rows = small[:, low] * (1 - part)[:, None] + small[:, high] * part[:, None]
     expected = rows[:, :, low] * (1 - part) + rows[:, :, high] * part
     np.testing.assert_allclose(large, expected, atol=1e-5)

@@ -98,10 +98,10 @@ class ClassBalance(SummaryCallback):
         if classes > _NAMED:
             return canvas
         names = class_labels(range(classes), self.class_names)
-        centres = [zoom * i + zoom // 2 for i in range(classes)]
-        rows = [(8, _TOP + y - 7, name) for y, name in zip(centres, names, strict=True)]
+        centers = [zoom * i + zoom // 2 for i in range(classes)]
+        rows = [(8, _TOP + y - 7, name) for y, name in zip(centers, names, strict=True)]
         columns = [
             (_LEFT + x - zoom // 2 + 2, _TOP + size + 4, name)
-            for x, name in zip(centres, names, strict=True)
+            for x, name in zip(centers, names, strict=True)
         ]
         return pictures.write(pictures.write(canvas, rows, _LEFT - 12), columns, zoom - 2)

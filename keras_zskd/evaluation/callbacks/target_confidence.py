@@ -77,8 +77,8 @@ def _density(asked: np.ndarray, achieved: np.ndarray) -> np.ndarray:
     """The image: target horizontal, achieved vertical, both from 0 to 1."""
     counts, _, _ = np.histogram2d(achieved, asked, bins=_BINS, range=[[0, 1], [0, 1]])
     size = _BINS * _ZOOM
-    colours = pictures.heat(np.log1p(counts))[::-1]
-    field = colours.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)
+    colors = pictures.heat(np.log1p(counts))[::-1]
+    field = colors.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)
     field[size - 1 - np.arange(size), np.arange(size)] = 128  # The diagonal.
     canvas = np.full((_TOP + size + _BOTTOM, _LEFT + size + 24, 3), 255, np.uint8)
     canvas[_TOP - 1 : _TOP + size + 1, _LEFT - 1 : _LEFT + size + 1] = 128
