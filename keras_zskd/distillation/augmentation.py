@@ -123,9 +123,8 @@ class Mosaic(Augmentation):
         """See `Augmentation.__call__`; inputs that are not images are returned as they are."""
         if len(images.shape) != 4:
             return images
-        return _tiled(
-            images, tf.random.stateless_uniform(tf.shape(images)[:1], seed), self.probability
-        )
+        draws = tf.random.stateless_uniform(tf.shape(images)[:1], seed)
+        return _tiled(images, draws, self.probability)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

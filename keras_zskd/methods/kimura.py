@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_zskd.core.errors import invalid
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.gaussian_processes import GaussianProcesses, fitted
 from keras_zskd.distillation.pseudo_examples import (
@@ -98,12 +97,9 @@ class Kimura(Method):
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(self, "fidelity", "fidelity_mean")
         check_range("share", self.share, 0.01, 0.99)
         check_counts(self, "num_images", "num_pseudo", "trainings", "epochs", "batch_size", "moves")
-        for name in ("fidelity", "fidelity_mean"):
-            if not getattr(self, name) > 0:
-                raise invalid(name, "be a positive number", getattr(self, name))
         check_choice("labeled_by", self.labeled_by, ("teacher", "gaussian_processes"))
 
     @property

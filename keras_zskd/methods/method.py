@@ -125,17 +125,21 @@ def check_counts(method: Method, *names: str) -> None:
             raise invalid(name, "be an integer of 1 or more", count)
 
 
-def check_numbers(method: Method) -> None:
-    """Raise an error if a number is negative, or if a temperature or a learning rate is 0.
+def check_numbers(method: Method, *positive: str) -> None:
+    """Raise an error if a number is negative, or if one that must be positive is 0.
 
-    None is allowed: it is the default of settings that the method chooses.
+    Temperatures and learning rates must be positive, and so must the settings named `positive`. None
+    is allowed: it is the default of settings that the method chooses.
     """
     for name, value in method.get_config().items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             continue
         is_rate = name.startswith("rate_") or name.endswith(("_rate", "temperature"))
-        if not value >= 0 or (is_rate and value == 0):
-            raise invalid(name, "be a positive number" if is_rate else "be 0 or more", value)
+        if is_rate or name in positive:
+            if not value > 0:
+                raise invalid(name, "be a positive number", value)
+        elif not value >= 0:
+            raise invalid(name, "be 0 or more", value)
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
@@ -153,8 +157,7 @@ def check_optional_sizes(method: Method, *names: str) -> None:
             raise invalid(name, "be an integer of 0 or more, or None", size)
 
 
-def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
-    """Raise an error if a number is not between `low` and `high`; None for no upper bound."""
-    if not (value >= low and (high is None or value <= high)):
-        expected = f"between {low} and {high}" if high is not None else f"of {low} or more"
-        raise invalid(name, f"be a number {expected}", value)
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise an error if a number is not between `low` and `high`."""
+    if not low <= value <= high:
+        raise invalid(name, f"be a number between {low} and {high}", value)

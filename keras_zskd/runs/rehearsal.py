@@ -66,7 +66,7 @@ class Rehearsal(Run):
             raise
         self.stages: list[StageEstimate] = []
         self._not_made = 0.0
-        self._paces: dict[tuple[int, int, int], tuple[float, float]] = {}
+        self._paces: dict[tuple[keras.Model, int, int], tuple[float, float]] = {}
 
     @property
     def elapsed(self) -> float:
@@ -120,7 +120,7 @@ class Rehearsal(Run):
         self, model: keras.Model, source: Source, batch_size: int, steps: int = STEPS_AT_ONCE
     ) -> tuple[float, float]:
         """Measure once for each model and number of steps in a call: inputs change it little."""
-        key = id(model), batch_size, set_steps_at_once(model, steps)
+        key = model, batch_size, set_steps_at_once(model, steps)
         if key not in self._paces:
             self._paces[key] = super().pace(model, source, batch_size, steps)
         return self._paces[key]
