@@ -106,10 +106,10 @@ def _ending_on_sigterm() -> Iterator[None]:
 def _stopped(values: Any, code: int) -> int:
     """Report what is kept and how to resume."""
     kept = getattr(values, "output_dir", None) or getattr(values, "output", None)
-    said = "stopped."
+    message = "stopped."
     if kept:
-        said = f"stopped. Finished work is kept at {kept!r}. Run the same command to resume."
-    print(f"keras-zskd: {said}", file=sys.stderr)
+        message = f"stopped. Finished work is kept at {kept!r}. Run the same command to resume."
+    print(f"keras-zskd: {message}", file=sys.stderr)
     return code
 
 

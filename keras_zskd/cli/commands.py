@@ -78,8 +78,8 @@ def _incomplete_benchmark(done: Benchmarked) -> str | None:
 def _show_methods(found: dict[str, dict[str, str]]) -> str:
     lines = []
     for name, facts in found.items():
-        lines.append(f"{name}: {facts['gives']}")
-        lines += [f"  {key:<10} {value}" for key, value in facts.items() if key != "gives"]
+        lines.append(f"{name}: {facts['result']}")
+        lines += [f"  {key:<10} {value}" for key, value in facts.items() if key != "result"]
     return "\n".join(lines)
 
 

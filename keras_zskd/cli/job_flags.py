@@ -147,7 +147,7 @@ def _texts(job: Callable[..., Any]) -> dict[str, str]:
     """Return the description of each parameter from the docstring."""
     text = (inspect.getdoc(job) or "").partition("\nArgs:\n")[2]
     found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", text, re.MULTILINE)
-    return {name: " ".join(said.split()) for name, said in found}
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def _define_loading(values: flags.FlagValues) -> None:

@@ -190,16 +190,29 @@ def _for_inference(model: keras.Model) -> keras.Model:
 
 def _predictions_of(path: pathlib.Path, format: str, name: str) -> Callable[[np.ndarray], Any]:
     """Return a LiteRT file as a function; some forms can be written but not executed."""
-    file = LiteRTModel(path)
+
+    def refused(error: BaseException) -> FormatError:
+        cause = (
+            "The cause can be a layer that outputs the same values for all calibration images: pass "
+            "images that resemble the real ones. "
+            if format in CALIBRATED
+            else ""
+        )
+        return FormatError(
+            f"Model {name!r} has no {format} form: LiteRT cannot execute it ({first_line(error)}). "
+            f"{cause}Export it as litert or litert_dynamic."
+        )
+
+    try:
+        file = LiteRTModel(path)
+    except InputError as error:
+        raise refused(error.__cause__ or error) from error
 
     def answer(images: np.ndarray) -> np.ndarray:
         try:
             return file.predict(images)
         except RuntimeError as error:
-            raise FormatError(
-                f"Model {name!r} has no {format} form: LiteRT cannot execute it ({first_line(error)}"
-                "). Export it as litert or litert_dynamic."
-            ) from error
+            raise refused(error) from error
 
     return answer
 

@@ -137,11 +137,11 @@ class AdversarialDistiller(keras.Model):
             batch: Not used, since every batch is noise.
         """
         del batch
-        asked: list[bool] = []
+        called: list[bool] = []
         classes, features = self.teacher.num_classes, self.teacher.penultimate.shape[1:]
 
         def student() -> Any:
-            asked.append(True)
+            called.append(True)
             return tf.zeros((1, classes))
 
         # A trial call shows whether the generator's loss depends on the student.
@@ -151,7 +151,7 @@ class AdversarialDistiller(keras.Model):
         return [
             (self.teacher.model, updates + self.student_steps),
             (self.generator, updates + more - self.generator_steps),
-            (self.student, (updates if asked else 0.0) + self.student_steps * UPDATE),
+            (self.student, (updates if called else 0.0) + self.student_steps * UPDATE),
         ]
 
     def compile(self, optimizer: Any, generator_optimizer: Any, **options: Any) -> None:

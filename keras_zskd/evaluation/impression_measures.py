@@ -37,16 +37,15 @@ def measure_impressions(
     Returns:
         A dict with "num_impressions"; "mean_gap" in nats; "mean_confidence", the teacher's highest
         probability at temperature 1; "mean_entropy" of its predictions at temperature 1, in nats;
-        "named_as_label", the share that it predicts as the conditioning class; "named_as_target",
-        the share that it predicts as the largest class of the target; "median_nearest_distance" and
-        "near_duplicates": the root mean square pixel difference from the nearest other impression
-        as a share of the range, and the share of impressions nearer than 0.02, both over the first
-        1,000, None for a single one; "shared_layout", see `shared_layout`. Arrays with one entry
-        per
-        impression: "asked", the largest class of the target, "asked_share" and "reached_share", its
-        probability in the target and in the teacher's prediction at `tau`, "said", the predicted
-        class, and "entropy". Integers "counts" `(K, K)`, with the conditioning class as row and the
-        predicted class as column.
+        "predicted_as_label", the share that it predicts as the conditioning class;
+        "predicted_as_target", the share that it predicts as the largest class of the target;
+        "median_nearest_distance" and "near_duplicates": the root mean square pixel difference from
+        the nearest other impression as a share of the range, and the share of impressions nearer
+        than 0.02, both over the first 1,000, None for a single one; "shared_layout", see
+        `shared_layout`. Arrays with one entry per impression: "target_class", the largest class of
+        the target; "target_share" and "predicted_share", its probability in the target and in the
+        teacher's prediction at `tau`; "predicted_class"; and "entropy". Integers "counts" `(K, K)`,
+        with the conditioning class as row and the predicted class as column.
 
     Raises:
         InputError: If there are no impressions, or the arrays differ in length.
@@ -67,24 +66,24 @@ def measure_impressions(
     if is_multi_label:
         entropy += entr(1.0 - predicted).sum(axis=1)
     each = np.arange(len(label))
-    asked, said = target.argmax(axis=1), logits.argmax(axis=1)
+    target_class, predicted_class = target.argmax(axis=1), logits.argmax(axis=1)
     counts = np.zeros((logits.shape[1],) * 2, np.int64)
-    np.add.at(counts, (label, said), 1)
+    np.add.at(counts, (label, predicted_class), 1)
     nearest = nearest_distances(np.asarray(impressions["image"])[:_COMPARED], input_range)
     return {
         "num_impressions": len(label),
         "mean_gap": float(np.mean(impressions["gap"])),
         "mean_confidence": float(predicted.max(axis=1).mean()),
         "mean_entropy": float(entropy.mean()),
-        "named_as_label": float((said == label).mean()),
-        "named_as_target": float((said == asked).mean()),
+        "predicted_as_label": float((predicted_class == label).mean()),
+        "predicted_as_target": float((predicted_class == target_class).mean()),
         "median_nearest_distance": float(np.median(nearest)) if len(nearest) else None,
-        "shared_layout": shared_layout(impressions["image"], said),
+        "shared_layout": shared_layout(impressions["image"], predicted_class),
         "near_duplicates": float((nearest < DUPLICATE_DISTANCE).mean()) if len(nearest) else None,
-        "asked": asked,
-        "asked_share": target[each, asked],
-        "reached_share": probabilities(logits, is_multi_label, temperature)[each, asked],
-        "said": said,
+        "target_class": target_class,
+        "target_share": target[each, target_class],
+        "predicted_share": probabilities(logits, is_multi_label, temperature)[each, target_class],
+        "predicted_class": predicted_class,
         "entropy": entropy,
         "counts": counts,
     }

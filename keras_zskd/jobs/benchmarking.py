@@ -190,12 +190,12 @@ def _run_all(
         seconds = time.monotonic() - begun
         found = results.read(name, seed)
         if failure is None and found is not None:
-            said = f"{100 * found['accuracy']['last']:.2f} %"
+            text = f"{100 * found['accuracy']['last']:.2f} %"
         else:
-            failures[what] = said = f"failed: {failure}"
+            failures[what] = text = f"failed: {failure}"
         left = seconds / number * (len(wanted) - number) / 60.0
         progress.show(
-            f"{number}/{len(wanted)} {what}: {said} - about {left:.0f} minutes left", seconds, {}
+            f"{number}/{len(wanted)} {what}: {text} - about {left:.0f} minutes left", seconds, {}
         )
     return failures
 

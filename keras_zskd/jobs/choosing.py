@@ -33,10 +33,10 @@ class Chosen:
     def text(self) -> str:
         """A line about a student that was chosen by a budget."""
         needs = self.facts["needs"]
-        said = [f"width {self.facts['width']:g}", f"{needs['parameters']:,} parameters"]
+        parts = [f"width {self.facts['width']:g}", f"{needs['parameters']:,} parameters"]
         if "bytes" in needs:
-            said += [f"{needs['bytes']:,} bytes", f"{needs['ms_per_image']:.3f} ms per image"]
-        return f"student within {self.facts['budget']}: {', '.join(said)}"
+            parts += [f"{needs['bytes']:,} bytes", f"{needs['ms_per_image']:.3f} ms per image"]
+        return f"student within {self.facts['budget']}: {', '.join(parts)}"
 
 
 def choose(

@@ -35,8 +35,8 @@ def inspect(teacher: Teacher, picture: str | None = None) -> dict[str, Any]:
     for name, method in METHODS.items():
         missing = method().missing(teacher, Resources())
         found[f"method {name}"] = "yes" if missing is None else f"no: {missing}"
-    for name, said in possible_formats(teacher).items():
-        found[f"format {name}"] = said
+    for name, result in possible_formats(teacher).items():
+        found[f"format {name}"] = result
     for width in _WIDTHS:
         found[f"student {width:g}"] = _parameters(teacher, width)
     found["student"] = "or by a budget (200KB, 50kparams, 1ms) or a name (mobilenet_v2)"
@@ -70,7 +70,7 @@ def methods() -> dict[str, dict[str, str]]:
     """Return, for each method, its result, needs, presets, settings, and references."""
     return {
         name: {
-            "gives": method.title,
+            "result": method.title,
             "needs": " and ".join(["the teacher", *(need.text for need in method().needs)]),
             "presets": ", ".join(method.presets),
             "settings": ", ".join(f"{k}={v}" for k, v in method().get_config().items()),

@@ -44,8 +44,8 @@ class RunRecord:
                     f"output_dir={os.fspath(directory)!r}, of format {self.run.get('format')}. "
                     "Choose another output directory."
                 )
-            asked = self.run.get("request", {})
-            changed = sorted(k for k in {*asked, *request} if asked.get(k) != request.get(k))
+            recorded = self.run.get("request", {})
+            changed = sorted(k for k in {*recorded, *request} if recorded.get(k) != request.get(k))
             if changed:
                 raise InputError(
                     "`output_dir` must be new, or of a run with the same arguments. Received: "

@@ -213,6 +213,18 @@ def test_weights_in_fewer_bits_leave_input_and_output_as_they_are(tmp_path, form
     np.testing.assert_allclose(scores, model(images), atol=0.05)
 
 
+def test_constant_layer_without_an_int16_form_is_explained(tmp_path):
+    dead = layers.Dense(2, "relu", bias_initializer=keras.initializers.Constant(-9.0))
+    head = layers.Dense(1, bias_initializer=keras.initializers.Constant(0.01))
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), dead, head])
+    head.kernel.assign([[1.0], [2.0]])
+    images = np.random.default_rng(0).uniform(size=(20, 8, 8, 1)).astype("float32")
+    with pytest.raises(InputError, match="outputs the same values for all calibration images"):
+        export(model, tmp_path / "s_int16x8.tflite", calibration=images, num_checks=20)
+    assert not list(tmp_path.iterdir())
+    assert export(model, tmp_path / "s_int8.tflite", calibration=images, num_checks=20).bytes
+
+
 def test_unlabeled_calibration_is_spread_evenly():
     chosen = balanced(None, 5_000, 500)
     assert (chosen[0], chosen[-1], len(np.unique(chosen))) == (0, 4_999, 500)

@@ -27,11 +27,11 @@ def test_measures_of_three_impressions_by_hand():
     peaked = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
     np.testing.assert_allclose(found["entropy"], [peaked, np.log(2), peaked])
     assert found["mean_entropy"] == pytest.approx((2 * peaked + np.log(2)) / 3)
-    assert found["named_as_label"] == 1.0
-    assert found["named_as_target"] == pytest.approx(2 / 3)
-    assert found["asked"].tolist() == [0, 1, 1]
-    np.testing.assert_allclose(found["asked_share"], [0.8, 0.6, 1.0])
-    np.testing.assert_allclose(found["reached_share"], [0.75, 0.5, 0.75])
+    assert found["predicted_as_label"] == 1.0
+    assert found["predicted_as_target"] == pytest.approx(2 / 3)
+    assert found["target_class"].tolist() == [0, 1, 1]
+    np.testing.assert_allclose(found["target_share"], [0.8, 0.6, 1.0])
+    np.testing.assert_allclose(found["predicted_share"], [0.75, 0.5, 0.75])
     assert found["counts"].tolist() == [[2, 0], [0, 1]]
     assert found["near_duplicates"] == pytest.approx(2 / 3)
     assert found["median_nearest_distance"] == pytest.approx(0.01, rel=1e-5)

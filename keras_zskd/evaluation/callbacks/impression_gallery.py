@@ -92,7 +92,7 @@ class ImpressionGallery(SummaryCallback):
         )
         grid = pictures.grid(
             batch["image"],
-            [f"{asked}\n{confidence:.2f} {said}" for asked, said, confidence in lines],
+            [f"{target}\n{confidence:.2f} {predicted}" for target, predicted, confidence in lines],
             self.model.teacher.input_range,
             self.columns or (num_classes if num_classes <= _MAX_COLUMNS else None),
         )

@@ -45,19 +45,19 @@ class TargetConfidence(SummaryCallback):
         """Write the summaries of a finished batch."""
         batch = self.latest
         engine = self.model.engine
-        asked, achieved = confidences(
+        target, achieved = confidences(
             batch["target"], batch["logits"], engine.objective.temperature,
             engine.teacher.is_multi_label,
         )  # fmt: skip
         with self.writer.as_default(step=epoch):
             tf.summary.image(
-                "confidence/achieved_by_target", _density(asked, achieved)[None],
+                "confidence/achieved_by_target", _density(target, achieved)[None],
                 description=_DESCRIPTION,
             )  # fmt: skip
-            tf.summary.histogram("confidence/target", asked)
+            tf.summary.histogram("confidence/target", target)
             tf.summary.histogram("confidence/achieved", achieved)
             tf.summary.histogram("synthesis/gap_of_each", batch["gap"])
-            tf.summary.scalar("confidence/mean_error", np.abs(asked - achieved).mean())
+            tf.summary.scalar("confidence/mean_error", np.abs(target - achieved).mean())
             for name in ("cross_entropy", "gap", "confidence"):
                 tf.summary.scalar(f"synthesis/{name}", batch[name].mean())
         self.writer.flush()
@@ -73,9 +73,9 @@ def confidences(
     return np.take_along_axis(target, largest, axis=-1)[:, 0], achieved[:, 0]
 
 
-def _density(asked: np.ndarray, achieved: np.ndarray) -> np.ndarray:
+def _density(target: np.ndarray, achieved: np.ndarray) -> np.ndarray:
     """The image: target horizontal, achieved vertical, both from 0 to 1."""
-    counts, _, _ = np.histogram2d(achieved, asked, bins=_BINS, range=[[0, 1], [0, 1]])
+    counts, _, _ = np.histogram2d(achieved, target, bins=_BINS, range=[[0, 1], [0, 1]])
     size = _BINS * _ZOOM
     colors = pictures.heat(np.log1p(counts))[::-1]
     field = colors.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)

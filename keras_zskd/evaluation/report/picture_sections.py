@@ -15,35 +15,45 @@ _SHOWN = 8
 def picture_section(
     shape: tuple[int, ...], ratings: Mapping[str, Mapping[str, float]], shares: Mapping[str, float]
 ) -> Section:
-    """Create a section with a row per family: pictures, and the ratings that determine its share.
+    """Create a section with a row per family, the largest share first: pictures and ratings.
 
     Args:
         shape: Shape of one input; only pictures `(H, W, C)` are shown.
         ratings: Ratings of each family by name: "mutual information" and "distance", in nats.
         shares: Shares of the families that were used.
     """
+    columns = ["mutual information"]
+    criterion = (
+        "Families get a larger share if its predictions on them are confident and spread over the "
+        "classes (mutual information, in nats)"
+    )
+    if any(rating["distance"] for rating in ratings.values()):  # Zero without batch normalization.
+        columns.append("distance")
+        criterion += (
+            ", and if their activations are close to its batch normalization statistics (distance, "
+            "in nats)"
+        )
+    ordered = sorted(
+        ratings, key=lambda name: (-shares.get(name, 0), -ratings[name]["mutual information"])
+    )
     rows = [
         {
             "name": name,
             "figures": [
-                f"{rating['mutual information']:.2f}",
-                f"{rating['distance']:.2f}",
                 f"{shares.get(name, 0):.0%}",
+                *(f"{ratings[name][column]:.2f}" for column in columns),
             ],
             "pictures": _shown(
                 ProceduralPictures(shape, shares={name: 1.0}).keyed(0, range(_SHOWN))
             ),
         }
-        for name, rating in ratings.items()
+        for name in ordered
     ]
     body = render(
         "picture_rows.html",
         text="The student is also trained on procedural pictures, new in every batch, which contain "
-        "no data. The mixture depends on the teacher. Families get a larger share if its "
-        "predictions on them are confident and spread over the classes (mutual information, in "
-        "nats), and if their activations are close to its batch normalization statistics "
-        "(distance, in nats; 0 without batch normalization).",
-        headings=("mutual information", "distance", "share"),
+        f"no data. The mixture depends on the teacher. {criterion}.",
+        headings=("share", *columns),
         rows=rows,
     )
     return Section("Procedural pictures", body)

@@ -30,27 +30,27 @@ def accuracy_is_known(run: Mapping[str, Any]) -> bool:
 def measurement_text(run: Mapping[str, Any]) -> str:
     """Describe the images that were measured on, and how the run used real images."""
     measured_on = run.get("results", {}).get("measured_on", "an unknown set of images")
-    said = [f"Measured on {measured_on}."]
+    sentences = [f"Measured on {measured_on}."]
     if accuracy_is_known(run):
-        said.append(
+        sentences.append(
             "Training also used real data, from another split."
             if uses_data(run)
             else "The dataset was only used for the evaluation, not for synthesis or training."
         )
     else:
-        said.append("Accuracy was not measured.")
+        sentences.append("Accuracy was not measured.")
     teacher = run.get("request", {}).get("teacher", {})
     counted = (
         "the labels of these images that a model predicts as the teacher does, present or absent"
         if teacher.get("multi_label")
         else "these images for which a model predicts the teacher's class"
     )
-    said.append(
+    sentences.append(
         f"Agreement is the share of {counted}. Size and time are of the LiteRT file, with one image "
         "at a time on one thread. A dash means that a value was not measured."
     )
-    said += notes_on_files(run.get("results", {}).get("rows", []))
-    return " ".join(said)
+    sentences += notes_on_files(run.get("results", {}).get("rows", []))
+    return " ".join(sentences)
 
 
 def percent_text(share: float | None) -> str:

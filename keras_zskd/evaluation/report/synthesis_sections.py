@@ -54,20 +54,21 @@ def _gallery(
     temperature: float,
 ) -> Section:
     """Impressions by class, each with target and achieved confidence."""
-    images, asked = np.asarray(impressions["image"]), measures["asked"]
-    numbers = np.unique(asked)
+    images = np.asarray(impressions["image"])
+    target_class, predicted_class = measures["target_class"], measures["predicted_class"]
+    numbers = np.unique(target_class)
     classes = []
     for number in numbers[:_CLASSES]:
-        members = np.flatnonzero(asked == number)
+        members = np.flatnonzero(target_class == number)
         mean = images[members].mean(axis=0, keepdims=True)
         stretched = (float(mean.min()), float(mean.max()) + 1e-6)
         chosen = members[:_PER_CLASS]
         shown = [
             {
                 "picture": picture,
-                "asked": measures["asked_share"][i],
-                "reached": measures["reached_share"][i],
-                "miss": None if measures["said"][i] == number else names[measures["said"][i]],
+                "target": measures["target_share"][i],
+                "reached": measures["predicted_share"][i],
+                "miss": None if predicted_class[i] == number else names[predicted_class[i]],
             }
             for i, picture in zip(chosen, small(images[chosen], input_range), strict=True)
         ]
@@ -107,7 +108,7 @@ def _charts(
     balance = {
         "conditioning class": counts.sum(axis=1).tolist(),
         "largest class of the target": np.bincount(
-            measures["asked"], minlength=len(counts)
+            measures["target_class"], minlength=len(counts)
         ).tolist(),
         "predicted by the teacher": counts.sum(axis=0).tolist(),
     }
@@ -115,8 +116,8 @@ def _charts(
     drawn = {
         "Class balance": charts.bar_chart(names, balance, "class", "Impressions by class"),
         "Target and achieved confidence": charts.scatter(
-            measures["asked_share"],
-            measures["reached_share"],
+            measures["target_share"],
+            measures["predicted_share"],
             "largest probability of the target",
             "predicted by the teacher",
             "Achieved by target confidence, one dot per impression",
