@@ -43,7 +43,7 @@ def lenet5() -> str:
 
 
 def best() -> str:
-    """The default method within a given time: results/best.md, with the paper next to it."""
+    """The default method within a given time: results/best.md, in the order of `_PAIRS`."""
     table = (ROOT / "results" / "best.md").read_text(encoding="utf-8").splitlines()
     head = [
         "pair",
@@ -56,10 +56,10 @@ def best() -> str:
         "seeds",
     ]
     lines = [_line(head), _line(["---"] * len(head))]
-    for row in table[2:]:
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        if len(cells) != len(head):
-            break
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table[2:]]
+    rows = [cells for cells in rows if len(cells) == len(head)]
+    pairs = list(_PAIRS)
+    for cells in sorted(rows, key=lambda cells: (pairs.index(cells[0]), cells[2] != "teacher")):
         pair, teacher, start, minutes, seconds, student, int8, seeds = cells
         taken = [f"{minutes} min", f"{seconds} s"]
         lines.append(_line([_PAIRS[pair], start, *taken, teacher, student, int8, seeds]))

@@ -41,9 +41,10 @@ from keras_zskd.runs.trained import Origin, Trained
 # Number of pictures of 32x32x3 values for batch normalization statistics; fewer if they are larger.
 _REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
-# Momentum of batch normalization for random starts. With Keras' 0.99 the moving statistics lag behind
-# the weights in trainings of a few hundred steps.
-_MOMENTUM = 0.9
+# Largest momentum of batch normalization in a student that starts from random weights, and in one that
+# starts from its teacher. With a larger one (0.99 is Keras' default, MobileNetV2 has 0.999), the moving
+# statistics would lag behind the weights in trainings of a few hundred steps.
+_MOMENTUM, _MOMENTUM_FROM_TEACHER = 0.9, 0.99
 _EPOCHS = 20
 # Largest share of impressions in a batch, and largest number of times that an impression is used.
 # In a long training, pictures, which are always new, are worth more than impressions seen before.
@@ -220,18 +221,18 @@ class Best(Method):
     def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
         """Start from the teacher's weights with statistics of the pictures, or from random ones."""
         if self.start == "random":
-            return _quickly_normalized(run.new_student())
+            return _with_momentum(run.new_student(), _MOMENTUM)
         try:
             student = run.new_student("teacher")
         except InputError as error:
             if self.start == "teacher":
                 raise
             run.say(f"The student starts from random weights. {error}")
-            return _quickly_normalized(run.new_student())
+            return _with_momentum(run.new_student(), _MOMENTUM)
         if run.teacher.batch_norms:
             count = at_most(_REPAIRED_ON, run.teacher.input_shape, least=_FEWEST)
             repair_batch_norms(student, pictures.images(count))
-        return student
+        return _with_momentum(student, _MOMENTUM_FROM_TEACHER)
 
     def _fit(
         self,
@@ -248,9 +249,9 @@ class Best(Method):
         run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])
 
 
-def _quickly_normalized(student: keras.Model) -> keras.Model:
-    """Make the moving statistics of a student follow its weights within about ten steps."""
+def _with_momentum(student: keras.Model, largest: float) -> keras.Model:
+    """Limit the momentum of the batch normalization layers."""
     for layer in flat_layers(student):
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = min(layer.momentum, _MOMENTUM)
+            layer.momentum = min(layer.momentum, largest)
     return student
