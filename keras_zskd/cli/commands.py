@@ -108,7 +108,11 @@ COMMANDS = {
     "records": Command(record, "record a teacher's activations on its training data"),
     "export": Command(export_file, "export a model to a deployment format"),
     "inspect": Command(
-        inspect, "describe a teacher and what can be done with it", _show_inspection
+        inspect,
+        "describe a teacher and what can be done with it",
+        _show_inspection,
+        note="Trying all formats, and measuring the pace of a distillation. This takes about half a "
+        "minute for a small teacher.",
     ),
     "methods": Command(
         methods, "list all methods with needs, results and references", _show_methods
