@@ -81,7 +81,7 @@ def score_of(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def notes_on_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return sentences on missing LiteRT files, and on the memory that the others need."""
+    """Return sentences on LiteRT files: missing ones, slow int8 files, and the memory they need."""
     missing = [
         f"No LiteRT file of {row['model']}: {row['error']}" for row in rows if "error" in row
     ]
@@ -91,7 +91,20 @@ def notes_on_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows
         if "arena_bytes" in row
     ]
-    return missing + arenas
+    return missing + _slow_int8(rows) + arenas
+
+
+def _slow_int8(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    times = {row["model"]: row.get("ms_per_image") for row in rows}
+    slow = []
+    for model, taken in times.items():
+        of_float = times.get(model.removesuffix("int8").strip() or "float32")
+        if model.endswith("int8") and taken and of_float and taken > of_float:
+            slow.append(
+                f"On this machine, {model} is slower than the float32 file. Measure the speed on the "
+                "device that it is for."
+            )
+    return slow
 
 
 def estimate_table(estimate: Mapping[str, Any]) -> str:

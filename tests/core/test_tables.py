@@ -2,7 +2,13 @@
 
 import json
 
-from keras_zskd.core.tables import pairs_table, run_summary, similarity_table, write_json
+from keras_zskd.core.tables import (
+    notes_on_files,
+    pairs_table,
+    run_summary,
+    similarity_table,
+    write_json,
+)
 
 ROW = {"agreement": 0.9912, "parameters": 15738, "bytes": 66612, "ms_per_image": 0.0287}
 
@@ -45,3 +51,14 @@ def test_a_wide_class_similarity_is_shown_as_pairs():
     lines = similarity_table(similarity).splitlines()
     assert lines[1].split() == ["3", "7", "0.50"]
     assert len(lines) == 1 + 10
+
+
+def test_a_slow_int8_file_is_pointed_out():
+    times = {"teacher": 0.1, "student": 0.02, "student int8": 0.09}
+    rows = [{"model": model, "ms_per_image": taken} for model, taken in times.items()]
+    [note] = notes_on_files(rows)
+    assert "student int8 is slower than the float32 file" in note
+    rows[2]["ms_per_image"] = 0.01
+    assert not notes_on_files(rows)
+    forms = [{"model": "float32", "ms_per_image": 1.0}, {"model": "int8", "ms_per_image": 2.0}]
+    assert len(notes_on_files(forms)) == 1
