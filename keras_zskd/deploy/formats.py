@@ -5,10 +5,8 @@ then moved into place. Every file at its final path has been executed at least o
 """
 
 import dataclasses
-import importlib.util
 import os
 import pathlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +38,7 @@ from keras_zskd.deploy.litert_conversion import (
     write_saved_model,
 )
 from keras_zskd.deploy.litert_model import LiteRTModel
+from keras_zskd.deploy.onnx_conversion import write_onnx
 from keras_zskd.deploy.outputs import logits_of
 from keras_zskd.models.classifier import check_classifier
 from keras_zskd.models.graph import inline, scope_name, share_layer, typed_copy
@@ -49,7 +48,6 @@ _BATCH_SIZE = 256
 _FEWEST_STEPS = 16
 # Formats whose files differ from the model only by rounding.
 _EXACT = ("saved_model", "litert", "onnx")
-_FOR_ONNX = ("onnx", "tf2onnx", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +158,7 @@ def export(
             loaded = tf.saved_model.load(str(temporary))  # Its functions do not keep it alive.
             answer = loaded.serve
         elif format == "onnx":
-            answer = _write_onnx(reference, temporary)
+            answer = write_onnx(reference, temporary)
         else:
             chosen = images[balanced(labels, len(images), NUM_CALIBRATION_IMAGES)]
             temporary.write_bytes(litert_bytes(reference, format, chosen))
@@ -215,23 +213,6 @@ def _predictions_of(path: pathlib.Path, format: str, name: str) -> Callable[[np.
             raise refused(error) from error
 
     return answer
-
-
-def _write_onnx(model: keras.Model, path: pathlib.Path) -> Callable[[np.ndarray], Any]:
-    missing = [name for name in _FOR_ONNX if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"Format 'onnx' requires {', '.join(missing)}, which could not be found. Install with "
-            "`pip install keras-zskd[onnx]`."
-        )
-    import onnxruntime
-
-    spec = keras.InputSpec(shape=(None, *model.inputs[0].shape[1:]), dtype="float32", name="image")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.export(str(path), format="onnx", verbose=False, input_signature=[spec])
-    session = onnxruntime.InferenceSession(path.read_bytes())
-    return lambda images: session.run(None, {"image": images})[0]
 
 
 def _in_batches(answer: Callable[[Any], Any], images: np.ndarray) -> np.ndarray:

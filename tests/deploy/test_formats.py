@@ -345,24 +345,6 @@ def test_a_file_with_different_outputs_is_not_kept(tmp_path, make_teacher, monke
     assert (tmp_path / "s.tflite").read_bytes() == b"an earlier file"
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None, reason="needs keras-zskd[onnx]"
-)
-def test_onnx_file_matches_the_model(tmp_path):
-    result = export(classifier(lenet), tmp_path / "s.onnx", num_checks=50)
-    assert (result.format, result.agreement) == ("onnx", 1.0)
-    assert result.max_abs_difference < 1e-4
-
-
-def test_onnx_without_its_packages_is_rejected(tmp_path, tiny_teacher, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        InputError, match=r"requires onnx, tf2onnx, onnxruntime, .*keras-zskd\[onnx\]"
-    ):
-        export(tiny_teacher, tmp_path / "s.onnx")
-    assert os.listdir(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
