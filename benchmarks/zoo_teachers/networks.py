@@ -69,7 +69,7 @@ def _inception(x: Any) -> Any:
 
 def _squeeze(x: Any) -> Any:
     x = layers.Conv2D(8, 3, activation="relu")(x)
-    gate = layers.Dense(8, "sigmoid")(layers.Dense(2, "relu")(_POOL()(x)))
+    gate = layers.Dense(8, "sigmoid")(layers.Dense(8, "relu")(_POOL()(x)))
     return _POOL()(layers.multiply([x, layers.Reshape((1, 1, 8))(gate)]))
 
 
