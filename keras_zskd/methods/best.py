@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.core.keras_internals import flat_layers
 from keras_zskd.distillation.augmentation import Augmentation, Mixup, Mosaic, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.family_choice import FamilyRatings, rate_families
@@ -26,7 +25,7 @@ from keras_zskd.methods.method import (
     check_range,
 )
 from keras_zskd.methods.training import CosineDecay, agreements
-from keras_zskd.models import repair_batch_norms
+from keras_zskd.models.slimming.batch_norms import limit_momentum, repair_batch_norms
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.sizing import (
@@ -41,10 +40,9 @@ from keras_zskd.runs.trained import Origin, Trained
 # Number of pictures of 32x32x3 values for batch normalization statistics; fewer if they are larger.
 _REPAIRED_ON, _FEWEST = 2_000, 200
 _HELD_OUT_PICTURES = 1_000
-# Largest momentum of batch normalization in a student that starts from random weights, and in one that
-# starts from its teacher. With a larger one (0.99 is Keras' default, MobileNetV2 has 0.999), the moving
-# statistics would lag behind the weights in trainings of a few hundred steps.
-_MOMENTUM, _MOMENTUM_FROM_TEACHER = 0.9, 0.99
+# Largest momentum of batch normalization for random starts. With Keras' 0.99 the moving statistics lag
+# behind the weights in trainings of a few hundred steps.
+_MOMENTUM = 0.9
 _EPOCHS = 20
 # Largest share of impressions in a batch, and largest number of times that an impression is used.
 # In a long training, pictures, which are always new, are worth more than impressions seen before.
@@ -221,18 +219,18 @@ class Best(Method):
     def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
         """Start from the teacher's weights with statistics of the pictures, or from random ones."""
         if self.start == "random":
-            return _with_momentum(run.new_student(), _MOMENTUM)
+            return limit_momentum(run.new_student(), _MOMENTUM)
         try:
             student = run.new_student("teacher")
         except InputError as error:
             if self.start == "teacher":
                 raise
             run.say(f"The student starts from random weights. {error}")
-            return _with_momentum(run.new_student(), _MOMENTUM)
+            return limit_momentum(run.new_student(), _MOMENTUM)
         if run.teacher.batch_norms:
             count = at_most(_REPAIRED_ON, run.teacher.input_shape, least=_FEWEST)
             repair_batch_norms(student, pictures.images(count))
-        return _with_momentum(student, _MOMENTUM_FROM_TEACHER)
+        return student
 
     def _fit(
         self,
@@ -247,11 +245,3 @@ class Best(Method):
         decay = CosineDecay(self.learning_rate, epochs * steps)
         watching = agreements(run, held_out)
         run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])
-
-
-def _with_momentum(student: keras.Model, largest: float) -> keras.Model:
-    """Limit the momentum of the batch normalization layers."""
-    for layer in flat_layers(student):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = min(layer.momentum, largest)
-    return student

@@ -7,6 +7,7 @@ import keras
 
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.models.graph import inline, share_layer
+from keras_zskd.models.slimming.batch_norms import limit_momentum
 
 # Input ranges of architectures without a Rescaling layer of their own, and of those with one.
 _SYMMETRIC, _BYTES = (-1.0, 1.0), (0.0, 255.0)
@@ -34,7 +35,8 @@ def application(
 ) -> keras.Model:
     """Build an architecture of `keras.applications` with random weights, which outputs logits.
 
-    Inputs are rescaled from `input_range` to the range that the architecture was designed for.
+    Inputs are rescaled from `input_range` to the range that the architecture was designed for. The
+    momentum of batch normalization is limited, see `limit_momentum`.
 
     Args:
         name: A name such as "mobilenet_v2" or "efficientnet_b0"; see `application_names`.
@@ -71,7 +73,8 @@ def application(
     scale = (last - first) / (high - low)
     images = keras.Input(input_shape)
     scaled = keras.layers.Rescaling(scale, first - scale * low, name="to_range")(images)
-    return inline(keras.Model(images, network(scaled), name=network.name), share_layer)
+    model = inline(keras.Model(images, network(scaled), name=network.name), share_layer)
+    return limit_momentum(model)
 
 
 def _snake_case(name: str) -> str:

@@ -22,6 +22,7 @@ from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.source import Source
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.graph import clone_layer, fingerprint
+from keras_zskd.models.slimming.batch_norms import limit_momentum
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs import backup
 from keras_zskd.runs.record import RunRecord
@@ -115,6 +116,8 @@ class Run:
     def new_student(self, weights: str = "random") -> keras.Model:
         """Return an untrained student, the same in every call; the caller's model is not changed.
 
+        The momentum of its batch normalization is limited, see `limit_momentum`.
+
         Args:
             weights: "random" for random weights, or for those of the caller's model if the student
                 is one. "teacher" for the teacher's weights, folded to the student's widths; see
@@ -124,6 +127,9 @@ class Run:
             InputError: If `weights` is neither, or the teacher's do not fit the caller's model.
         """
         keras.utils.set_random_seed(self.seed)
+        return limit_momentum(self._unlimited_student(weights))
+
+    def _unlimited_student(self, weights: str) -> keras.Model:
         if not isinstance(self._student, keras.Model):
             return models.slim(self.teacher.prototype, float(self._student), weights)
         if weights not in ("random", "teacher"):
