@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import invalid
-from keras_zskd.core.keras_internals import loss_tracker
+from keras_zskd.core.keras_internals import flat_layers, loss_tracker
 from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.attention_transfer import attention_distance, attention_pairs
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
@@ -96,7 +96,10 @@ class AdversarialDistiller(keras.Model):
         for name, count in (("generator_steps", generator_steps), ("student_steps", student_steps)):
             if count < 1:
                 raise invalid(name, "be 1 or more", count)
-        super().__init__()
+        # compile() scales the losses of float16 networks only with the dtype policy mixed_float16.
+        layers = [*flat_layers(student), *flat_layers(generator)]
+        self._is_half = any(layer.compute_dtype == "float16" for layer in layers)
+        super().__init__(dtype="mixed_float16" if self._is_half else "float32")
         self.teacher, self.student, self.generator = teacher, student, generator
         self.generator_loss, self.student_loss = generator_loss, student_loss
         self.generator_steps, self.student_steps = generator_steps, student_steps
@@ -158,6 +161,8 @@ class AdversarialDistiller(keras.Model):
         """Compile with one optimizer per network; metrics compare teacher and student logits."""
         super().compile(optimizer=optimizer, **options)
         self.generator_optimizer = keras.optimizers.get(generator_optimizer)
+        if self._is_half:
+            self.generator_optimizer = keras.optimizers.LossScaleOptimizer(self.generator_optimizer)
         self.optimizer.build(self.student.trainable_variables)
         self.generator_optimizer.build(self.generator.trainable_variables)
 
@@ -206,6 +211,7 @@ class AdversarialDistiller(keras.Model):
                 answers, lambda: tf.cast(self._view(images, training=True), tf.float32)
             )
             loss, logged = _reduced(per_example, batch)
+            loss = self.generator_optimizer.scale_loss(loss)
         self.generator_optimizer.apply(tape.gradient(loss, [w.value for w in weights]), weights)
         self._generator_tracker.update_state(logged, sample_weight=tf.shape(per_example)[0])
         return tf.stop_gradient(images)
@@ -221,6 +227,7 @@ class AdversarialDistiller(keras.Model):
             for pair in zip(maps, own, strict=True):
                 per_example += self.attention * attention_distance(*pair)
             loss, logged = _reduced(per_example, 0.0)
+            loss = self.optimizer.scale_loss(loss)
         weights = self.student.trainable_weights
         self.optimizer.apply(tape.gradient(loss, weights), weights)
         loss_tracker(self).update_state(logged, sample_weight=tf.shape(per_example)[0])
@@ -253,9 +260,9 @@ class GeneratedImages:
         """Return None: the stream does not end."""
         del batch_size
 
-    def images(self, count: int) -> np.ndarray:
-        """Images `(count, *input_shape)` from the first noise."""
-        return np.asarray(self.generator.predict(self.noise.images(count), verbose=0))
+    def images(self, count: int, seed: int = 0) -> np.ndarray:
+        """Images `(count, *input_shape)` from the first noise of a seed."""
+        return np.asarray(self.generator.predict(self.noise.images(count, seed), verbose=0))
 
 
 def mean_over_replicas(values: Any) -> Any:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import calls_of, nodes_of
+from keras_zskd.core.predictions import as_choices
 from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.models.logits import LogitsView
 from keras_zskd.models.lowering.lowered import Lowered
@@ -44,6 +45,7 @@ class FeatureMatch:
         compiled: bool = False,
     ):
         self._losses = tuple(zip(losses, weights, strict=True))
+        self._has_labels = teacher.is_multi_label
         named = [
             loss for loss in losses if isinstance(loss, keras.distillation.FeatureDistillation)
         ]
@@ -85,7 +87,9 @@ class FeatureMatch:
                 # Keras applies the default loss to raw logits. Its documentation describes the
                 # divergence of the softened predictions, which is used here.
                 if _is_divergence(loss.loss):
-                    per_example += weight * distillation_loss(answers, student_logits, tau)
+                    theirs = as_choices(answers, self._has_labels)
+                    ours = as_choices(student_logits, self._has_labels)
+                    per_example += weight * distillation_loss(theirs, ours, tau)
                 else:
                     value = _per_example(loss.loss, answers / tau, student_logits / tau)
                     per_example += weight * value

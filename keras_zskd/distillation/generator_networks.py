@@ -1,10 +1,12 @@
 """Generator networks, which map noise to inputs of a teacher."""
 
+import functools
 import math
 
 import keras
 
 from keras_zskd.core.errors import invalid
+from keras_zskd.core.input_range import nearest_allowed
 from keras_zskd.models.teacher import Teacher
 
 OUTPUTS = ("tanh", "normalized_tanh", "normalized", "standardized")
@@ -28,8 +30,9 @@ def image_generator(
         teacher: Teacher that determines shape and range of the inputs.
         latent: Size of the noise.
         filters: Number of filters of the first convolution.
-        epsilon: Epsilon of the batch normalization layers. The released code of DAFL uses 0.8, due
-            to a mistake in the order of arguments; preset "paper" follows it.
+        epsilon: Epsilon of the batch normalization layers after a convolution; for inputs that are
+            not images, of all. The released code of DAFL uses 0.8, due to a mistake in the order of
+            arguments; preset "paper" follows it.
         output: Last layers. "tanh" ends in a tanh scaled to the teacher's range. "normalized_tanh" has
             batch normalization before the tanh. "standardized" has batch normalization without
             scale after it (DAFL's released code, for a teacher that expects standardized pixels).
@@ -57,7 +60,7 @@ def image_generator(
         height, width, channels = teacher.input_shape
         rows, columns = math.ceil(height / 4), math.ceil(width / 4)
         x = layers.Reshape((rows, columns, filters))(layers.Dense(rows * columns * filters)(x))
-        x = layers.UpSampling2D()(layers.BatchNormalization(epsilon=epsilon)(x))
+        x = layers.UpSampling2D()(layers.BatchNormalization()(x))
         for size in (filters, filters // 2):
             x = layers.Conv2D(size, 3, padding="same")(x)
             x = layers.LeakyReLU(0.2)(layers.BatchNormalization(epsilon=epsilon)(x))
@@ -73,4 +76,7 @@ def image_generator(
     share = 0.5 if output.endswith("tanh") else 0.25
     # From standard units to the teacher's range.
     images = layers.Rescaling(share * (high - low), offset=(low + high) / 2)(x)
+    if getattr(teacher.input_range, "values", None):  # Categorical features.
+        allowed = functools.partial(nearest_allowed, input_range=teacher.input_range)
+        images = layers.Lambda(allowed)(images)
     return keras.Model(noise, images, name="image_generator")

@@ -45,12 +45,15 @@ class PaperAugmentation(Augmentation):
     The released code seeds its noise generator identically for every image, so that all images have
     the same spots and the same noise. Its "Gaussian" noise is uniform: `0.75 x + 0.0625 u` on
     pixels in [0, 1]. Both are reproduced here. The released code writes all 106 versions to disk;
-    drawing them at each step needs no disk space and has the same distribution. Images must be
-    `(N, H, W, C)` with H = W.
+    drawing them at each step needs no disk space and has the same distribution. If H and W differ, the
+    transposition, one of the three flips, is omitted. Inputs that are not images `(N, H, W, C)` do
+    not change.
     """
 
     def __call__(self, images: Any, input_range: tuple[float, float], seed: Any) -> Any:
         """See `Augmentation.__call__`."""
+        if len(images.shape) != 4:
+            return images
         # One row each for the kind, angle, zoom, direction and flip.
         draws = tf.random.stateless_uniform((5, tf.shape(images)[0]), seed)
         return _noisy(_flipped(_moved(images, draws, *input_range), draws), draws, *input_range)
@@ -121,6 +124,8 @@ def _flipped(images: Any, draws: Any) -> Any:
     flip = _on(tf.where(_is_any(draws, "flip"), tf.cast(draws[4] * 3, tf.int32), -1))
     images = tf.where(flip == 0, images[:, :, ::-1], images)
     images = tf.where(flip == 1, images[:, ::-1], images)
+    if images.shape[1] != images.shape[2]:
+        return images
     return tf.where(flip == 2, tf.transpose(images, (0, 2, 1, 3)), images)
 
 

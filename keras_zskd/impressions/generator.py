@@ -316,7 +316,8 @@ class ImpressionGenerator:
         """Pickle the arguments for the workers of a cluster, each of which compiles the engine."""
         engine = self.engine
         given = {name: getattr(engine, name) for name in _OF_ENGINE}
-        return _unpickled, (self.teacher.model, self.teacher.input_range, given)
+        teacher = self.teacher
+        return _unpickled, (teacher.model, teacher.input_range, teacher.is_multi_label, given)
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the synthesis as JSON types; the teacher as a fingerprint."""
@@ -362,9 +363,15 @@ class ImpressionGenerator:
 
 
 def _unpickled(
-    model: keras.Model, input_range: tuple[float, float], given: dict[str, Any]
+    model: keras.Model,
+    input_range: tuple[float, float],
+    is_multi_label: bool,
+    given: dict[str, Any],
 ) -> ImpressionGenerator:
-    return ImpressionGenerator(Teacher(model, input_range), **given)
+    teacher = Teacher(model, input_range)
+    # The pickled model ends in logits, which do not show whether it is multi-label.
+    teacher.is_multi_label = is_multi_label
+    return ImpressionGenerator(teacher, **given)
 
 
 class _Progress:

@@ -131,9 +131,9 @@ class Noise:
         """Return None: the source is infinite."""
         del batch_size
 
-    def images(self, count: int) -> np.ndarray:
-        """Return `(count, *shape)`, the first batch of seed 0."""
-        return np.asarray(next(iter(self.stream(count, seed=0))))
+    def images(self, count: int, seed: int = 0) -> np.ndarray:
+        """Return `(count, *shape)`, the first batch of a seed."""
+        return np.asarray(next(iter(self.stream(count, seed))))
 
 
 def num_held_out(total: int) -> int:

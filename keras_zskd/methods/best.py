@@ -71,7 +71,8 @@ class Best(Method):
         families: Picture families: "auto" for the teacher's mixture, or equal shares of "all" or of
             names separated by commas; see `ProceduralPictures`.
         num_impressions: Number of impressions. By default, it is chosen to fit the time.
-        steps: Number of training steps. By default, it is chosen to fit the time.
+        steps: Number of training steps, rounded to full epochs of a multiple of eight steps. By
+            default, it is chosen to fit the time.
         impression_share: Share of impressions in a batch, from 0 to 1. Defaults to 0.5 for
             multi-label teachers. For others, it defaults to 0.75, or to less in long trainings, in
             which each impression is used 28 times.
@@ -190,10 +191,13 @@ class Best(Method):
         if steps:
             self._fit(run, distiller, source, steps, held_out)
         starts_shown = canvas_for(self.canvas, teacher) == "pictures"
+        images = held_out["agreement_left_out"]
+        if len(held_out.get("agreement_impressions", ())):  # None of fewer than ten is held out.
+            images = held_out["agreement_impressions"]
         return Trained(
             student,
             source,
-            held_out.get("agreement_impressions", held_out["agreement_left_out"]),
+            images,
             Origin.pictures(sizes.num_impressions or 0),
             lambda: best_sections(
                 run, ratings, shares, made, student, starts_shown, self.synthesis_temperature
@@ -240,8 +244,25 @@ class Best(Method):
         steps: int,
         held_out: dict[str, np.ndarray],
     ) -> None:
-        epochs = min(_EPOCHS, -(-steps // STEPS_AT_ONCE))
-        steps = max(1, round(steps / epochs / STEPS_AT_ONCE)) * STEPS_AT_ONCE
+        epochs, steps = _divided(steps)
         decay = CosineDecay(self.learning_rate, epochs * steps)
         watching = agreements(run, held_out)
         run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])
+
+
+def _divided(steps: int) -> tuple[int, int]:
+    """Divide steps into epochs of a multiple of `STEPS_AT_ONCE` steps: `(epochs, steps of each)`.
+
+    These are the most epochs, up to 20, that change the number of steps by at most 2 %, or those
+    that change it least, but no fewer than half of the most.
+    """
+    most = min(_EPOCHS, -(-steps // STEPS_AT_ONCE))
+    choices = [
+        (epochs, max(1, round(steps / epochs / STEPS_AT_ONCE)) * STEPS_AT_ONCE)
+        for epochs in range(most, most // 2, -1)
+    ]
+    changes = [abs(epochs * each - steps) for epochs, each in choices]
+    close = (
+        choice for choice, change in zip(choices, changes, strict=True) if change <= 0.02 * steps
+    )
+    return next(close, choices[int(np.argmin(changes))])

@@ -115,4 +115,6 @@ class GeneratorMethod(Method):
         noise = Noise((self.latent,))
         run.fit(distiller, noise, self.epochs, self.batch_size, steps=self.rounds)
         images = GeneratedImages(network, noise)
-        return Trained(distiller.student, images, images.images(1_000), Origin.generated())
+        # Other images than those that calibrate the int8 file.
+        held_out = images.images(1_000, seed=run.seed + 1)
+        return Trained(distiller.student, images, held_out, Origin.generated())

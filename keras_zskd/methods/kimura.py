@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_zskd.core.input_range import nearest_allowed
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.gaussian_processes import GaussianProcesses, fitted
 from keras_zskd.distillation.pseudo_examples import (
@@ -18,9 +19,11 @@ from keras_zskd.distillation.pseudo_examples import (
     moved_uphill,
 )
 from keras_zskd.evaluation.metrics import TeacherAgreement
+from keras_zskd.inputs.batching import divided
 from keras_zskd.inputs.source import Arrays, Mixture
 from keras_zskd.methods.method import Method, check_choice, check_counts, check_numbers, check_range
 from keras_zskd.models.arithmetic import UPDATE
+from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.needs import Images, Need, ScikitLearn
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -116,7 +119,7 @@ class Kimura(Method):
         distiller.compile(
             keras.optimizers.Nadam(self.learning_rate), weighted_metrics=[TeacherAgreement()]
         )
-        pool = newest = interpolated(few["image"], self.num_pseudo, run.seed)
+        pool = newest = _between(few["image"], self.num_pseudo, run.teacher, run.seed)
         for number in range(self.trainings):
             if number:
                 move = functools.partial(self._moved, newest, reference, distiller)
@@ -126,12 +129,17 @@ class Kimura(Method):
                     passes.append((run.teacher.model, updates))
                 newest = run.keep(f"pool-{number}", move, passes=passes)["image"]
                 pool = np.concatenate([pool, newest])
-            real, pseudo = self.share, 1.0 - self.share
-            images = labeled(few["image"], few["label"], run.teacher, 1.0 / real)
-            pseudo_examples = answered(pool, reference, self.fidelity, self.fidelity_mean, pseudo)
-            inputs = Mixture([images, pseudo_examples], (real, pseudo))
+            shares = (self.share, 1.0 - self.share)
+            # A batch contains each example at most once, so there may be fewer real images in it.
+            sizes = divided(self.batch_size, shares)
+            real, pseudo = np.maximum(1, np.minimum(sizes, (len(few["image"]), len(pool))))
+            images = labeled(few["image"], few["label"], run.teacher, (real + pseudo) / real)
+            pseudo_examples = answered(
+                pool, reference, self.fidelity, self.fidelity_mean, pseudo / (real + pseudo)
+            )
+            inputs = Mixture([images, pseudo_examples], shares)
             run.fit(distiller, inputs, self.epochs, self.batch_size, name=f"training-{number + 1}")
-        held_out = interpolated(few["image"], _NUM_HELD_OUT, run.seed + 1)
+        held_out = _between(few["image"], _NUM_HELD_OUT, run.teacher, run.seed + 1)
         origin = Origin.few_images(len(few["image"]), str(run.resources.training_name))
         return Trained(distiller.student, Arrays({"image": pool}), held_out, origin)
 
@@ -147,6 +155,12 @@ class Kimura(Method):
     ) -> dict[str, np.ndarray]:
         moved = moved_uphill(images, reference, distiller, self.moves, self.rate_images)
         return {"image": moved}
+
+
+def _between(images: np.ndarray, count: int, teacher: Teacher, seed: int) -> np.ndarray:
+    """Interpolate between images; categorical features get allowed values."""
+    between = interpolated(images, count, seed)
+    return np.asarray(nearest_allowed(between, teacher.input_range), np.float32)
 
 
 def _few(run: Run, count: int) -> dict[str, np.ndarray]:

@@ -31,7 +31,8 @@ class ZSKT(GeneratorMethod):
 
     Args:
         attention: Weight of the attention term, 0 or more.
-        clip: Maximum global norm of the gradients of each network.
+        clip: Maximum global norm of the gradients of each network. On several devices, Keras limits
+            the gradients of each device, before they are added.
     """
 
     name = "zskt"

@@ -107,7 +107,9 @@ def size_by_time(
             fewest = _FEWEST_FOR_LABELS if run.teacher.is_multi_label else _FEWEST
             count = count if count >= fewest else 0
         synthesis = count * per_impression if count else 0.0
-        steps = wanted.steps or max(STEPS_AT_ONCE, round((left - synthesis) / per_step))
+        steps = wanted.steps
+        if steps is None:
+            steps = max(STEPS_AT_ONCE, round((left - synthesis) / per_step))
         return {
             "num_impressions": np.array(count),
             "steps": np.array(steps),
@@ -149,10 +151,13 @@ def steps_by_time(
         The number of steps; that of `sizes` if it was given, or if less than half a minute is left.
     """
     ends = sizes.training_ends
-    if not sizes.steps or ends is None or ends - run.elapsed < _WORTH_MEASURING:
+    if not sizes.steps or ends is None:
         return sizes.steps or 0
 
+    # The decision to measure is kept as well, since a resumed run has another elapsed time.
     def measured() -> dict[str, np.ndarray]:
+        if ends - run.elapsed < _WORTH_MEASURING:
+            return {"steps": np.array(sizes.steps)}
         _, per_step = run.pace(distiller, source, batch_size)
         steps = round(_free(ends - run.elapsed) / per_step)
         return {"steps": np.array(max(STEPS_AT_ONCE, steps))}

@@ -229,7 +229,7 @@ class TestImageGenerator:
         assert images.mean() == pytest.approx(1.0, abs=0.01)
         assert images.std() == pytest.approx(1.0, rel=0.03)
         norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
-        assert [norm.epsilon for norm in norms[:-1]] == [0.8] * 3
+        assert [norm.epsilon for norm in norms[:-1]] == [1e-3, 0.8, 0.8]
 
     def test_the_seed_determines_the_weights(self, make_teacher):
         teacher = Teacher(make_teacher("logits"), (0, 1))
@@ -238,11 +238,46 @@ class TestImageGenerator:
         assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])
 
 
+@pytest.mark.parametrize("is_global", [False, True])
+def test_updates_of_a_float16_student_have_their_usual_size(make_teacher, is_global):
+    sizes = []
+    for dtype in ("float32", "mixed_float16"):
+        teacher, student, generator = parts(make_teacher)
+        before = student.get_weights()[0]
+        policy = keras.config.dtype_policy()
+        try:
+            if is_global:
+                keras.config.set_dtype_policy(dtype)
+            student = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
+                                        keras.layers.Dense(4, dtype=dtype)])  # fmt: skip
+            student.layers[-1].kernel.assign(before)
+            distiller = AdversarialDistiller(
+                teacher, student, generator, METHODS["dafl"]().generator_loss, distillation_loss
+            )
+            distiller.compile(
+                keras.optimizers.SGD(0.1), generator_optimizer=keras.optimizers.SGD(0.1)
+            )
+            distiller.train_step(Noise((LATENT,)).images(8))
+        finally:
+            keras.config.set_dtype_policy(policy)
+        sizes.append(np.abs(student.get_weights()[0] - before).max())
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_generated_categorical_features_have_allowed_values():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    teacher = Teacher(model, [[-1.0, 1.0], {"values": [0, 1, 4]}])
+    images = image_generator(teacher, LATENT, 4)(Noise((LATENT,)).images(50))
+    assert set(np.unique(images[:, 1])) <= {0.0, 1.0, 4.0}
+    assert len(np.unique(images[:, 0])) > 10
+
+
 def test_generated_images_are_a_source(make_teacher):
     generator = parts(make_teacher)[2]
     source = GeneratedImages(generator, Noise((LATENT,)))
     images = source.images(6)
     np.testing.assert_allclose(images, generator(Noise((LATENT,)).images(6)), atol=1e-6)
+    assert not np.isclose(source.images(6, seed=1), images).all(axis=(1, 2, 3)).any()
     first, second = source.stream(4, 0, 2).take(2).as_numpy_iterator()
     (again,) = source.stream(4, 0, 3).take(1).as_numpy_iterator()
     np.testing.assert_array_equal(second["image"], again["image"])

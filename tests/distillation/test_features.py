@@ -181,3 +181,15 @@ def test_a_custom_loss_on_logits(teacher, make_student, make_images):
     expected = np.abs(np.asarray(teacher(images)) - np.asarray(student(images))).max()
     assert float(whole) == pytest.approx(float(expected), rel=1e-4)
     np.testing.assert_array_equal(per_example, np.zeros(4))
+
+
+def test_labels_are_compared_one_by_one(make_teacher, make_student, make_images):
+    teacher = Teacher(make_teacher("logits"), (0, 1))
+    teacher.is_multi_label = True
+    student, images = make_student(), make_images(4)
+    *_, per_example, _ = _match(teacher, student, LogitsDistillation(temperature=2.0))(
+        images, None, False
+    )
+    p, q = (1 / (1 + np.exp(-np.asarray(model(images)) / 2)) for model in (teacher, student))
+    divergence = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    np.testing.assert_allclose(per_example, 4 * divergence.sum(axis=1), rtol=1e-3)

@@ -124,6 +124,18 @@ def test_three_flips(only, make_images):
     assert kinds == {np.ascontiguousarray(e).tobytes() for e in expected}
 
 
+def test_images_that_are_not_square_are_not_transposed(only, make_images):
+    image = make_images(1, (8, 12, 1))
+    kinds = {f.tobytes() for f in only("flip", np.tile(image, (90, 1, 1, 1)))}
+    expected = (image[0, :, ::-1], image[0, ::-1], image[0])
+    assert kinds == {np.ascontiguousarray(e).tobytes() for e in expected}
+
+
+def test_inputs_that_are_not_images_do_not_change():
+    rows = np.random.default_rng(0).uniform(size=(6, 5)).astype("float32")
+    np.testing.assert_array_equal(PaperAugmentation()(rows, (0.0, 1.0), (3, 0)), rows)
+
+
 # NumPy generator of the released code at seed 777: `randint(0, 31, n)` for rows, then columns, of
 # one and of four spots, and the first three values of `uniform`.
 SALT_777 = [(7, 15)]

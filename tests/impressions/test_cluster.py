@@ -2,14 +2,18 @@
 
 import importlib.util
 import os
+import pickle
 import sys
 
+import keras
 import numpy as np
 import pytest
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.workers import Cluster
+from keras_zskd.impressions.generator import ImpressionGenerator
 from keras_zskd.impressions.shard_maker import ShardWorker
+from keras_zskd.models.teacher import Teacher
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: keras-zskd[ray]"
@@ -59,3 +63,10 @@ def test_without_ray_one_sentence_says_how_to_install_it(make_generator, tmp_pat
 def test_arguments_out_of_range_raise(given):
     with pytest.raises(InputError, match=f"`{next(iter(given))}` must be"):
         Cluster("local", **given)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_workers_know_whether_a_teacher_is_multi_label(activation):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation)])
+    copy = pickle.loads(pickle.dumps(ImpressionGenerator(Teacher(model, (0, 1)))))
+    assert copy.teacher.is_multi_label == (activation == "sigmoid")

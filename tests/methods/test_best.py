@@ -6,6 +6,7 @@ import pytest
 
 import keras_zskd as zskd
 from keras_zskd.core.errors import InputError
+from keras_zskd.methods import best
 from keras_zskd.methods.best import Best
 from keras_zskd.runs.run import Run
 
@@ -150,3 +151,13 @@ def test_time_decides_unless_both_sizes_are_given():
     assert zskd.METHODS["best"]().sizes_itself
     assert zskd.METHODS["best"](num_impressions=100).sizes_itself
     assert not zskd.METHODS["best"](num_impressions=100, steps=8).sizes_itself
+
+
+@pytest.mark.parametrize(
+    ("steps", "divided"),
+    [(1, (1, 8)), (16, (2, 8)), (250, (16, 16)), (400, (17, 24)), (5_000, (20, 248))],
+)
+def test_steps_are_divided_into_epochs(steps, divided):
+    epochs, each = best._divided(steps)
+    assert (epochs, each) == divided
+    assert epochs * each == pytest.approx(steps, rel=0.025, abs=8)

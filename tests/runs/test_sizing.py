@@ -54,6 +54,7 @@ def test_sizes_that_are_given_are_kept():
     assert sized(2.0, Sizes(1_000, None)) == Sizes(1_000, 3_935)
     assert sized(2.0, Sizes(None, 80)) == Sizes(3_348, 80)
     assert sized(2.0, Sizes(0, 80)) == Sizes(0, 80)
+    assert sized(2.0, Sizes(None, 0)) == Sizes(3_348, 0)
 
 
 def test_a_short_time_is_for_pictures_alone():
@@ -119,7 +120,8 @@ class TestStepsByTime:
         run = FakeRun()
         run.elapsed = 71.0
         assert steps_by_time(run, Sizes(1_000, 700, 100.0), None, None, 256) == 700
-        assert not run.kept
+        run.elapsed = 10.0  # A continued run does not measure either.
+        assert steps_by_time(run, Sizes(1_000, 700, 100.0), None, None, 256) == 700
 
     def test_given_steps_are_kept(self):
         run = FakeRun()
