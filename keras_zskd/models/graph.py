@@ -85,6 +85,18 @@ def _without_names(config: Any) -> Any:
     return [_without_names(value) for value in config] if isinstance(config, list) else config
 
 
+def edit_nested(config: Any, edit: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Return the config of a layer with `edit` applied to every object that is serialized in it.
+
+    These are the layers of wrappers such as `Bidirectional`, initializers, regularizers and dtype
+    policies, each a dictionary with the keys "class_name" and "config". `config` is not changed.
+    """
+    if isinstance(config, dict):
+        edited = {key: edit_nested(value, edit) for key, value in config.items()}
+        return edit(edited) if "class_name" in edited and "config" in edited else edited
+    return [edit_nested(value, edit) for value in config] if isinstance(config, list) else config
+
+
 def scope_name(name: str) -> str:
     """Replace all characters of a layer name that TensorFlow does not accept in a graph."""
     return re.sub(r"^[^A-Za-z0-9.]", "x_", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))
