@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import Range, as_json, read_range
 from keras_zskd.models import graph
-from keras_zskd.models.classifier import check_classifier, check_layers, has_binary_loss
+from keras_zskd.models.classifier import check_classifier, check_layers, is_binary_loss, loss_name
 from keras_zskd.models.ensemble import mean_of_models
 from keras_zskd.models.input_shape import check_input_shape, with_input_shape
 from keras_zskd.models.layout import channels_last, is_channels_first
@@ -80,6 +80,7 @@ class Teacher:
 
     input_range: Range
     range_evidence: str
+    _loss: str
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Teacher:
             members = [Teacher(member, input_range, safe_mode, input_shape) for member in model]
             model, input_range = _mean_of(members), members[0].input_range
         prototype: keras.Model | None = members[0].original if members else None
+        loss = model._loss if isinstance(model, Teacher) else None
         if isinstance(model, Teacher):
             input_range = input_range or model.input_range
             prototype = model.prototype
@@ -101,12 +103,14 @@ class Teacher:
         if isinstance(model, str | os.PathLike):
             model = _read(model, safe_mode, input_shape)
         self.safe_mode = safe_mode
+        # The conversions below return new models, which are not compiled.
+        self._loss = loss_name(model) if loss is None else loss
         if isinstance(model, keras.Model) and model.built:
             check_layers(model, role="teacher")
             model = graph.with_graph(model)
             if input_shape is not None and len(model.inputs) == 1:
                 model = with_input_shape(model, input_shape)
-        check_classifier(model, role="teacher")
+        check_classifier(model, "teacher", self._loss)
         if is_channels_first(model):
             model = channels_last(model)
             warnings.warn(
@@ -123,7 +127,7 @@ class Teacher:
             # Safe to change in a private copy, and keeps the model serializable.
             softmax.activation = keras.activations.linear
             self._view = dataclasses.replace(logits_view(flat), ends_in=self._view.ends_in)
-        _warn_about_the_end(model, self._view.ends_in)
+        _warn_about_the_end(model, self._view.ends_in, self._loss)
         self.input_range, self.range_evidence = _range_of(self._view, input_range)
         self.model = self._view.model
         self.model.trainable = False
@@ -133,7 +137,7 @@ class Teacher:
         self.name = original.name
         self.ends_in = self._view.ends_in
         has_labels = (
-            self.ends_in == "logits" and has_binary_loss(model) and not self._view.is_single
+            self.ends_in == "logits" and is_binary_loss(self._loss) and not self._view.is_single
         )
         self.is_multi_label: bool = self._view.is_multi_label or has_labels
         self.input_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
@@ -338,14 +342,14 @@ def _mean_of(members: list[Teacher]) -> keras.Model:
     return mean_of_models([member.model for member in members])
 
 
-def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
+def _warn_about_the_end(model: keras.Model, ends_in: str, loss: str) -> None:
     if ends_in == "relu":
         warnings.warn(
             f"The logits of teacher {model.name!r} pass a ReLU, which hides those below 0. It is left "
             "out inside; students keep it.",
             stacklevel=3,
         )
-    if ends_in == "logits" and model.outputs[0].shape[-1] == 1 and not getattr(model, "loss", None):
+    if ends_in == "logits" and model.outputs[0].shape[-1] == 1 and not loss:
         warnings.warn(
             f"Teacher {model.name!r} has a single output without an activation. It is taken for the "
             "logit of the second of two classes. A regressor cannot be a teacher.",
