@@ -1,12 +1,13 @@
 """A view of a classifier that ends in its logits and gives access to hidden tensors."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import keras
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.core.keras_internals import maker_of
+from keras_zskd.core.keras_internals import maker_of, nodes_of
 from keras_zskd.models.graph import (
     Operation,
     as_model,
@@ -69,15 +70,18 @@ def logits_view(model: keras.Model) -> LogitsView:
     is_single = flat.outputs[0].shape[-1] == 1
     softmax, head = _walk_back(flat.outputs[0])
     tapped: list[tuple[Operation, Any]] = []
+    # All other calls of the layer lead to this one, so it is the last.
+    final, numbers = num_calls(flat, softmax), itertools.count(1)
 
     def call(layer: Operation, *args: Any, **kwargs: Any) -> Any:
+        x = args[0] if args else next(iter(kwargs.values()), None)
         if layer is head or isinstance(layer, keras.layers.BatchNormalization):
-            tapped.append((layer, args[0]))
-        if softmax is None or layer is not softmax:
+            tapped.append((layer, x))
+        if softmax is None or layer is not softmax or next(numbers) < final:
             return layer(*args, **kwargs)
         if _has_arithmetic(layer):
             return _WithoutActivation(layer, name=f"{layer.name}_logits")(*args, **kwargs)
-        return args[0]
+        return x
 
     def logits(x: Any) -> Any:
         found = replayed(flat, x, share_layer, call)
@@ -90,11 +94,16 @@ def logits_view(model: keras.Model) -> LogitsView:
         ends_in="logits" if softmax is None else str(_activation_name(softmax)),
         softmax=softmax,
         head=head,
-        features=next((x for layer, x in tapped if layer is head), None),
+        features=next((x for layer, x in reversed(tapped) if layer is head), None),
         batch_norms=tuple(
             (layer, x) for layer, x in tapped if isinstance(layer, keras.layers.BatchNormalization)
         ),
     )
+
+
+def num_calls(model: keras.Model, layer: Operation) -> int:
+    """Return how often a layer or operation is called in the graph of a model."""
+    return sum(node.operation is layer for node in nodes_of(model))
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -201,12 +210,23 @@ def _has_arithmetic(layer: Operation) -> bool:
     return not is_activation and type(layer) is not keras.layers.Activation
 
 
+@keras.saving.register_keras_serializable(package="keras_zskd")
 class _WithoutActivation(keras.layers.Layer):
     """Calls a layer without its activation, with the weights of the layer."""
 
     def __init__(self, layer: keras.Layer, **kwargs: Any):
         super().__init__(dtype=layer.dtype_policy, **kwargs)
         self.layer = layer
+
+    def get_config(self) -> dict[str, Any]:
+        layer = keras.saving.serialize_keras_object(self.layer)
+        return {**super().get_config(), "layer": layer}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "_WithoutActivation":
+        layer = keras.saving.deserialize_keras_object(config["layer"])
+        own = {key: value for key, value in config.items() if key not in ("layer", "dtype")}
+        return cls(layer, **own)
 
     def call(self, x: Any) -> Any:
         # Replaced only while this call is traced. This works for Dense, convolutions and any custom

@@ -19,7 +19,7 @@ from keras_zskd.models.classifier import check_classifier, check_layers, is_bina
 from keras_zskd.models.ensemble import mean_of_models
 from keras_zskd.models.input_shape import check_input_shape, with_input_shape
 from keras_zskd.models.layout import channels_last, is_channels_first
-from keras_zskd.models.logits import LogitsView, logits_view
+from keras_zskd.models.logits import LogitsView, logits_view, num_calls
 from keras_zskd.models.pixel_range import find_pixel_range
 from keras_zskd.models.saved_model import is_saved_model, read_saved_model
 
@@ -123,7 +123,7 @@ class Teacher:
             input_range = read_range(input_range, tuple(flat.input_shape[1:]))
         self._view = logits_view(flat)
         softmax: Any = self._view.softmax
-        if hasattr(softmax, "activation"):
+        if hasattr(softmax, "activation") and num_calls(flat, softmax) == 1:
             # Safe to change in a private copy, and keeps the model serializable.
             softmax.activation = keras.activations.linear
             self._view = dataclasses.replace(logits_view(flat), ends_in=self._view.ends_in)
