@@ -215,7 +215,10 @@ def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
     config = {**config, **own}
     if isinstance(layer, keras.layers.Lambda | keras.layers.TFSMLayer):
         # Its code is already in memory, so the user has accepted it.
-        return layer.__class__.from_config(config, safe_mode=False)
+        duplicate = layer.__class__.from_config(config, safe_mode=False)
+        if isinstance(layer, keras.layers.Lambda):
+            duplicate.function = layer.function  # The one that is read knows no globals.
+        return duplicate
     return layer.__class__.from_config(config)
 
 
