@@ -129,6 +129,7 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
         # A SavedModel computes in the precision that it was written in.
         is_fixed = layer is last or isinstance(layer, keras.layers.TFSMLayer)
         precision = "float32" if is_fixed else dtype
+        config = edit_nested(config, lambda inner: _at_precision(inner, precision))
         config = {**config, "name": name, **({"dtype": precision} if "dtype" in config else {})}
         duplicate = _from_config(layer, config)
         copies.append((layer, duplicate))
@@ -140,6 +141,14 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
         if hasattr(duplicate, "finalize_state"):  # Normalization computes tensors from its weights.
             duplicate.finalize_state()
     return flat
+
+
+def _at_precision(serialized: dict[str, Any], precision: str) -> dict[str, Any]:
+    # The dtype of a layer is a policy; those of arrays and inputs are strings, which are kept.
+    config = serialized["config"]
+    if not isinstance(config, dict) or not isinstance(config.get("dtype"), dict):
+        return serialized
+    return {**serialized, "config": {**config, "dtype": precision}}
 
 
 def with_graph(model: keras.Model, shape: Any = None) -> keras.Model:

@@ -141,6 +141,22 @@ class TestTypedCopy:
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert 1e-5 < error < 0.05
 
+    @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+    def test_layers_in_wrappers_have_the_same_precision(self, dtype):
+        half = {"dtype": "mixed_float16"}
+        model = keras.Sequential(
+            [
+                keras.Input((4, 3)),
+                keras.layers.TimeDistributed(keras.layers.Dense(5, **half), **half),
+                keras.layers.Bidirectional(keras.layers.GRU(2, **half), **half),
+                _dense(),
+            ]
+        )
+        dense, gru, _ = graph.typed_copy(model, dtype).layers[1:]
+        found = [dense.layer, gru.forward_layer, gru.backward_layer, gru.forward_layer.cell]
+        expected = keras.DTypePolicy(dtype).compute_dtype
+        assert [layer.compute_dtype for layer in found] == [expected] * 4
+
     def test_keeps_a_custom_function_with_the_name_of_a_keras_function(self, make_images):
         def relu(x):
             return 3.0 - 2.0 * x
