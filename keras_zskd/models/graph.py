@@ -198,6 +198,16 @@ def replayed(
     call: Callable[..., Any],
 ) -> Any:
     """Run the graph of `model` on the symbolic tensor `x`, with nested models inlined."""
+    outputs: Any = _all_replayed(model, [x], copy_layer, call)[0]
+    return outputs
+
+
+def _all_replayed(
+    model: keras.Model,
+    inputs: list[Any],
+    copy_layer: Callable[[Operation], Operation],
+    call: Callable[..., Any],
+) -> list[Any]:
     # Converts a Sequential model to a Functional one.
     plain = keras.Model(model.inputs, model.outputs)
 
@@ -205,11 +215,33 @@ def replayed(
         return layer if isinstance(layer, keras.Model) else copy_layer(layer)
 
     def call_or_open(layer: Operation, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(layer, keras.Model):
-            return replayed(with_graph(layer, args[0].shape), args[0], copy_layer, call)
-        return call(layer, *args, **kwargs)
+        if not isinstance(layer, keras.Model):
+            return call(layer, *args, **kwargs)
+        opened, given = _opened(layer, args, kwargs)
+        # Keras flattens what a layer returns, so the structure of the outputs is not needed.
+        return _all_replayed(opened, given, copy_layer, call)
 
-    return replay(plain, x, copy_or_open, call_or_open)[0]
+    return replay(plain, inputs, copy_or_open, call_or_open)
+
+
+def _opened(
+    model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[keras.Model, list[Any]]:
+    """Return a nested model with a graph, and the tensors that it is called on, in its order."""
+    given = args[0] if args else kwargs.get("inputs", next(iter(kwargs.values()), None))
+    tensors = keras.tree.flatten(given)
+    passed = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+    if getattr(model, "inputs", None) or len(passed) == 1:
+        model = with_graph(model, getattr(tensors[0], "shape", None))
+        if isinstance(given, dict) and all(x.name in given for x in model.inputs):
+            tensors = [given[x.name] for x in model.inputs]
+    if not getattr(model, "inputs", None) or not len(model.inputs) == len(tensors) == len(passed):
+        raise InputError(
+            "`model` must call each nested model on its inputs alone. Received: nested model "
+            f"{model.name!r}, called on {len(passed)} tensors. Make it a keras.Model(inputs, "
+            "outputs), and call it without a mask."
+        )
+    return model, tensors
 
 
 def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
