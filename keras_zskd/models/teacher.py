@@ -165,17 +165,17 @@ class Teacher:
             )
         with tf.init_scope():  # Also works while a tf.function is traced.
             kernel = np.asarray(self._view.head.kernel)
-        kernel = kernel.reshape(-1, kernel.shape[-1])
-        is_single = kernel.shape[-1] == 1  # See `TwoLogits`.
-        return np.concatenate([-0.5 * kernel, 0.5 * kernel], axis=-1) if is_single else kernel
+        return _of_classes(kernel.reshape(-1, kernel.shape[-1]))
 
     @property
     def offsets(self) -> np.ndarray:
         """Biases `(K,)` that are added to the products with the class templates."""
         _ = self.templates  # Raises an InputError if there are none.
         bias = getattr(self._view.head, "bias", None)
+        if bias is None:
+            return np.zeros(self.num_classes, np.float32)
         with tf.init_scope():
-            return np.zeros(self.num_classes, np.float32) if bias is None else np.asarray(bias)
+            return _of_classes(np.asarray(bias))
 
     @property
     def penultimate(self) -> Any:
@@ -340,6 +340,12 @@ def _mean_of(members: list[Teacher]) -> keras.Model:
             "put a Rescaling layer before some of them."
         )
     return mean_of_models([member.model for member in members])
+
+
+def _of_classes(weights: np.ndarray) -> np.ndarray:
+    """Convert weights `(..., 1)` of a single logit to those of two, as `TwoLogits` does."""
+    is_single = weights.shape[-1] == 1
+    return np.concatenate([-0.5 * weights, 0.5 * weights], axis=-1) if is_single else weights
 
 
 def _warn_about_the_end(model: keras.Model, ends_in: str, loss: str) -> None:

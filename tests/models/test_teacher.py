@@ -91,6 +91,16 @@ class TestTeacher:
         traced = tf.function(lambda: tf.constant(teacher.templates))()
         np.testing.assert_array_equal(traced, teacher.templates)
 
+    @pytest.mark.parametrize("units", [1, 3])
+    def test_templates_and_offsets_give_the_logits(self, units, make_images):
+        head = keras.layers.Dense(units, "sigmoid", bias_initializer="normal")
+        model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), head])
+        teacher = Teacher(model, (0, 1))
+        images = make_images(3)
+        features = np.asarray(teacher.tapped(teacher.penultimate)(images))
+        expected = features @ teacher.templates + teacher.offsets
+        np.testing.assert_allclose(teacher(images), expected, rtol=1e-4, atol=1e-5)
+
     def test_missing_templates_raise(self):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
