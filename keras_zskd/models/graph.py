@@ -4,11 +4,12 @@ Each transformation rebuilds the graph node by node, as Keras does when it clone
 replaces some of the nodes. Shared layers, residual additions and `keras.ops` nodes are kept.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -22,7 +23,25 @@ Operation = Any  # keras.layers.Layer or an operation of keras.ops
 
 def clone_layer(layer: Operation) -> Operation:
     """Create a newly initialized copy of a layer or operation."""
-    return _from_config(layer, layer.get_config())
+    with copying(layer):
+        return _from_config(layer, layer.get_config())
+
+
+@contextlib.contextmanager
+def copying(layer: Operation) -> Iterator[None]:
+    """Report the layer that cannot be made from its config, for any reason."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Whatever the code of a custom layer raises.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            "`model` must have layers that can be copied. Received: layer "
+            f"{layer.name!r} of type {type(layer).__name__}, whose config cannot be read or written "
+            f"({reason}). Give it a get_config() with all arguments of its __init__, which also "
+            "takes **kwargs."
+        ) from error
 
 
 def share_layer(layer: Operation) -> Operation:
@@ -118,6 +137,10 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
     copies: list[tuple[keras.Layer, keras.Layer]] = []
 
     def copy(layer: Operation) -> Operation:
+        with copying(layer):
+            return copied(layer)
+
+    def copied(layer: Operation) -> Operation:
         config = layer.get_config()
         if not isinstance(layer, keras.Layer):
             return _from_config(layer, config)

@@ -97,7 +97,7 @@ class Teacher:
         prototype: keras.Model | None = members[0].original if members else None
         loss = model._loss if isinstance(model, Teacher) else None
         if isinstance(model, Teacher):
-            input_range = input_range or model.input_range
+            input_range = model.input_range if input_range is None else input_range
             prototype = model.prototype
             model = model.original
         if isinstance(model, str | os.PathLike):

@@ -173,6 +173,26 @@ class TestTeacher:
         images = make_images(2)
         np.testing.assert_array_equal(np.asarray(first(images)), np.asarray(second(images)))
 
+    def test_a_teacher_of_a_teacher_takes_another_range(self, tiny_teacher):
+        teacher = Teacher(Teacher(tiny_teacher, (0, 1)), np.array([0.0, 2.0]))
+        assert teacher.input_range == (0.0, 2.0)
+
+    def test_a_layer_that_cannot_be_copied_raises(self):
+        class OwnLayer(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+
+            def call(self, x):
+                return 2.0 * x
+
+        class WithoutConfig(OwnLayer):
+            def __init__(self, table):
+                super().__init__()
+
+        for layer in (OwnLayer(), WithoutConfig(object())):
+            with pytest.raises(InputError, match=rf"be copied.*of type {type(layer).__name__}"):
+                Teacher(_dense_model(layer), (0, 1))
+
     def test_describe_is_plain_json(self, make_teacher):
         teacher = Teacher(make_teacher("nested_softmax"), (-1, 1))
         described = teacher.describe()
