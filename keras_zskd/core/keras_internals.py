@@ -32,14 +32,16 @@ def maker_of(tensor: Any) -> tuple[Any, Any]:
 
 
 def replay(
-    model: Any, inputs: Any, operation_fn: Callable[..., Any], call_fn: Callable[..., Any]
+    model: Any, inputs: list[Any], operation_fn: Callable[..., Any], call_fn: Callable[..., Any]
 ) -> list[Any]:
     """Run the graph of a Functional model on other inputs, with other operations.
+
+    Inputs and outputs are those of `model.inputs` and `model.outputs`, in this order.
 
     `keras.models.clone_model` itself cannot be used: it makes a Functional model of each nested
     graph, which fails for an input that is not an `Input`.
     """
-    outputs = model._run_through_graph([inputs], operation_fn=operation_fn, call_fn=call_fn)
+    outputs = model._run_through_graph(inputs, operation_fn=operation_fn, call_fn=call_fn)
     found: list[Any] = keras.tree.flatten(outputs)
     return found
 

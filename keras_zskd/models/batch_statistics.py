@@ -22,9 +22,17 @@ def statistics_distance(teacher: Teacher, taps: list[Any], group_size: int) -> A
     """
     total = tf.zeros((tf.shape(taps[0])[0] // group_size,))
     for layer, value in zip(teacher.batch_norms, taps, strict=True):
+        value = _channels_last(value, layer.axis)
         channels = value.shape[-1]
         positions = math.prod(value.shape[1:-1])
         mean, variance = moments(tf.reshape(value, (-1, group_size * positions, channels)))
         total += tf.norm(mean - layer.moving_mean + TINY, axis=-1)
         total += tf.norm(variance - layer.moving_variance + TINY, axis=-1)
     return total
+
+
+def _channels_last(value: Any, axis: int) -> Any:
+    """Move the axis that a layer normalizes to the end."""
+    rank = len(value.shape)
+    others = [i for i in range(rank) if i != axis % rank]
+    return tf.transpose(value, [*others, axis % rank]) if axis % rank != rank - 1 else value

@@ -7,12 +7,13 @@ import keras
 from keras_zskd.core.errors import InputError
 
 
-def check_classifier(model: Any, role: str) -> None:
+def check_classifier(model: Any, role: str, loss: str | None = None) -> None:
     """Check that a model is a Keras classifier with a graph, one input and one output.
 
     Args:
         model: The model to check.
         role: "teacher" or "student", for the error message.
+        loss: Name of the loss. Defaults to that of `model`; a converted model has none.
 
     Raises:
         InputError: If it is not, with the reason and the fix.
@@ -59,10 +60,11 @@ def check_classifier(model: Any, role: str) -> None:
             f"(batch, 1) for two classes. Received: {role}={model.name!r} with outputs of shape "
             f"{shape}."
         )
-    if loss_name(model) in _OTHER_LOSSES:
+    loss = loss_name(model) if loss is None else loss
+    if loss in _OTHER_LOSSES:
         raise InputError(
             f"`{role}` must be a classifier. Received: {role}={model.name!r} compiled with the loss "
-            f"{loss_name(model)!r} of a regressor."
+            f"{loss!r} of a regressor."
         )
 
 
@@ -85,15 +87,15 @@ _WITHOUT_GRADIENTS = (
 )
 
 
-def loss_name(model: keras.Model) -> str:
+def loss_name(model: Any) -> str:
     """Return the name of the loss that a model is compiled with, or an empty string."""
     loss = getattr(model, "loss", None)
     return str(getattr(loss, "name", getattr(loss, "__name__", loss)) or "")
 
 
-def has_binary_loss(model: keras.Model) -> bool:
-    """Whether a model is compiled with a binary loss, for several labels or one of two classes."""
-    return loss_name(model) in _BINARY_LOSSES
+def is_binary_loss(name: str) -> bool:
+    """Whether a loss is a binary one, for several labels or one of two classes."""
+    return name in _BINARY_LOSSES
 
 
 def has_graph(model: Any) -> bool:

@@ -4,11 +4,12 @@ Each transformation rebuilds the graph node by node, as Keras does when it clone
 replaces some of the nodes. Shared layers, residual additions and `keras.ops` nodes are kept.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -22,7 +23,25 @@ Operation = Any  # keras.layers.Layer or an operation of keras.ops
 
 def clone_layer(layer: Operation) -> Operation:
     """Create a newly initialized copy of a layer or operation."""
-    return _from_config(layer, layer.get_config())
+    with copying(layer):
+        return _from_config(layer, layer.get_config())
+
+
+@contextlib.contextmanager
+def copying(layer: Operation) -> Iterator[None]:
+    """Report the layer that cannot be made from its config, for any reason."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Whatever the code of a custom layer raises.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            "`model` must have layers that can be copied. Received: layer "
+            f"{layer.name!r} of type {type(layer).__name__}, whose config cannot be read or written "
+            f"({reason}). Give it a get_config() with all arguments of its __init__, which also "
+            "takes **kwargs."
+        ) from error
 
 
 def share_layer(layer: Operation) -> Operation:
@@ -85,6 +104,18 @@ def _without_names(config: Any) -> Any:
     return [_without_names(value) for value in config] if isinstance(config, list) else config
 
 
+def edit_nested(config: Any, edit: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Return the config of a layer with `edit` applied to every object that is serialized in it.
+
+    These are the layers of wrappers such as `Bidirectional`, initializers, regularizers and dtype
+    policies, each a dictionary with the keys "class_name" and "config". `config` is not changed.
+    """
+    if isinstance(config, dict):
+        edited = {key: edit_nested(value, edit) for key, value in config.items()}
+        return edit(edited) if "class_name" in edited and "config" in edited else edited
+    return [edit_nested(value, edit) for value in config] if isinstance(config, list) else config
+
+
 def scope_name(name: str) -> str:
     """Replace all characters of a layer name that TensorFlow does not accept in a graph."""
     return re.sub(r"^[^A-Za-z0-9.]", "x_", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))
@@ -106,6 +137,10 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
     copies: list[tuple[keras.Layer, keras.Layer]] = []
 
     def copy(layer: Operation) -> Operation:
+        with copying(layer):
+            return copied(layer)
+
+    def copied(layer: Operation) -> Operation:
         config = layer.get_config()
         if not isinstance(layer, keras.Layer):
             return _from_config(layer, config)
@@ -117,6 +152,7 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
         # A SavedModel computes in the precision that it was written in.
         is_fixed = layer is last or isinstance(layer, keras.layers.TFSMLayer)
         precision = "float32" if is_fixed else dtype
+        config = edit_nested(config, lambda inner: _at_precision(inner, precision))
         config = {**config, "name": name, **({"dtype": precision} if "dtype" in config else {})}
         duplicate = _from_config(layer, config)
         copies.append((layer, duplicate))
@@ -128,6 +164,14 @@ def typed_copy(model: keras.Model, dtype: str = "float32", prefix: str = "") -> 
         if hasattr(duplicate, "finalize_state"):  # Normalization computes tensors from its weights.
             duplicate.finalize_state()
     return flat
+
+
+def _at_precision(serialized: dict[str, Any], precision: str) -> dict[str, Any]:
+    # The dtype of a layer is a policy; those of arrays and inputs are strings, which are kept.
+    config = serialized["config"]
+    if not isinstance(config, dict) or not isinstance(config.get("dtype"), dict):
+        return serialized
+    return {**serialized, "config": {**config, "dtype": precision}}
 
 
 def with_graph(model: keras.Model, shape: Any = None) -> keras.Model:
@@ -177,6 +221,16 @@ def replayed(
     call: Callable[..., Any],
 ) -> Any:
     """Run the graph of `model` on the symbolic tensor `x`, with nested models inlined."""
+    outputs: Any = _all_replayed(model, [x], copy_layer, call)[0]
+    return outputs
+
+
+def _all_replayed(
+    model: keras.Model,
+    inputs: list[Any],
+    copy_layer: Callable[[Operation], Operation],
+    call: Callable[..., Any],
+) -> list[Any]:
     # Converts a Sequential model to a Functional one.
     plain = keras.Model(model.inputs, model.outputs)
 
@@ -184,11 +238,33 @@ def replayed(
         return layer if isinstance(layer, keras.Model) else copy_layer(layer)
 
     def call_or_open(layer: Operation, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(layer, keras.Model):
-            return replayed(with_graph(layer, args[0].shape), args[0], copy_layer, call)
-        return call(layer, *args, **kwargs)
+        if not isinstance(layer, keras.Model):
+            return call(layer, *args, **kwargs)
+        opened, given = _opened(layer, args, kwargs)
+        # Keras flattens what a layer returns, so the structure of the outputs is not needed.
+        return _all_replayed(opened, given, copy_layer, call)
 
-    return replay(plain, x, copy_or_open, call_or_open)[0]
+    return replay(plain, inputs, copy_or_open, call_or_open)
+
+
+def _opened(
+    model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[keras.Model, list[Any]]:
+    """Return a nested model with a graph, and the tensors that it is called on, in its order."""
+    given = args[0] if args else kwargs.get("inputs", next(iter(kwargs.values()), None))
+    tensors = keras.tree.flatten(given)
+    passed = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+    if getattr(model, "inputs", None) or len(passed) == 1:
+        model = with_graph(model, getattr(tensors[0], "shape", None))
+        if isinstance(given, dict) and all(x.name in given for x in model.inputs):
+            tensors = [given[x.name] for x in model.inputs]
+    if not getattr(model, "inputs", None) or not len(model.inputs) == len(tensors) == len(passed):
+        raise InputError(
+            "`model` must call each nested model on its inputs alone. Received: nested model "
+            f"{model.name!r}, called on {len(passed)} tensors. Make it a keras.Model(inputs, "
+            "outputs), and call it without a mask."
+        )
+    return model, tensors
 
 
 def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
@@ -203,7 +279,10 @@ def _from_config(layer: Operation, config: dict[str, Any]) -> Operation:
     config = {**config, **own}
     if isinstance(layer, keras.layers.Lambda | keras.layers.TFSMLayer):
         # Its code is already in memory, so the user has accepted it.
-        return layer.__class__.from_config(config, safe_mode=False)
+        duplicate = layer.__class__.from_config(config, safe_mode=False)
+        if isinstance(layer, keras.layers.Lambda):
+            duplicate.function = layer.function  # The one that is read knows no globals.
+        return duplicate
     return layer.__class__.from_config(config)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.models.graph import inline, replayed, share_layer
+from keras_zskd.models.graph import copying, inline, replayed, share_layer
 
 # Layers that have an `axis` and no `data_format`.
 _WITH_AXIS = (keras.layers.BatchNormalization, keras.layers.Concatenate)
@@ -46,20 +46,28 @@ def channels_last(model: keras.Model) -> keras.Model:
 
     _, channels, height, width = model.inputs[0].shape
     pixels = keras.Input((height, width, channels))
-    outputs = replayed(model, pixels, copy, lambda layer, *a, **k: layer(*a, **k))
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return layer(*args, **kwargs)
+        except ValueError as error:  # Its inputs do not fit each other, or the layer.
+            raise _not_convertible(layer, model) from error
+
+    outputs = replayed(model, pixels, copy, call)
     for layer, twin in copies.values():
         if getattr(layer, "weights", None):
-            twin.set_weights(layer.get_weights())
+            try:
+                twin.set_weights(layer.get_weights())
+            except ValueError as error:
+                raise _not_convertible(layer, model) from error
     return keras.Model(pixels, outputs, name=model.name)
 
 
 def _converted(layer: Any, model: keras.Model) -> Any:
-    rank = (
-        len(layer.input.shape)
-        if isinstance(getattr(layer, "input", None), keras.KerasTensor)
-        else 4
-    )
-    config = layer.get_config()
+    rank = _rank(getattr(layer, "input", None), 4)
+    made = _rank(getattr(layer, "output", None), rank)
+    with copying(layer):
+        config = layer.get_config()
     data_format = config.get("data_format")
     if isinstance(layer, keras.layers.Flatten) and data_format != "channels_first" and rank == 4:
         # The original flattens in the order `(C, H, W)`.
@@ -68,10 +76,20 @@ def _converted(layer: Any, model: keras.Model) -> Any:
         config["data_format"] = "channels_last"
     elif isinstance(layer, _WITH_AXIS) and rank == 4:
         config["axis"] = {1: -1, -3: -1, 2: 1, -2: 1, 3: 2, -1: 2}[config["axis"]]
-    elif rank == 4 and not isinstance(layer, _ANYWHERE):
-        raise InputError(
-            "`teacher` must consist of layers that can be converted to channels_last. Received: "
-            f"teacher={model.name!r} with layer {layer.name!r} of type {type(layer).__name__} between "
-            "channels_first layers. Rebuild it with channels_last; the weights are the same."
-        )
-    return layer.__class__.from_config(config)
+    # A reshape to a map, such as that of a squeeze-and-excite block, has the channels first.
+    elif 4 in (rank, made) and not isinstance(layer, _ANYWHERE):
+        raise _not_convertible(layer, model)
+    with copying(layer):
+        return layer.__class__.from_config(config)
+
+
+def _rank(tensor: Any, default: int) -> int:
+    return len(tensor.shape) if isinstance(tensor, keras.KerasTensor) else default
+
+
+def _not_convertible(layer: Any, model: keras.Model) -> InputError:
+    return InputError(
+        "`teacher` must consist of layers that can be converted to channels_last. Received: "
+        f"teacher={model.name!r} with layer {layer.name!r} of type {type(layer).__name__} between "
+        "channels_first layers. Rebuild it with channels_last; the weights are the same."
+    )

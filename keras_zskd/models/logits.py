@@ -1,12 +1,13 @@
 """A view of a classifier that ends in its logits and gives access to hidden tensors."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import keras
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.core.keras_internals import maker_of
+from keras_zskd.core.keras_internals import maker_of, nodes_of
 from keras_zskd.models.graph import (
     Operation,
     as_model,
@@ -15,6 +16,7 @@ from keras_zskd.models.graph import (
     replayed,
     share_layer,
 )
+from keras_zskd.models.probabilities import LogitsOfProbabilities, ends_in_probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,9 @@ def logits_view(model: keras.Model) -> LogitsView:
     a log-softmax, a ReLU, or the sigmoids of a multi-label classifier. A single output, a logit `z`
     or its sigmoid, is class 1 of two classes with logits `(-z / 2, z / 2)`.
 
+    Probabilities whose softmax is not found, such as the average of several models, are recognized
+    by their values for random inputs (`ends_in_probabilities`). The view ends in their logarithms.
+
     Args:
         model: A Functional or Sequential classifier with one input and one output of shape
             `(N, K)`.
@@ -68,33 +73,45 @@ def logits_view(model: keras.Model) -> LogitsView:
     flat = inline(model, share_layer)
     is_single = flat.outputs[0].shape[-1] == 1
     softmax, head = _walk_back(flat.outputs[0])
+    is_hidden = softmax is None and head is None and ends_in_probabilities(flat)
     tapped: list[tuple[Operation, Any]] = []
+    # All other calls of the layer lead to this one, so it is the last.
+    final, numbers = num_calls(flat, softmax), itertools.count(1)
 
     def call(layer: Operation, *args: Any, **kwargs: Any) -> Any:
+        x = args[0] if args else next(iter(kwargs.values()), None)
         if layer is head or isinstance(layer, keras.layers.BatchNormalization):
-            tapped.append((layer, args[0]))
-        if softmax is None or layer is not softmax:
+            tapped.append((layer, x))
+        if softmax is None or layer is not softmax or next(numbers) < final:
             return layer(*args, **kwargs)
         if _has_arithmetic(layer):
             return _WithoutActivation(layer, name=f"{layer.name}_logits")(*args, **kwargs)
-        return args[0]
+        return x
 
     def logits(x: Any) -> Any:
         found = replayed(flat, x, share_layer, call)
+        if is_hidden:
+            return LogitsOfProbabilities()(found)
         return TwoLogits()(found) if is_single else found
 
     view = as_model(model, logits)
+    hidden = "softmax" if is_hidden else "logits"
     return LogitsView(
         model=view,
         is_single=is_single,
-        ends_in="logits" if softmax is None else str(_activation_name(softmax)),
+        ends_in=hidden if softmax is None else str(_activation_name(softmax)),
         softmax=softmax,
         head=head,
-        features=next((x for layer, x in tapped if layer is head), None),
+        features=next((x for layer, x in reversed(tapped) if layer is head), None),
         batch_norms=tuple(
             (layer, x) for layer, x in tapped if isinstance(layer, keras.layers.BatchNormalization)
         ),
     )
+
+
+def num_calls(model: keras.Model, layer: Operation) -> int:
+    """Return how often a layer or operation is called in the graph of a model."""
+    return sum(node.operation is layer for node in nodes_of(model))
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")
@@ -201,12 +218,23 @@ def _has_arithmetic(layer: Operation) -> bool:
     return not is_activation and type(layer) is not keras.layers.Activation
 
 
+@keras.saving.register_keras_serializable(package="keras_zskd")
 class _WithoutActivation(keras.layers.Layer):
     """Calls a layer without its activation, with the weights of the layer."""
 
     def __init__(self, layer: keras.Layer, **kwargs: Any):
         super().__init__(dtype=layer.dtype_policy, **kwargs)
         self.layer = layer
+
+    def get_config(self) -> dict[str, Any]:
+        layer = keras.saving.serialize_keras_object(self.layer)
+        return {**super().get_config(), "layer": layer}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "_WithoutActivation":
+        layer = keras.saving.deserialize_keras_object(config["layer"])
+        own = {key: value for key, value in config.items() if key not in ("layer", "dtype")}
+        return cls(layer, **own)
 
     def call(self, x: Any) -> Any:
         # Replaced only while this call is traced. This works for Dense, convolutions and any custom

@@ -8,12 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.models.probabilities import NUM_TRIED, LogitsOfProbabilities, activation_of
 
 _ENDPOINT = "serving_default"
-# Number of random inputs that tell probabilities from logits.
-_NUM_TRIED = 64
-# Smallest probability whose logarithm has a gradient in float32.
-_LEAST = 1e-30
 
 
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
@@ -53,9 +50,9 @@ def read_saved_model(
     model = keras.Model(pixels, outputs, name=name)
     if len(outputs.shape) != 2:
         return model  # `check_classifier` reports what is wrong.
-    tried = np.random.default_rng(0).uniform(-1, 1, (_NUM_TRIED, *pixels.shape[1:]))
+    tried = np.random.default_rng(0).uniform(-1, 1, (NUM_TRIED, *pixels.shape[1:]))
     scores = np.asarray(model(tried.astype("float32")))
-    activation = _activation_of(scores)
+    activation = activation_of(scores)
     if activation is not None:
         logits = LogitsOfProbabilities()(outputs)
         outputs = keras.layers.Activation(activation)(logits)
@@ -70,19 +67,6 @@ class FirstOutput(keras.layers.Layer):
         """Return `(N, K)`."""
         (output,) = tf.nest.flatten(outputs)
         return keras.ops.cast(output, "float32")
-
-
-@keras.saving.register_keras_serializable(package="keras_zskd")
-class LogitsOfProbabilities(keras.layers.Layer):
-    """Computes logits from probabilities `p` `(N, K)`: `log p`, or `log(p / (1 - p))` if K is 1."""
-
-    def call(self, probabilities: Any) -> Any:
-        """Return logits `(N, K)` whose softmax or sigmoid is `probabilities`."""
-        logits = keras.ops.log(keras.ops.maximum(probabilities, _LEAST))
-        if probabilities.shape[-1] == 1:
-            # A probability that float32 rounds to 1 is within 2**-25 of it.
-            logits -= keras.ops.log(keras.ops.maximum(1.0 - probabilities, 2.0**-25))
-        return logits
 
 
 def _endpoint(path: str) -> Any:
@@ -129,12 +113,3 @@ def _shape_of(spec: Any, input_shape: tuple[int, ...] | None, path: str) -> tupl
             )
         return tuple(known[1:])
     return input_shape
-
-
-def _activation_of(scores: np.ndarray) -> str | None:
-    """Return the activation that `scores` are the output of, or None if they are logits."""
-    if not ((scores >= 0) & (scores <= 1)).all():
-        return None
-    if scores.shape[-1] == 1:
-        return "sigmoid"
-    return "softmax" if np.allclose(scores.sum(axis=-1), 1.0, atol=1e-3) else None

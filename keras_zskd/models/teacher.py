@@ -15,11 +15,11 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import Range, as_json, read_range
 from keras_zskd.models import graph
-from keras_zskd.models.classifier import check_classifier, check_layers, has_binary_loss
+from keras_zskd.models.classifier import check_classifier, check_layers, is_binary_loss, loss_name
 from keras_zskd.models.ensemble import mean_of_models
 from keras_zskd.models.input_shape import check_input_shape, with_input_shape
 from keras_zskd.models.layout import channels_last, is_channels_first
-from keras_zskd.models.logits import LogitsView, logits_view
+from keras_zskd.models.logits import LogitsView, logits_view, num_calls
 from keras_zskd.models.pixel_range import find_pixel_range
 from keras_zskd.models.saved_model import is_saved_model, read_saved_model
 
@@ -80,6 +80,7 @@ class Teacher:
 
     input_range: Range
     range_evidence: str
+    _loss: str
 
     def __init__(
         self,
@@ -94,19 +95,22 @@ class Teacher:
             members = [Teacher(member, input_range, safe_mode, input_shape) for member in model]
             model, input_range = _mean_of(members), members[0].input_range
         prototype: keras.Model | None = members[0].original if members else None
+        loss = model._loss if isinstance(model, Teacher) else None
         if isinstance(model, Teacher):
-            input_range = input_range or model.input_range
+            input_range = model.input_range if input_range is None else input_range
             prototype = model.prototype
             model = model.original
         if isinstance(model, str | os.PathLike):
             model = _read(model, safe_mode, input_shape)
         self.safe_mode = safe_mode
+        # The conversions below return new models, which are not compiled.
+        self._loss = loss_name(model) if loss is None else loss
         if isinstance(model, keras.Model) and model.built:
             check_layers(model, role="teacher")
             model = graph.with_graph(model)
             if input_shape is not None and len(model.inputs) == 1:
                 model = with_input_shape(model, input_shape)
-        check_classifier(model, role="teacher")
+        check_classifier(model, "teacher", self._loss)
         if is_channels_first(model):
             model = channels_last(model)
             warnings.warn(
@@ -119,11 +123,11 @@ class Teacher:
             input_range = read_range(input_range, tuple(flat.input_shape[1:]))
         self._view = logits_view(flat)
         softmax: Any = self._view.softmax
-        if hasattr(softmax, "activation"):
+        if hasattr(softmax, "activation") and num_calls(flat, softmax) == 1:
             # Safe to change in a private copy, and keeps the model serializable.
             softmax.activation = keras.activations.linear
             self._view = dataclasses.replace(logits_view(flat), ends_in=self._view.ends_in)
-        _warn_about_the_end(model, self._view.ends_in)
+        _warn_about_the_end(model, self._view.ends_in, self._loss)
         self.input_range, self.range_evidence = _range_of(self._view, input_range)
         self.model = self._view.model
         self.model.trainable = False
@@ -133,7 +137,7 @@ class Teacher:
         self.name = original.name
         self.ends_in = self._view.ends_in
         has_labels = (
-            self.ends_in == "logits" and has_binary_loss(model) and not self._view.is_single
+            self.ends_in == "logits" and is_binary_loss(self._loss) and not self._view.is_single
         )
         self.is_multi_label: bool = self._view.is_multi_label or has_labels
         self.input_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
@@ -161,17 +165,17 @@ class Teacher:
             )
         with tf.init_scope():  # Also works while a tf.function is traced.
             kernel = np.asarray(self._view.head.kernel)
-        kernel = kernel.reshape(-1, kernel.shape[-1])
-        is_single = kernel.shape[-1] == 1  # See `TwoLogits`.
-        return np.concatenate([-0.5 * kernel, 0.5 * kernel], axis=-1) if is_single else kernel
+        return _of_classes(kernel.reshape(-1, kernel.shape[-1]))
 
     @property
     def offsets(self) -> np.ndarray:
         """Biases `(K,)` that are added to the products with the class templates."""
         _ = self.templates  # Raises an InputError if there are none.
         bias = getattr(self._view.head, "bias", None)
+        if bias is None:
+            return np.zeros(self.num_classes, np.float32)
         with tf.init_scope():
-            return np.zeros(self.num_classes, np.float32) if bias is None else np.asarray(bias)
+            return _of_classes(np.asarray(bias))
 
     @property
     def penultimate(self) -> Any:
@@ -338,14 +342,20 @@ def _mean_of(members: list[Teacher]) -> keras.Model:
     return mean_of_models([member.model for member in members])
 
 
-def _warn_about_the_end(model: keras.Model, ends_in: str) -> None:
+def _of_classes(weights: np.ndarray) -> np.ndarray:
+    """Convert weights `(..., 1)` of a single logit to those of two, as `TwoLogits` does."""
+    is_single = weights.shape[-1] == 1
+    return np.concatenate([-0.5 * weights, 0.5 * weights], axis=-1) if is_single else weights
+
+
+def _warn_about_the_end(model: keras.Model, ends_in: str, loss: str) -> None:
     if ends_in == "relu":
         warnings.warn(
             f"The logits of teacher {model.name!r} pass a ReLU, which hides those below 0. It is left "
             "out inside; students keep it.",
             stacklevel=3,
         )
-    if ends_in == "logits" and model.outputs[0].shape[-1] == 1 and not getattr(model, "loss", None):
+    if ends_in == "logits" and model.outputs[0].shape[-1] == 1 and not loss:
         warnings.warn(
             f"Teacher {model.name!r} has a single output without an activation. It is taken for the "
             "logit of the second of two classes. A regressor cannot be a teacher.",

@@ -45,7 +45,7 @@ def test_replay_runs_the_graph_with_other_operations(model):
         return operation(*args, **kwargs)
 
     x = keras.Input((4,))
-    outputs = keras_internals.replay(model, x, lambda operation: operation, call)
+    outputs = keras_internals.replay(model, [x], lambda operation: operation, call)
     again = keras.Model(x, outputs[0])
     assert seen == ["shared", "shared", "inner"]
     values = np.ones((2, 4), "float32")

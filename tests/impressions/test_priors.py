@@ -118,6 +118,17 @@ class TestBatchNormStatistics:
         taps = [teacher.tapped(prior.taps(teacher)[0])(images)]
         np.testing.assert_allclose(prior.penalty(images, taps, teacher), 0.0, atol=1e-5)
 
+    def test_the_axis_may_be_any(self):
+        inputs = keras.Input((6, 3))
+        x = keras.layers.BatchNormalization(axis=1, name="bn")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+        rows = np.random.default_rng(0).random((4, 6, 3), "float32")
+        model.get_layer("bn").moving_mean.assign(rows.mean((0, 2)))
+        model.get_layer("bn").moving_variance.assign(rows.var((0, 2)))
+        prior = BatchNormStatistics(group_size=4)
+        penalty = prior.penalty(rows, [tf.constant(rows)], Teacher(model, (0, 1)))
+        np.testing.assert_allclose(penalty, 0.0, atol=1e-5)
+
     def test_the_effect_of_a_weight_does_not_depend_on_the_group_size(
         self, make_teacher, make_images
     ):

@@ -30,6 +30,37 @@ def _residual_with_shared_layer():
     return keras.Model(inputs, keras.layers.Dense(4, name="head")(x), name="residual")
 
 
+def _by_keyword(x):
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, activation="relu")])
+    return inner(inputs=x)
+
+
+def _two_inputs(x, is_dict=False):
+    a, b = keras.Input((6,), name="b"), keras.Input((6,), name="a")
+    y = keras.layers.Subtract()([a, b])
+    inner = keras.Model({"b": a, "a": b} if is_dict else [a, b], y)
+    given = keras.layers.Dense(6)(x), keras.layers.Dense(6)(x)
+    return inner(dict(zip(("b", "a"), given, strict=True)) if is_dict else list(given))
+
+
+def _two_outputs(x, is_dict=False):
+    inputs = keras.Input((6,))
+    first, second = (keras.layers.Dense(5, name=name)(inputs) for name in ("first", "second"))
+    inner = keras.Model(inputs, {"q": first, "p": second} if is_dict else [first, second])
+    found = inner(x)
+    first, second = (found["q"], found["p"]) if is_dict else found
+    return keras.layers.Subtract()([first, second])
+
+
+NESTED = {
+    "by_keyword": _by_keyword,
+    "two_inputs": _two_inputs,
+    "inputs_by_name": lambda x: _two_inputs(x, is_dict=True),
+    "two_outputs": _two_outputs,
+    "outputs_by_name": lambda x: _two_outputs(x, is_dict=True),
+}
+
+
 class TestInline:
     def test_inlined_model_is_equivalent(self, any_teacher, make_images):
         images = make_images(5)
@@ -82,6 +113,23 @@ class TestInline:
         assert flat.get_layer("deep") is inner.get_layer("deep")
         images = make_images(2)
         np.testing.assert_allclose(_predict(flat, images), _predict(outer, images), rtol=1e-6)
+
+    @pytest.mark.parametrize("kind", NESTED)
+    def test_nested_models_of_any_structure_are_inlined(self, kind):
+        inputs = keras.Input((6,))
+        model = keras.Model(inputs, _dense()(NESTED[kind](inputs)))
+        flat = graph.inline(model, graph.share_layer)
+        assert not any(isinstance(layer, keras.Model) for layer in flat.layers)
+        rows = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
+        np.testing.assert_allclose(_predict(flat, rows), _predict(model, rows), rtol=1e-5)
+
+    @pytest.mark.filterwarnings("ignore:Layer")
+    def test_nested_model_with_a_mask_raises(self):
+        inner = keras.Sequential([keras.Input((6, 2)), keras.layers.LSTM(3)])
+        inputs = keras.Input((6, 2))
+        outputs = inner(inputs, mask=keras.ops.any(inputs > 0, axis=-1))
+        with pytest.raises(InputError, match=r"on its inputs alone.*called on 2 tensors"):
+            graph.inline(keras.Model(inputs, outputs), graph.share_layer)
 
     def test_two_layers_with_the_same_name_raise(self):
         def part(shape, units):
@@ -140,6 +188,22 @@ class TestTypedCopy:
         assert found.dtype == np.float32
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert 1e-5 < error < 0.05
+
+    @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+    def test_layers_in_wrappers_have_the_same_precision(self, dtype):
+        half = {"dtype": "mixed_float16"}
+        model = keras.Sequential(
+            [
+                keras.Input((4, 3)),
+                keras.layers.TimeDistributed(keras.layers.Dense(5, **half), **half),
+                keras.layers.Bidirectional(keras.layers.GRU(2, **half), **half),
+                _dense(),
+            ]
+        )
+        dense, gru, _ = graph.typed_copy(model, dtype).layers[1:]
+        found = [dense.layer, gru.forward_layer, gru.backward_layer, gru.forward_layer.cell]
+        expected = keras.DTypePolicy(dtype).compute_dtype
+        assert [layer.compute_dtype for layer in found] == [expected] * 4
 
     def test_keeps_a_custom_function_with_the_name_of_a_keras_function(self, make_images):
         def relu(x):

@@ -35,3 +35,13 @@ def test_a_layer_that_cannot_be_converted_is_refused():
     model = channels_first(layers.Reshape((8, 14, 3)))
     with pytest.raises(InputError, match=r"layer 'reshape.*of type Reshape"):
         channels_last(model)
+
+
+def test_a_reshape_to_a_map_is_refused():
+    def excited(x):
+        scale = layers.GlobalAveragePooling2D(data_format="channels_first")(x)
+        scale = layers.Reshape((8, 1, 1))(layers.Dense(8, activation="sigmoid")(scale))
+        return layers.Multiply()([x, scale])
+
+    with pytest.raises(InputError, match=r"layer 'reshape.*of type Reshape"):
+        channels_last(channels_first(excited))

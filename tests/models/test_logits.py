@@ -4,6 +4,7 @@ import pytest
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.models.logits import logits_view
+from keras_zskd.models.teacher import Teacher
 
 
 def _softmax(z):
@@ -161,6 +162,27 @@ class TestLogitsView:
         assert view.ends_in == "logits"
         images = make_images(3)
         np.testing.assert_allclose(_predict(view.model, images), _predict(model, images), rtol=1e-6)
+
+    @pytest.mark.parametrize("shared", ["layer", "activation", "head"])
+    def test_other_calls_of_the_softmax_layer_are_kept(self, shared):
+        """One layer may be the softmax of an attention and that of the head."""
+        softmax = {
+            "layer": keras.layers.Softmax(),
+            "activation": keras.layers.Activation("softmax"),
+            "head": keras.layers.Dense(4, "softmax", kernel_initializer="random_normal"),
+        }[shared]
+        inputs = keras.Input((4, 4))
+        attention = softmax(keras.layers.Dot(axes=2)([inputs, inputs]))
+        x = keras.layers.Dot(axes=(2, 1))([attention, inputs])
+        outputs = softmax(keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+        model = keras.Model(inputs, outputs)
+        rows = np.random.default_rng(0).normal(size=(3, 4, 4)).astype("float32")
+        teacher = Teacher(model, (0, 1))
+        assert teacher.ends_in == "softmax"
+        for each in (teacher, teacher.at_precision("float32")):
+            np.testing.assert_allclose(
+                _softmax(each(rows).numpy()), _predict(model, rows), rtol=1e-4
+            )
 
     def test_no_head_without_a_kernel_before_the_logits(self):
         inputs = keras.Input((8, 8, 1))

@@ -1,5 +1,7 @@
 """Multi-label teachers: what they are known by, and the math of their predictions."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,29 @@ def _model(activation="sigmoid", units=3, loss=None):
     return model
 
 
+class _Subclassed(keras.Model):
+    def __init__(self, units):
+        super().__init__()
+        self.pool, self.head = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(units)
+
+    def call(self, x):
+        return self.head(self.pool(x))
+
+
+def _to_convert(kind, units, loss):
+    """A compiled model that `Teacher` converts, and the `input_shape` that it needs."""
+    shape = {"dynamic": (None, None, 3), "subclassed": (6, 6, 3), "channels_first": (3, 6, 6)}[kind]
+    order = "channels_first" if kind == "channels_first" else "channels_last"
+    pool = keras.layers.GlobalAveragePooling2D(data_format=order)
+    if kind == "subclassed":
+        model = _Subclassed(units)
+        model(np.zeros((1, *shape), "float32"))
+    else:
+        model = keras.Sequential([keras.Input(shape), pool, keras.layers.Dense(units)])
+    model.compile(loss=loss)
+    return model, (6, 6, 3) if kind == "dynamic" else None
+
+
 class TestTeacher:
     @pytest.mark.parametrize(
         ("activation", "units", "loss", "expected"),
@@ -46,6 +71,21 @@ class TestTeacher:
     )
     def test_is_known_by_its_end_and_its_loss(self, activation, units, loss, expected):
         assert Teacher(_model(activation, units, loss), (0, 1)).is_multi_label is expected
+
+    @pytest.mark.parametrize("kind", ["dynamic", "subclassed", "channels_first"])
+    def test_is_known_by_the_loss_of_a_model_that_is_converted(self, kind):
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model, shape = _to_convert(kind, 3, loss)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The layout is converted.
+            teacher = Teacher(model, (0, 1), input_shape=shape)
+        assert teacher.is_multi_label
+        assert Teacher(teacher).is_multi_label
+
+    def test_subclassed_regressor_raises(self):
+        model, _ = _to_convert("subclassed", 1, "mse")
+        with pytest.raises(InputError, match="the loss 'mse' of a regressor"):
+            Teacher(model, (0, 1))
 
     def test_returns_logits(self):
         model = _model()

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.models.saved_model import LogitsOfProbabilities
+from keras_zskd.models.probabilities import LogitsOfProbabilities
 from keras_zskd.models.slimming.narrow_copy import slim
 from keras_zskd.models.teacher import Teacher, load_model
 

@@ -91,6 +91,16 @@ class TestTeacher:
         traced = tf.function(lambda: tf.constant(teacher.templates))()
         np.testing.assert_array_equal(traced, teacher.templates)
 
+    @pytest.mark.parametrize("units", [1, 3])
+    def test_templates_and_offsets_give_the_logits(self, units, make_images):
+        head = keras.layers.Dense(units, "sigmoid", bias_initializer="normal")
+        model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), head])
+        teacher = Teacher(model, (0, 1))
+        images = make_images(3)
+        features = np.asarray(teacher.tapped(teacher.penultimate)(images))
+        expected = features @ teacher.templates + teacher.offsets
+        np.testing.assert_allclose(teacher(images), expected, rtol=1e-4, atol=1e-5)
+
     def test_missing_templates_raise(self):
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
@@ -162,6 +172,26 @@ class TestTeacher:
         assert second.original is tiny_teacher
         images = make_images(2)
         np.testing.assert_array_equal(np.asarray(first(images)), np.asarray(second(images)))
+
+    def test_a_teacher_of_a_teacher_takes_another_range(self, tiny_teacher):
+        teacher = Teacher(Teacher(tiny_teacher, (0, 1)), np.array([0.0, 2.0]))
+        assert teacher.input_range == (0.0, 2.0)
+
+    def test_a_layer_that_cannot_be_copied_raises(self):
+        class OwnLayer(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+
+            def call(self, x):
+                return 2.0 * x
+
+        class WithoutConfig(OwnLayer):
+            def __init__(self, table):
+                super().__init__()
+
+        for layer in (OwnLayer(), WithoutConfig(object())):
+            with pytest.raises(InputError, match=rf"be copied.*of type {type(layer).__name__}"):
+                Teacher(_dense_model(layer), (0, 1))
 
     def test_describe_is_plain_json(self, make_teacher):
         teacher = Teacher(make_teacher("nested_softmax"), (-1, 1))

@@ -197,7 +197,7 @@ def _incoming(calls: Calls, channels: Channels) -> tuple[np.ndarray, bool]:
                     if axis.role == "made" and root_of(axis.channels) is made
                 ]
             )
-            norm = _normalization_behind(call, calls)
+            norm = _normalization_behind(call, calls, made)
             if norm is not None:
                 rows, is_normalized = _scaled_by(norm, rows, bool(call.op.use_bias)), True
             found.append(_gathered(rows, index, channels.size or 1))
@@ -214,14 +214,16 @@ def _gathered(rows: np.ndarray, index: np.ndarray, size: int) -> np.ndarray:
     return columns.reshape(-1, size)
 
 
-def _normalization_behind(call: Call, calls: Calls) -> Any:
-    """Return the batch normalization directly after a call, or None."""
+def _normalization_behind(call: Call, calls: Calls, made: Channels) -> Any:
+    """Return the batch normalization of the channels `made` directly after a call, or None."""
     activation = getattr(call.op, "activation", None)
     if activation not in (None, keras.activations.linear) or not hasattr(call.op, "use_bias"):
         return None
     for other, _ in calls:
         is_norm = isinstance(other.op, keras.layers.BatchNormalization)
-        if is_norm and call.outputs and other.inputs[0] is call.outputs[0]:
+        if not (is_norm and call.outputs and other.inputs[0] is call.outputs[0]):
+            continue
+        if root_of(other.inputs[0][other.op.axis]) is made:  # It may be of another axis.
             return other.op
     return None
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_zskd.core.errors import InputError, invalid
-from keras_zskd.models.graph import inline, scope_name, share_layer
+from keras_zskd.models.graph import edit_nested, inline, scope_name, share_layer
 from keras_zskd.models.slimming.channels import Channels, narrowed
 from keras_zskd.models.slimming.folding import start_from
 from keras_zskd.models.slimming.reading import read_channels
@@ -128,7 +128,7 @@ def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:
                 config[name] = [value(c) for c in change] if is_list else value(change)
 
     try:
-        config = layer.get_config()
+        config = edit_nested(layer.get_config(), _not_built)
         change_in(config, changes)
         if "name" in config:
             config["name"] = scope_name(config["name"])
@@ -137,6 +137,11 @@ def _narrow_copy(layer: Any, changes: dict[str, Any], width: float) -> Any:
         return layer.__class__.from_config(config)
     except Exception as error:
         raise _not_narrow(layer, error) from error
+
+
+def _not_built(serialized: dict[str, Any]) -> dict[str, Any]:
+    # Keras would build a layer in a wrapper at once, at the width that it has in the model.
+    return {key: value for key, value in serialized.items() if key != "build_config"}
 
 
 def _not_narrow(layer: Any, error: Exception) -> InputError:

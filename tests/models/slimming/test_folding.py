@@ -184,6 +184,23 @@ def test_width_one_is_the_teacher(body):
     np.testing.assert_allclose(student(x), teacher(x), rtol=1e-5, atol=1e-5)
 
 
+def test_normalization_of_another_axis_is_copied():
+    """A batch normalization of the time steps does not scale the channels before it."""
+    teacher = keras.Sequential(
+        [
+            keras.Input((12, 4)),
+            layers.Conv1D(16, 3, activation=None),
+            layers.BatchNormalization(axis=1),
+            layers.Flatten(),
+            layers.Dense(5),
+        ]
+    )
+    scale = np.linspace(0.5, 1, 10)
+    teacher.layers[1].gamma.assign(scale)
+    student = slim(teacher, 0.5, weights="teacher")
+    np.testing.assert_allclose(student.layers[2].gamma, scale, rtol=1e-6)
+
+
 def test_layers_of_equal_width_are_copied():
     teacher = lenet5()
     student = start_from(teacher, lenet5_half())

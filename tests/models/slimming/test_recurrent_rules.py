@@ -1,6 +1,7 @@
 """`slim` of recurrent layers."""
 
 import keras
+import numpy as np
 import pytest
 
 from keras_zskd.core.errors import InputError
@@ -31,6 +32,27 @@ NARROWED = {
         ],
         [(4, 5), (64, 5), (3, 5), 2],
     ),
+    "convolution_before_bidirectional": (
+        (8, 3),
+        [layers.Conv1D(8, 3), layers.Bidirectional(layers.LSTM(6))],
+        [(4, 6), 6],
+    ),
+    "time_distributed_convolutions": (
+        (5, 6, 6, 2),
+        [
+            layers.TimeDistributed(layers.Conv2D(8, 3)),
+            layers.TimeDistributed(layers.BatchNormalization()),
+            layers.TimeDistributed(layers.Conv2D(6, 3)),
+            layers.TimeDistributed(layers.GlobalAveragePooling2D()),
+            layers.GlobalAveragePooling1D(),
+        ],
+        [(4, 5), (4, 5), (3, 5), (3, 5), 3],
+    ),
+    "time_distributed_after_dense": (
+        (5, 4),
+        [layers.Dense(8), layers.TimeDistributed(layers.Dense(6)), layers.Flatten()],
+        [(4, 5), (3, 5), 15],
+    ),
     "convolutional": (
         (3, 6, 6, 2),
         [layers.ConvLSTM2D(8, 3, return_sequences=True), layers.ConvLSTM2D(4, 3), layers.Flatten()],
@@ -55,6 +77,16 @@ def test_units_shrink_and_time_does_not(kind):
         found.append((out[-1], None if size is None else out[1]))
         assert found[-1] == (own, size)
     assert narrow.output_shape == (None, 3)
+    assert narrow(np.zeros((1, *shape), "float32")).shape == (1, 3)
+
+
+def test_wrappers_of_a_loaded_model_shrink(tmp_path):
+    """A file says how each layer was built, also the one in a wrapper."""
+    x = keras.Input((8, 3))
+    y = layers.Bidirectional(layers.GRU(6))(layers.Conv1D(8, 3)(x))
+    keras.Model(x, layers.Dense(3)(y)).save(path := tmp_path / "model.keras")
+    narrow = slim(keras.models.load_model(path), 0.5)
+    assert narrow(np.zeros((1, 8, 3), "float32")).shape == (1, 3)
 
 
 def test_states_shrink_with_their_layer():
