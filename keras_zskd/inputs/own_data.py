@@ -82,6 +82,15 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
     return None
 
 
+def check_pixels(lowest: Any, highest: Any) -> None:
+    """Raise an InputError if the values of integer images are not from 0 to 255."""
+    if lowest < 0 or highest > 255:
+        raise InputError(
+            "`dataset` must have integer images with values from 0 to 255, or float images in the "
+            f"range of the model. Received: values from {lowest} to {highest}."
+        )
+
+
 def _is_tfds_name(path: str) -> bool:
     """Whether a path may be a TFDS name with a configuration, such as "imagenet_v2/topimages"."""
     return not os.path.isabs(path) and not path.startswith(".") and not os.path.exists(path)
@@ -116,11 +125,7 @@ def _of_arrays(images: Any, labels: Any) -> OwnData:
         raise InputError(f"`dataset` must have numbers as images. Received: {images.dtype}.")
     is_ready = images.dtype.kind == "f"
     if not is_ready:
-        if images.min() < 0 or images.max() > 255:
-            raise InputError(
-                "`dataset` must have integer images with values from 0 to 255, or float images in the "
-                f"range of the model. Received: values from {images.min()} to {images.max()}."
-            )
+        check_pixels(images.min(), images.max())
         images = images.astype(np.uint8)
         images = images[..., np.newaxis] if images.ndim == 3 else images
     else:

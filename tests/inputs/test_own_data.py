@@ -93,6 +93,25 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(data, said):
         datasets.load(data, "test", (8, 8, 3))
 
 
+def pairs(images=IMAGES, labels=LABELS):
+    return tf.data.Dataset.from_tensor_slices((images, labels))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint16"])
+def test_pixels_have_the_same_range_in_every_integer_type(dtype):
+    images, _ = datasets.load(pairs(IMAGES.astype(dtype)).batch(5), "test", (8, 8, 3))
+    np.testing.assert_allclose(images, IMAGES / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(("images", "said"), [
+    (IMAGES.astype("uint16") + 1, "to 256"),
+    (IMAGES.astype("int32") - 1, "from -1"),
+])  # fmt: skip
+def test_pixels_out_of_range_are_found_while_reading(images, said):
+    with pytest.raises(InputError, match=f"`dataset` must have integer images .*values.*{said}"):
+        datasets.load(pairs(images), "test", (8, 8, 3))
+
+
 def test_an_npz_file_without_the_split_is_refused(tmp_path):
     np.savez(tmp_path / "data.npz", x_train=IMAGES, y_train=LABELS)
     with pytest.raises(InputError, match=r"x_test and y_test.*with x_train, y_train"):

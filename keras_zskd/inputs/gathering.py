@@ -1,0 +1,56 @@
+"""`gather`: read examples of a `tf.data.Dataset` into arrays, and check their values."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_zskd.inputs.own_data import check_pixels
+
+_BATCH = 512
+
+
+def gather(
+    source: tf.data.Dataset,
+    convert: Callable[[Any], Any],
+    image_shape: tuple[int, ...],
+    is_own: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gather all examples in preallocated arrays: a large split must not be in memory twice.
+
+    Args:
+        source: Pairs of one image and its label.
+        convert: A function from an image to the model's input.
+        image_shape: Shape of the model's input.
+        is_own: Whether these are data of the user, whose pixels are from 0 to 255 in any integer
+            type; TFDS uses the whole range of the type.
+
+    Returns:
+        Inputs, float32 `(N, *image_shape)`, and labels, int64.
+
+    Raises:
+        InputError: If integer images have values that are not from 0 to 255.
+    """
+
+    def read(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        bounds = tf.zeros(2, tf.int64)
+        if is_own and image.dtype.is_integer and image.dtype != tf.uint8:
+            bounds = tf.cast(tf.stack([tf.reduce_min(image), tf.reduce_max(image)]), tf.int64)
+            # TensorFlow would scale by the maximum of the type.
+            image = tf.cast(image, tf.uint8)
+        return convert(image), tf.cast(label, tf.int64), bounds
+
+    batches = source.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH)
+    size = int(source.cardinality())
+    if size < 0:
+        size = sum(len(labels) for _, labels, _ in batches.as_numpy_iterator())
+    pixels = np.empty((size, *image_shape), np.float32)
+    labels = np.empty((size, *batches.element_spec[1].shape[1:]), np.int64)
+    start = 0
+    for images, classes, bounds in batches.prefetch(2).as_numpy_iterator():
+        check_pixels(bounds[:, 0].min(), bounds[:, 1].max())
+        pixels[start : start + len(classes)] = images
+        labels[start : start + len(classes)] = classes
+        start += len(classes)
+    return pixels, labels
