@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd.core.errors import InputError
 from keras_zskd.inputs.own_data import check_pixels
 
 _BATCH = 512
@@ -30,7 +31,7 @@ def gather(
         Inputs, float32 `(N, *image_shape)`, and labels, int64.
 
     Raises:
-        InputError: If integer images have values that are not from 0 to 255.
+        InputError: If integer images have values that are not from 0 to 255, or others are not finite.
     """
 
     def read(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -50,6 +51,11 @@ def gather(
     start = 0
     for images, classes, bounds in batches.prefetch(2).as_numpy_iterator():
         check_pixels(bounds[:, 0].min(), bounds[:, 1].max())
+        if not np.isfinite(images).all():
+            raise InputError(
+                "`dataset` must have finite numbers as images. Received: NaN or infinite values in "
+                f"one of the images {start} to {start + len(images) - 1}. Remove or replace them."
+            )
         pixels[start : start + len(classes)] = images
         labels[start : start + len(classes)] = classes
         start += len(classes)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.own_labels import as_array, read_labels
 
 Data = str | os.PathLike[str] | tuple[np.ndarray, np.ndarray] | tf.data.Dataset
 """What `dataset=` takes: a TFDS name or one of these."""
@@ -109,18 +110,8 @@ def _of_dataset(data: tf.data.Dataset) -> OwnData:
 
 
 def _of_arrays(images: Any, labels: Any) -> OwnData:
-    images, labels = np.asarray(images), np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:  # As in the files of `keras.datasets`.
-        labels = labels[:, 0]
-    elif labels.ndim == 2 and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all():
-        labels = labels.argmax(axis=1)  # One-hot.
-    are_labels = labels.ndim == 1 or (labels.ndim == 2 and np.isin(labels, (0, 1)).all())
-    if not are_labels or images.ndim < 2 or len(images) != len(labels) or len(images) == 0:
-        raise InputError(
-            "`dataset` must have one label per image, or zeros and ones for each of several labels, "
-            "and one image at least. Received: images of "
-            f"shape {images.shape} and labels of shape {labels.shape}."
-        )
+    images = as_array(images, "images")
+    labels = read_labels(labels, images.shape)
     if images.dtype.kind not in "uif":
         raise InputError(f"`dataset` must have numbers as images. Received: {images.dtype}.")
     is_ready = images.dtype.kind == "f"
@@ -130,7 +121,7 @@ def _of_arrays(images: Any, labels: Any) -> OwnData:
         images = images[..., np.newaxis] if images.ndim == 3 else images
     else:
         images = images.astype(np.float32)
-    return OwnData(tf.data.Dataset.from_tensor_slices((images, labels.astype(np.int64))), is_ready)
+    return OwnData(tf.data.Dataset.from_tensor_slices((images, labels)), is_ready)
 
 
 def _of_npz(path: str, split: str) -> OwnData:

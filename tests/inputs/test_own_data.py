@@ -112,6 +112,46 @@ def test_pixels_out_of_range_are_found_while_reading(images, said):
         datasets.load(pairs(images), "test", (8, 8, 3))
 
 
+@pytest.mark.parametrize("labels", [
+    LABELS.astype(float), LABELS[:, None], np.eye(3)[LABELS], np.eye(3, dtype=bool)[LABELS],
+])  # fmt: skip
+def test_labels_in_any_form_are_classes(labels):
+    _, classes = datasets.load((IMAGES, labels), "test", (8, 8, 3))
+    np.testing.assert_array_equal(classes, LABELS)
+    assert classes.dtype == np.int64
+
+
+def test_a_set_of_labels_per_image_stays_one():
+    sets = np.eye(3, dtype=int)[LABELS]
+    sets[0] = 1
+    np.testing.assert_array_equal(datasets.load((IMAGES, sets), "test", (8, 8, 3))[1], sets)
+
+
+@pytest.mark.parametrize(("labels", "said"), [
+    (np.array(list("abcabcabcabc")), "label a of type <U1.*Number the classes"),
+    (LABELS + 0.5, "label 0.5 of type float64"),
+    (np.where(LABELS == 1, np.nan, 0.0), "label nan"),
+    (LABELS.astype(object), "label 0 of type object"),
+])  # fmt: skip
+def test_labels_that_are_not_integers_are_refused(labels, said):
+    with pytest.raises(InputError, match=f"`dataset` must have integers as labels.*{said}"):
+        datasets.load((IMAGES, labels), "test", (8, 8, 3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_images_that_are_not_finite_are_refused(value):
+    images = IMAGES / 255
+    images[3, 0, 0, 0] = value
+    with pytest.raises(InputError, match="`dataset` must have finite numbers as images"):
+        datasets.load((images, LABELS), "test", (8, 8, 3))
+
+
+def test_images_of_different_shapes_are_refused():
+    ragged = [IMAGES[0], IMAGES[1, :4]]
+    with pytest.raises(InputError, match="`dataset` must have images that all have the same shape"):
+        datasets.load((ragged, [0, 1]), "test", (8, 8, 3))
+
+
 def test_an_npz_file_without_the_split_is_refused(tmp_path):
     np.savez(tmp_path / "data.npz", x_train=IMAGES, y_train=LABELS)
     with pytest.raises(InputError, match=r"x_test and y_test.*with x_train, y_train"):
