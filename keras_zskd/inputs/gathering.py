@@ -28,10 +28,11 @@ def gather(
             type; TFDS uses the whole range of the type.
 
     Returns:
-        Inputs, float32 `(N, *image_shape)`, and labels, int64.
+        Inputs, float32 `(N, *image_shape)`, and labels as they are in `source`.
 
     Raises:
-        InputError: If integer images have values that are not from 0 to 255, or others are not finite.
+        InputError: If there are no images, integer images have values that are not from 0 to 255,
+            or others are not finite.
     """
 
     def read(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -40,14 +41,14 @@ def gather(
             bounds = tf.cast(tf.stack([tf.reduce_min(image), tf.reduce_max(image)]), tf.int64)
             # TensorFlow would scale by the maximum of the type.
             image = tf.cast(image, tf.uint8)
-        return convert(image), tf.cast(label, tf.int64), bounds
+        return convert(image), label, bounds
 
     batches = source.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH)
     size = int(source.cardinality())
     if size < 0:
         size = sum(len(labels) for _, labels, _ in batches.as_numpy_iterator())
     pixels = np.empty((size, *image_shape), np.float32)
-    labels = np.empty((size, *batches.element_spec[1].shape[1:]), np.int64)
+    labels: list[np.ndarray] = []
     start = 0
     for images, classes, bounds in batches.prefetch(2).as_numpy_iterator():
         check_pixels(bounds[:, 0].min(), bounds[:, 1].max())
@@ -57,6 +58,8 @@ def gather(
                 f"one of the images {start} to {start + len(images) - 1}. Remove or replace them."
             )
         pixels[start : start + len(classes)] = images
-        labels[start : start + len(classes)] = classes
+        labels.append(classes)
         start += len(classes)
-    return pixels, labels
+    if not labels:
+        raise InputError("`dataset` must have one image at least. Received: an empty dataset.")
+    return pixels, np.concatenate(labels)

@@ -26,10 +26,12 @@ class OwnData(NamedTuple):
     Attributes:
         source: Pairs of one image and its class.
         is_ready: Whether values are already in the range of the model, as in float arrays.
+        has_raw_labels: Whether labels must pass `read_labels` when all of them have been read.
     """
 
     source: tf.data.Dataset
     is_ready: bool
+    has_raw_labels: bool = False
 
 
 def name_of(data: Any) -> str | None:
@@ -70,7 +72,7 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
         InputError: If `data` cannot be read.
     """
     if isinstance(data, tf.data.Dataset):
-        return _of_dataset(data)
+        return _of_dataset(data, image_shape)
     if isinstance(data, (tuple, list)) and len(data) == 2:
         return _of_arrays(*data)
     if not isinstance(data, (str, os.PathLike)):
@@ -97,16 +99,44 @@ def _is_tfds_name(path: str) -> bool:
     return not os.path.isabs(path) and not path.startswith(".") and not os.path.exists(path)
 
 
-def _of_dataset(data: tf.data.Dataset) -> OwnData:
+def _of_dataset(data: tf.data.Dataset, image_shape: tuple[int, ...]) -> OwnData:
     spec = data.element_spec
-    if not (isinstance(spec, tuple) and len(spec) == 2):
+    is_pair = isinstance(spec, tuple) and len(spec) == 2
+    if not is_pair or not all(isinstance(each, tf.TensorSpec) for each in spec):
         raise InputError(
             "`dataset` must give pairs (image, class). Received: a tf.data.Dataset with elements "
             f"{spec}."
         )
-    if len(spec[1].shape) in (1, 2) and len(spec[0].shape) == 4:
+    if any(each.shape.rank is None for each in spec):
+        raise InputError(
+            "`dataset` must have images and labels of a known number of axes. Received: a "
+            f"tf.data.Dataset with elements {spec}. Call set_shape on the tensors, or pass "
+            "channels=3 and expand_animations=False to tf.io.decode_image."
+        )
+    images, labels = (tuple(each.shape) for each in spec)
+    if _are_batches(images, labels, image_shape):
         data = data.unbatch()
-    return OwnData(data, bool(data.element_spec[0].dtype.is_floating))
+    is_ready = bool(spec[0].dtype.is_floating)
+    if not is_ready and data.element_spec[0].shape.rank == 2:
+        data = data.map(lambda image, label: (image[..., tf.newaxis], label))
+    return OwnData(data, is_ready, has_raw_labels=True)
+
+
+def _are_batches(
+    images: tuple[int | None, ...], labels: tuple[int | None, ...], image_shape: tuple[int, ...]
+) -> bool:
+    """Whether tensors of these shapes are batches.
+
+    That is ambiguous if labels have one axis: they are classes of a batch or one set of labels.
+    """
+    if len(labels) != 1:
+        return len(labels) > 1
+    if image_shape in (images, images[1:]):
+        return images != image_shape
+    if len(images) > max(3, len(image_shape)) or (images[0] is None and labels[0] is None):
+        return True
+    is_one_image = len(images) == 2 or (len(images) == 3 and images[-1] in (1, 3, 4))
+    return images[0] == labels[0] and not is_one_image
 
 
 def _of_arrays(images: Any, labels: Any) -> OwnData:

@@ -14,6 +14,10 @@ IMAGES = RANDOM.integers(0, 256, (12, 8, 8, 3), np.uint8)
 LABELS = np.repeat([0, 1, 2], 4)
 
 
+def pairs(images=IMAGES, labels=LABELS):
+    return tf.data.Dataset.from_tensor_slices((images, labels))
+
+
 def folder(root):
     for number, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
         directory = root / f"class_{label}"
@@ -44,8 +48,7 @@ def form(kind, tmp_path):
         return IMAGES, LABELS
     if kind == "one-hot arrays":
         return IMAGES.astype("int64"), np.eye(3)[LABELS]
-    pairs = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
-    return pairs.batch(5) if kind == "batched tf.data" else pairs
+    return pairs().batch(5) if kind == "batched tf.data" else pairs()
 
 
 KINDS = (
@@ -93,10 +96,6 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(data, said):
         datasets.load(data, "test", (8, 8, 3))
 
 
-def pairs(images=IMAGES, labels=LABELS):
-    return tf.data.Dataset.from_tensor_slices((images, labels))
-
-
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint16"])
 def test_pixels_have_the_same_range_in_every_integer_type(dtype):
     images, _ = datasets.load(pairs(IMAGES.astype(dtype)).batch(5), "test", (8, 8, 3))
@@ -121,10 +120,54 @@ def test_labels_in_any_form_are_classes(labels):
     assert classes.dtype == np.int64
 
 
-def test_a_set_of_labels_per_image_stays_one():
+@pytest.mark.parametrize("batch", [None, 5, 4])
+@pytest.mark.parametrize("labels", [LABELS.astype(float), LABELS[:, None], np.eye(3)[LABELS]])
+def test_labels_of_tf_data_are_read_like_those_of_arrays(labels, batch):
+    data = pairs(labels=labels)
+    data = data.batch(batch, drop_remainder=batch == 4) if batch else data
+    images, classes = datasets.load(data, "test", (8, 8, 3))
+    assert images.shape == IMAGES.shape
+    np.testing.assert_array_equal(classes, LABELS)
+
+
+@pytest.mark.parametrize("make", [lambda *both: both, pairs, lambda *both: pairs(*both).batch(5)])
+def test_a_set_of_labels_per_image_stays_one(make):
     sets = np.eye(3, dtype=int)[LABELS]
     sets[0] = 1
-    np.testing.assert_array_equal(datasets.load((IMAGES, sets), "test", (8, 8, 3))[1], sets)
+    np.testing.assert_array_equal(datasets.load(make(IMAGES, sets), "test", (8, 8, 3))[1], sets)
+
+
+@pytest.mark.parametrize(("batch", "drop_remainder"), [(None, False), (5, False), (4, True)])
+@pytest.mark.parametrize("shape", [(5,), (8, 8), (8, 8, 1)])
+def test_tf_data_of_tables_and_grayscale_images(shape, batch, drop_remainder):
+    values = RANDOM.normal(size=(12, 5)).astype("float32") if len(shape) == 1 else IMAGES[..., 0]
+    data = pairs(values)
+    data = data.batch(batch, drop_remainder=drop_remainder) if batch else data
+    inputs, classes = datasets.load(data, "test", shape)
+    expected = datasets.load((values, LABELS), "test", shape)[0]
+    np.testing.assert_array_equal(inputs, expected)
+    np.testing.assert_array_equal(classes, LABELS)
+
+
+def test_labels_of_unknown_shape_are_read():
+    def one(image, label):
+        made = tf.numpy_function(lambda each: np.eye(3)[each], [label], tf.float64)
+        return image, tf.ensure_shape(made, [None])
+
+    np.testing.assert_array_equal(datasets.load(pairs().map(one), "test", (8, 8, 3))[1], LABELS)
+
+
+@pytest.mark.parametrize(("data", "said"), [
+    (pairs(labels=np.array(list("abcabcabcabc"))), "integers as labels"),
+    (pairs(labels=LABELS + 0.5), "integers as labels.*label 0.5"),
+    (pairs(IMAGES[:0], LABELS[:0]), "one image at least.*empty"),
+    (pairs({"image": IMAGES}), "pairs"),
+    (pairs([tf.io.encode_png(IMAGES[0]).numpy()], [0]).map(
+        lambda png, label: (tf.io.decode_image(png), label)), "known number of axes.*channels=3"),
+])  # fmt: skip
+def test_tf_data_that_cannot_be_read_is_refused_in_a_sentence(data, said):
+    with pytest.raises(InputError, match=f"`dataset` must .*{said}"):
+        datasets.load(data, "test", (8, 8, 3))
 
 
 @pytest.mark.parametrize(("labels", "said"), [
