@@ -288,9 +288,10 @@ def _converter(
             image = tf.image.grayscale_to_rgb(image)
         if tuple(native[:2]) != (height, width):
             image = tf.image.resize(image, (height, width))
+        # A range per feature has the shape of the model's input.
+        image = tf.reshape(image, wanted)
         # Rounding must not move a pixel out of the range.
-        image = tf.clip_by_value(image * (high - low) + low, low, high)
-        return tf.reshape(image, wanted)
+        return tf.clip_by_value(image * (high - low) + low, low, high)
 
     return convert
 

@@ -61,7 +61,8 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
         data: See `Data`. A folder or an .npz file may hold both splits: as subfolders "train" and
             "test" with one folder per class in each, or as arrays x_train, y_train, x_test, y_test
             as in the files of `keras.datasets`. All other data is read in full for either split.
-            Integer images have values from 0 to 255; float images are in the range of the model.
+            Integer images have values from 0 to 255; float images are in the range of the model,
+            and so are rows of a table `(N, D)`, of floats or of integers other than uint8.
         split: "train" or "test".
         image_shape: Input shape of the model.
 
@@ -116,8 +117,11 @@ def _of_dataset(data: tf.data.Dataset, image_shape: tuple[int, ...]) -> OwnData:
     images, labels = (tuple(each.shape) for each in spec)
     if _are_batches(images, labels, image_shape):
         data = data.unbatch()
-    is_ready = bool(spec[0].dtype.is_floating)
-    if not is_ready and data.element_spec[0].shape.rank == 2:
+    one = data.element_spec[0]
+    is_ready = _is_ready(np.dtype(one.dtype.as_numpy_dtype), one.shape.rank)
+    if is_ready:
+        data = data.map(lambda image, label: (tf.cast(image, tf.float32), label))
+    elif one.shape.rank == 2:
         data = data.map(lambda image, label: (image[..., tf.newaxis], label))
     return OwnData(data, is_ready, has_raw_labels=True)
 
@@ -142,9 +146,7 @@ def _are_batches(
 def _of_arrays(images: Any, labels: Any) -> OwnData:
     images = as_array(images, "images")
     labels = read_labels(labels, images.shape)
-    if images.dtype.kind not in "uif":
-        raise InputError(f"`dataset` must have numbers as images. Received: {images.dtype}.")
-    is_ready = images.dtype.kind == "f"
+    is_ready = _is_ready(images.dtype, images.ndim - 1)
     if not is_ready:
         check_pixels(images.min(), images.max())
         images = images.astype(np.uint8)
@@ -152,6 +154,21 @@ def _of_arrays(images: Any, labels: Any) -> OwnData:
     else:
         images = images.astype(np.float32)
     return OwnData(tf.data.Dataset.from_tensor_slices((images, labels)), is_ready)
+
+
+def _is_ready(dtype: np.dtype, rank: int) -> bool:
+    """Whether values are already in the range of the model: those of tables, and all floats."""
+    # bfloat16, of which NumPy does not know that it is a float, has kind "V".
+    is_float = dtype.kind == "f" or dtype == tf.bfloat16.as_numpy_dtype
+    if dtype.kind not in "ui" and not is_float:
+        raise InputError(f"`dataset` must have numbers as images. Received: {dtype}.")
+    if dtype == np.uint8 and rank == 1:
+        raise InputError(
+            "`dataset` must not have rows of uint8, which may be flattened images or a table. "
+            "Received: one axis of uint8 per example. Reshape images to (N, H, W), or convert rows to "
+            "float32 in the range of the model."
+        )
+    return is_float or rank == 1
 
 
 def _of_npz(path: str, split: str) -> OwnData:

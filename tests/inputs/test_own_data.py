@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_zskd import InputError, train
+from keras_zskd.core.input_range import FeatureRange
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import has_splits, name_of
 
@@ -168,6 +169,33 @@ def test_labels_of_unknown_shape_are_read():
 def test_tf_data_that_cannot_be_read_is_refused_in_a_sentence(data, said):
     with pytest.raises(InputError, match=f"`dataset` must .*{said}"):
         datasets.load(data, "test", (8, 8, 3))
+
+
+@pytest.mark.parametrize("make", [lambda *both: both, pairs, lambda *both: pairs(*both).batch(5)])
+@pytest.mark.parametrize("dtype", ["int64", "uint16", "float64"])
+def test_rows_of_a_table_are_in_the_range_of_the_model(make, dtype):
+    rows = RANDOM.integers(0, 1000, (12, 5)).astype(dtype)
+    inputs, _ = datasets.load(make(rows, LABELS), "test", (5,), (0, 1000))
+    np.testing.assert_array_equal(inputs, rows)
+    assert inputs.dtype == np.float32
+
+
+@pytest.mark.parametrize("make", [lambda *both: both, pairs])
+@pytest.mark.parametrize(("images", "said"), [
+    (IMAGES.reshape(12, -1), r"not have rows of uint8.*Reshape images to \(N, H, W\)"),
+    (IMAGES > 100, "have numbers as images"),
+])  # fmt: skip
+def test_images_of_another_type_are_refused(make, images, said):
+    with pytest.raises(InputError, match=f"`dataset` must {said}"):
+        datasets.load(make(images, LABELS), "test", (192,))
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (8, 8, 1)])
+def test_images_get_a_range_per_feature(shape):
+    low = np.arange(64, dtype="float32").reshape(shape)
+    inputs, _ = datasets.load((IMAGES[..., 0], LABELS), "test", shape, FeatureRange(low, low + 2))
+    expected = IMAGES[..., 0].reshape(12, *shape) / 127.5 + low
+    np.testing.assert_allclose(inputs, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("labels", "said"), [
