@@ -2,7 +2,10 @@
 
 import os
 import pathlib
-from typing import Any, NamedTuple
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ from keras_zskd.inputs.own_labels import as_array, read_labels
 Data = str | os.PathLike[str] | tuple[np.ndarray, np.ndarray] | tf.data.Dataset
 """What `dataset=` takes: a TFDS name or one of these."""
 
+_Read = TypeVar("_Read")
 _FORMS = (
     "a TFDS name, the path of a folder with one subfolder of images per class (such as ./images), the "
     "path of an .npz file, a pair of arrays (images, labels), or a tf.data.Dataset of such pairs"
@@ -47,8 +51,7 @@ def has_splits(data: Any) -> bool:
         return False
     path = os.fspath(data)
     if path.endswith(".npz") and os.path.exists(path):
-        with np.load(path) as held:
-            return {"x_train", "x_test"} <= set(held)
+        return {"x_train", "x_test"} <= _read_npz(path, set)
     if os.path.isdir(path):
         return all(os.path.isdir(os.path.join(path, split)) for split in ("train", "test"))
     return True
@@ -171,14 +174,23 @@ def _is_ready(dtype: np.dtype, rank: int) -> bool:
     return is_float or rank == 1
 
 
-def _of_npz(path: str, split: str) -> OwnData:
+def _read_npz(path: str, read: Callable[[Any], _Read]) -> _Read:
+    """Return what a function reads from the open file, a mapping from names to arrays."""
     try:
-        with np.load(path) as held:
-            arrays = dict(held)
-    except (OSError, ValueError) as error:
+        with open(path, "rb") as file:  # NumPy would leave a damaged file open.
+            held = np.load(file)
+            if not isinstance(held, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name, as an .npy file")
+            return read(held)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"`dataset` must be an .npz file that can be read. Received: {path!r} ({error})."
+            f"`dataset` must be an .npz file that can be read. Received: {path!r} ({error}). Write it "
+            "again with numpy.savez."
         ) from error
+
+
+def _of_npz(path: str, split: str) -> OwnData:
+    arrays = _read_npz(path, dict)
     for names in (
         (f"x_{split}", f"y_{split}"),
         ("images", "labels"),

@@ -223,6 +223,40 @@ def test_images_of_different_shapes_are_refused():
         datasets.load((ragged, [0, 1]), "test", (8, 8, 3))
 
 
+def write_unreadable(kind, path):
+    np.savez(path, images=IMAGES, labels=LABELS)
+    whole = path.read_bytes()
+    if kind == "array":
+        with path.open("wb") as file:
+            np.save(file, IMAGES)
+    elif kind == "directory":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hi"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "array", "directory"])
+def test_an_npz_file_that_cannot_be_read_is_refused(kind, tmp_path):
+    path = tmp_path / "data.npz"
+    write_unreadable(kind, path)
+    said = "`dataset` must be an .npz file that can be read.*data.npz"
+    with pytest.raises(InputError, match=said):
+        datasets.load(path, "test", (8, 8, 3))
+    with pytest.raises(InputError, match=said):
+        has_splits(path)
+
+
+def test_an_npz_file_with_a_damaged_array_is_refused(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, images=IMAGES, labels=LABELS)
+    damaged = bytearray(path.read_bytes())
+    damaged[200:240] = bytes(40)
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"`dataset` must be an \.npz file"):
+        datasets.load(path, "test", (8, 8, 3))
+
+
 def test_an_npz_file_without_the_split_is_refused(tmp_path):
     np.savez(tmp_path / "data.npz", x_train=IMAGES, y_train=LABELS)
     with pytest.raises(InputError, match=r"x_test and y_test.*with x_train, y_train"):
