@@ -101,7 +101,7 @@ def load(
         convert = _unchanged(name, native, tuple(image_shape))
     else:
         convert = _converter(name, native, tuple(image_shape), (low, high))
-    pixels, labels = gather(source, convert, tuple(image_shape), own is not None)
+    pixels, labels = gather(source, convert, tuple(image_shape), own)
     if own is not None and own.has_raw_labels:
         labels = read_labels(labels, pixels.shape)
     if keep is not None:

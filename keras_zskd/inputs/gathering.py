@@ -1,13 +1,14 @@
 """`gather`: read examples of a `tf.data.Dataset` into arrays, and check their values."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.inputs.own_data import check_pixels
+from keras_zskd.inputs.own_data import OwnData, check_pixels
 
 _BATCH = 512
 
@@ -16,7 +17,7 @@ def gather(
     source: tf.data.Dataset,
     convert: Callable[[Any], Any],
     image_shape: tuple[int, ...],
-    is_own: bool = False,
+    own: OwnData | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gather all examples in preallocated arrays: a large split must not be in memory twice.
 
@@ -24,7 +25,7 @@ def gather(
         source: Pairs of one image and its label.
         convert: A function from an image to the model's input.
         image_shape: Shape of the model's input.
-        is_own: Whether these are data of the user, whose pixels are from 0 to 255 in any integer
+        own: The data of the user that `source` reads, whose pixels are from 0 to 255 in any integer
             type; TFDS uses the whole range of the type.
 
     Returns:
@@ -32,8 +33,43 @@ def gather(
 
     Raises:
         InputError: If there are no images, integer images have values that are not from 0 to 255,
-            or others are not finite.
+            or others are not finite, or the examples cannot be read or never end.
     """
+    if int(source.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise InputError(
+            "`dataset` must end. Received: a tf.data.Dataset of infinite size, as after repeat(). "
+            "Remove repeat(), or call take(n)."
+        )
+    try:
+        return _gather(source, convert, image_shape, own is not None)
+    except tf.errors.OpError as error:
+        raise _unreadable(error, own.files if own else ()) from error
+
+
+def _unreadable(error: tf.errors.OpError, files: Sequence[str]) -> InputError:
+    """Return a sentence with the file that TensorFlow does not name, or with its own reason."""
+    for file in files:
+        try:
+            tf.io.decode_image(tf.io.read_file(file), expand_animations=False)
+        except tf.errors.OpError:
+            return InputError(
+                "`dataset` must have only images that can be read. Received: the damaged file "
+                f"{file!r}. Remove or replace it."
+            )
+    reason = re.sub(r"{{.*?}} *| *\[Op:.*\]", "", str(error).strip()).splitlines()
+    return InputError(
+        "`dataset` must have only examples that can be read. Received: the error "
+        f"{type(error).__name__} of TensorFlow ({reason[0].rstrip('.') if reason else ''}). Remove or "
+        "fix the example that causes it."
+    )
+
+
+def _gather(
+    source: tf.data.Dataset,
+    convert: Callable[[Any], Any],
+    image_shape: tuple[int, ...],
+    is_own: bool,
+) -> tuple[np.ndarray, np.ndarray]:
 
     def read(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         bounds = tf.zeros(2, tf.int64)

@@ -31,11 +31,13 @@ class OwnData(NamedTuple):
         source: Pairs of one image and its class.
         is_ready: Whether values are already in the range of the model, as in float arrays.
         has_raw_labels: Whether labels must pass `read_labels` when all of them have been read.
+        files: The files of images from a folder.
     """
 
     source: tf.data.Dataset
     is_ready: bool
     has_raw_labels: bool = False
+    files: tuple[str, ...] = ()
 
 
 def name_of(data: Any) -> str | None:
@@ -232,4 +234,5 @@ def _of_folder(folder: pathlib.Path, split: str, image_shape: tuple[int, ...]) -
             "`dataset` must be a folder with one subfolder of images per class. Received: "
             f"{str(folder)!r} ({str(error).splitlines()[0]})."
         ) from error
-    return OwnData(source.map(lambda image, label: (image / 255.0, label)), False)
+    files = tuple(source.file_paths)
+    return OwnData(source.map(lambda image, label: (image / 255.0, label)), False, files=files)

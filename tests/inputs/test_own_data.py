@@ -257,6 +257,32 @@ def test_an_npz_file_with_a_damaged_array_is_refused(tmp_path):
         datasets.load(path, "test", (8, 8, 3))
 
 
+def test_the_error_of_a_damaged_image_names_its_file(tmp_path):
+    path = folder(tmp_path) / "class_1" / "damaged.png"
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"`dataset` must have only images.*class_1.damaged\.png"):
+        datasets.load(tmp_path, "test", (8, 8, 3))
+
+
+def test_the_error_of_a_pipeline_has_the_reason():
+    data = pairs([b"no image"], [0]).map(
+        lambda png, label: (tf.io.decode_png(png, channels=3), label)
+    )
+    with pytest.raises(InputError, match="`dataset` must have only examples") as raised:
+        datasets.load(data, "test", (8, 8, 3))
+    assert "{{" not in str(raised.value)
+    assert "InvalidArgumentError of TensorFlow (" in str(raised.value)
+
+
+@pytest.mark.parametrize("batch", [None, 5])
+def test_tf_data_must_end(batch):
+    data = pairs().repeat()
+    data = data.batch(batch) if batch else data
+    with pytest.raises(InputError, match=r"`dataset` must end.*repeat\(\)"):
+        datasets.load(data, "test", (8, 8, 3))
+    assert len(datasets.load(data, "test", (8, 8, 3), limit=15)[1]) == 15
+
+
 def test_an_npz_file_without_the_split_is_refused(tmp_path):
     np.savez(tmp_path / "data.npz", x_train=IMAGES, y_train=LABELS)
     with pytest.raises(InputError, match=r"x_test and y_test.*with x_train, y_train"):
