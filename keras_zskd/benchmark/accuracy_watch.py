@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+
+from keras_zskd.evaluation.measures import as_logits_function
 
 ACCURACY, SECONDS = "test_accuracy", "test_seconds"
 _BATCH = 1_000
@@ -30,7 +31,7 @@ class AccuracyWatch(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Compile the student's forward pass."""
         student: Any = getattr(self.model, "student", self.model)
-        self._answer = tf.function(lambda images: student(images, training=False), autograph=False)
+        self._answer = as_logits_function(student)
         self._every = max(1, round((self.params or {}).get("epochs", 1) / self._times))
         self._accuracy: float | None = None
 

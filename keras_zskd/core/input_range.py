@@ -35,6 +35,10 @@ class FeatureRange(tuple[np.ndarray, np.ndarray]):
         made.values = dict(values or {})
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to copy and unpickle the pair; a tuple would pass both arrays as one."""
+        return FeatureRange, (*self, self.values)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FeatureRange) and as_json(self) == as_json(other)
 

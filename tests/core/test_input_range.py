@@ -1,6 +1,8 @@
 """Input ranges: two numbers, or a range or allowed values per feature."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -34,6 +36,19 @@ def test_two_arrays_are_broadcast_to_the_input_shape():
     low, high = read_range((np.zeros(2), [10.0, 20.0]), (3, 2))
     np.testing.assert_array_equal(low, np.zeros((3, 2)))
     np.testing.assert_array_equal(high, [[10.0, 20.0]] * 3)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+@pytest.mark.parametrize("values", [None, {1: (0.0, 1.0)}])
+def test_a_range_per_feature_can_be_copied_and_pickled(copied, values):
+    given = FeatureRange([-1, 0], [1, 1], values)
+    found = copied(given)
+    assert isinstance(found, FeatureRange)
+    assert found == given
+    assert found.values == given.values
+    np.testing.assert_array_equal(found[0], given[0])
 
 
 def test_a_list_and_its_file_have_one_entry_per_feature(tmp_path):

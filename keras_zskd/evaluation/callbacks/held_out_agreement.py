@@ -1,5 +1,6 @@
 """`HeldOutAgreement`: the agreement of student and teacher on held-out impressions."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -107,10 +108,14 @@ class HeldOutAgreement(SummaryCallback):
 
 
 def _scores(model: Any) -> Callable[[Any], Any]:
-    # The largest logit has the largest probability, so logits and probabilities both work.
-    if isinstance(model, keras.Model):
-        return _function(lambda images: model(images, training=False))
-    return _function(model) if isinstance(model, Teacher) else model
+    if not isinstance(model, keras.Model):
+        return _function(model) if isinstance(model, Teacher) else model
+    if hasattr(model, "inputs"):
+        # A single output, the logit or probability of class 1, becomes the logits of two classes.
+        with contextlib.suppress(InputError):
+            return as_logits_function(model)
+    # Python code or an unusual activation: the largest output is still the predicted class.
+    return _function(lambda images: model(images, training=False))
 
 
 def _function(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:

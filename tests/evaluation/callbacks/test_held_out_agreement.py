@@ -69,6 +69,43 @@ def test_a_keras_model_with_an_explicit_teacher(tmp_path, make_teacher, make_ima
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_a_single_output_is_a_choice_between_two_classes(activation, make_images):
+    images = make_images(64)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1, activation)]
+    )
+    kernel = np.random.default_rng(0).normal(size=(64, 1))
+    model.layers[-1].kernel.assign(kernel - kernel.mean())
+    share = np.mean(model.predict(images, verbose=0) > (0.5 if activation else 0.0))
+    assert 0.0 < share < 1.0
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    twin.compile(loss="binary_crossentropy")  # Without a loss, a Teacher warns of regressors.
+    distiller = Distiller(Teacher(twin, (0, 1)), model)
+    distiller.compile(optimizer=keras.optimizers.SGD(0.0))
+    own = callbacks.HeldOutAgreement(images)
+    of_keras_model = callbacks.HeldOutAgreement(images, model, name="of_keras_model")
+    distiller.fit(make_images(8), verbose=0, callbacks=[own, of_keras_model])
+    assert own.history == of_keras_model.history == [(0, 1.0)]
+
+
+def test_a_model_without_a_view_of_its_logits(make_images):
+    class Written(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(4)
+
+        def call(self, x):
+            return keras.ops.tanh(self.dense(keras.ops.reshape(x, (-1, 64))))
+
+    model, images = Written(), make_images(9)
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
+    twin = callbacks.HeldOutAgreement(images, lambda x: model(x))
+    model.fit(images, np.zeros((9, 4)), verbose=0, callbacks=[twin])
+    assert twin.history == [(0, 1.0)]
+
+
 def test_under_two_replicas(two_replicas, make_teacher, make_images):
     with two_replicas.scope():
         student = make_teacher("batch_norm")
