@@ -302,6 +302,12 @@ def test_evaluate_requires_exactly_one_data_source(refused, saved_teacher):
     assert "both" in refused("evaluate", *flags, "--dataset=mnist", "--impressions=x")
 
 
+def test_evaluate_rejects_students_that_do_not_fit(refused, saved_teacher, save):
+    flags = [f"--teacher={saved_teacher}", "--input_range=0,1", "--impressions=x"]
+    assert "2 inputs" in refused("evaluate", *flags, f"--student={save(_model(inputs=2))}")
+    assert "7 outputs" in refused("evaluate", *flags, f"--student={save(_model(outputs=7))}")
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
