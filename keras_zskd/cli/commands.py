@@ -69,10 +69,18 @@ def _show_benchmark(done: Benchmarked) -> str:
 def _incomplete_benchmark(done: Benchmarked) -> str | None:
     if not done.missing:
         return None
+    fix = "Run the command without --table to make them."
+    if done.failures:
+        reasons = [f"{run} ({reason.rstrip('.')})" for run, reason in done.failures.items()]
+        fix = f"Failed: {', '.join(reasons)}. Run the same command to try these again."
     return (
         f"`--output_dir` must hold results of every row. Received: {str(done.directory)!r} without "
-        f"{', '.join(done.missing)}. Run the command without --table to make them."
+        f"{', '.join(done.missing)}. {fix}"
     )
+
+
+def _benchmark_as_json(done: Benchmarked) -> dict[str, Any]:
+    return {"results": done.results, "missing": done.missing, "failures": done.failures}
 
 
 def _show_methods(found: dict[str, dict[str, str]]) -> str:
@@ -122,7 +130,7 @@ COMMANDS = {
         benchmark,
         "compare methods on one teacher at an equal budget",
         _show_benchmark,
-        lambda done: {"results": done.results, "missing": done.missing},
+        _benchmark_as_json,
         incomplete=_incomplete_benchmark,
     ),
 }
