@@ -333,3 +333,28 @@ def test_a_stopped_command_reports_what_is_kept_and_resumes(
     assert said[0].startswith("keras-zskd: stopped. Finished work is kept at ")
     assert "Run the same command to resume" in said[0]
     assert run(*arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "made", "is_kept"),
+    [
+        (("synthesize", "--output_dir=out"), "out", True),
+        (("synthesize", "--output_dir=out"), "other", False),
+        (("synthesize", "--output_dir=gs://bucket/out"), "other", True),
+        (("train", "--output=t.keras"), "t.keras.training", True),
+        (("distill", "--output_dir=out", "--dry_run"), "out", False),
+        (("export", "--output=out"), "out", False),
+        (("records", "--output=out"), "out", False),
+    ],
+)
+def test_a_stopped_command_reports_only_what_is_kept(
+    capsys, tmp_path, monkeypatch, words, made, is_kept
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_zskd.cli.command_line.arguments", stop)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / made).mkdir()
+    assert run(*words) == 130
+    assert ("Finished work is kept" in capsys.readouterr().err) == is_kept
