@@ -206,6 +206,10 @@ def test_files_that_are_not_models_are_rejected(refused, tmp_path):
         ("--num_impressions=-3", "num_impressions=-3"),
         ("--epochs=0 --method=zskd", "epochs=0"),
         ("--method=magic", "'magic'"),
+        ("--set=minutes=abc", "`minutes` must be a number or None. Received: minutes='abc'"),
+        ("--set=cls=5", "Received: cls"),
+        ("--set=name=5", "Received: name"),
+        ("--set=x={[]:1}", "Received: x"),
         ("--preset=magic", "'magic'"),
         ("--dataset=no_such_data", "no_such_data"),
         ("--method=hinton", "`training_dataset` must be given"),
@@ -298,6 +302,12 @@ def test_evaluate_requires_exactly_one_data_source(refused, saved_teacher):
     assert "both" in refused("evaluate", *flags, "--dataset=mnist", "--impressions=x")
 
 
+def test_evaluate_rejects_students_that_do_not_fit(refused, saved_teacher, save):
+    flags = [f"--teacher={saved_teacher}", "--input_range=0,1", "--impressions=x"]
+    assert "2 inputs" in refused("evaluate", *flags, f"--student={save(_model(inputs=2))}")
+    assert "7 outputs" in refused("evaluate", *flags, f"--student={save(_model(outputs=7))}")
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
@@ -323,3 +333,28 @@ def test_a_stopped_command_reports_what_is_kept_and_resumes(
     assert said[0].startswith("keras-zskd: stopped. Finished work is kept at ")
     assert "Run the same command to resume" in said[0]
     assert run(*arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "made", "is_kept"),
+    [
+        (("synthesize", "--output_dir=out"), "out", True),
+        (("synthesize", "--output_dir=out"), "other", False),
+        (("synthesize", "--output_dir=gs://bucket/out"), "other", True),
+        (("train", "--output=t.keras"), "t.keras.training", True),
+        (("distill", "--output_dir=out", "--dry_run"), "out", False),
+        (("export", "--output=out"), "out", False),
+        (("records", "--output=out"), "out", False),
+    ],
+)
+def test_a_stopped_command_reports_only_what_is_kept(
+    capsys, tmp_path, monkeypatch, words, made, is_kept
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_zskd.cli.command_line.arguments", stop)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / made).mkdir()
+    assert run(*words) == 130
+    assert ("Finished work is kept" in capsys.readouterr().err) == is_kept

@@ -6,6 +6,7 @@ bug.
 """
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from keras_zskd.cli.commands import COMMANDS
+from keras_zskd.cli.commands import COMMANDS, Command
 from keras_zskd.cli.job_flags import arguments, define
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.tables import estimate_table, write_json
@@ -78,9 +79,9 @@ def main(argv: list[str]) -> int:
         names = [repr(name) for name in (error.filename, error.filename2) if name is not None]
         return _refuse(": ".join([*names, error.strerror or str(error)]) + ".")
     except KeyboardInterrupt:
-        return _stopped(values, 130)
+        return _stopped(command, values, 130)
     except _TerminatedError:
-        return _stopped(values, 143)
+        return _stopped(command, values, 143)
     return 0
 
 
@@ -103,14 +104,20 @@ def _ending_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _stopped(values: Any, code: int) -> int:
-    """Report what is kept and how to resume."""
+def _stopped(command: Command, values: Any, code: int) -> int:
+    """Report what is kept, if anything is, and how to resume."""
     kept = getattr(values, "output_dir", None) or getattr(values, "output", None)
     message = "stopped."
-    if kept:
+    is_resumable = command.resumes and not getattr(values, "dry_run", False)
+    if kept and is_resumable and _is_there(kept):
         message = f"stopped. Finished work is kept at {kept!r}. Run the same command to resume."
     print(f"keras-zskd: {message}", file=sys.stderr)
     return code
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is work at a path; remote ones are not looked up in an interruption."""
+    return "://" in path or os.path.exists(path) or os.path.exists(f"{path}.training")
 
 
 def _warn(message: Any, *args: Any, **kwargs: Any) -> None:

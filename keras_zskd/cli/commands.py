@@ -31,6 +31,7 @@ class Command:
         rehearsal: The function that `--dry_run` calls instead, with the same arguments.
         incomplete: Function from the job's result to a sentence about what is missing, with which
             the command fails after it has shown the result, or to None if nothing is missing.
+        resumes: Whether the same command continues after an interruption.
     """
 
     job: Callable[..., Any]
@@ -40,6 +41,7 @@ class Command:
     note: str = ""
     rehearsal: Callable[..., Any] | None = None
     incomplete: Callable[[Any], str | None] = lambda result: None
+    resumes: bool = False
 
 
 def _show_run(done: Distilled) -> str:
@@ -69,10 +71,18 @@ def _show_benchmark(done: Benchmarked) -> str:
 def _incomplete_benchmark(done: Benchmarked) -> str | None:
     if not done.missing:
         return None
+    fix = "Run the command without --table to make them."
+    if done.failures:
+        reasons = [f"{run} ({reason.rstrip('.')})" for run, reason in done.failures.items()]
+        fix = f"Failed: {', '.join(reasons)}. Run the same command to try these again."
     return (
         f"`--output_dir` must hold results of every row. Received: {str(done.directory)!r} without "
-        f"{', '.join(done.missing)}. Run the command without --table to make them."
+        f"{', '.join(done.missing)}. {fix}"
     )
+
+
+def _benchmark_as_json(done: Benchmarked) -> dict[str, Any]:
+    return {"results": done.results, "missing": done.missing, "failures": done.failures}
 
 
 def _show_methods(found: dict[str, dict[str, str]]) -> str:
@@ -92,6 +102,7 @@ COMMANDS = {
         "The teacher is LeNet-5, trained on MNIST and included in this package. Its training data "
         "is not included; the student learns from the teacher alone.\n"
         "Afterwards both are evaluated on 5,000 real digits that neither has seen.",
+        resumes=True,
     ),
     "distill": Command(
         distill,
@@ -99,11 +110,16 @@ COMMANDS = {
         _show_run,
         _record,
         rehearsal=estimate,
+        resumes=True,
     ),
     "quantize": Command(
-        quantize, "quantize a teacher as it is, without its data", _show_forms, dataclasses.asdict
+        quantize,
+        "quantize a teacher as it is, without its data",
+        _show_forms,
+        dataclasses.asdict,
+        resumes=True,
     ),
-    "synthesize": Command(synthesize, "make impressions"),
+    "synthesize": Command(synthesize, "make impressions", resumes=True),
     "evaluate": Command(measure, "measure a student against its teacher"),
     "records": Command(record, "record a teacher's activations on its training data"),
     "export": Command(export_file, "export a model to a deployment format"),
@@ -117,12 +133,13 @@ COMMANDS = {
     "methods": Command(
         methods, "list all methods with needs, results and references", _show_methods
     ),
-    "train": Command(train, "train a teacher, or a student from scratch"),
+    "train": Command(train, "train a teacher, or a student from scratch", resumes=True),
     "benchmark": Command(
         benchmark,
         "compare methods on one teacher at an equal budget",
         _show_benchmark,
-        lambda done: {"results": done.results, "missing": done.missing},
+        _benchmark_as_json,
         incomplete=_incomplete_benchmark,
+        resumes=True,
     ),
 }

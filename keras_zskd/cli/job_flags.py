@@ -197,6 +197,6 @@ def _method(values: Any) -> Any:
             raise InputError(f"`--set` must be --set=NAME=VALUE. Received: --set={setting}.")
         try:
             settings[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError):
             settings[name] = {"true": True, "false": False}.get(text.lower(), text)
     return get_method(values.method).preset(values.preset, **settings)

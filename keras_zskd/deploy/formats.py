@@ -7,13 +7,13 @@ then moved into place. Every file at its final path has been executed at least o
 import dataclasses
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import Range, fewest_steps
@@ -44,7 +44,7 @@ from keras_zskd.models.classifier import check_classifier
 from keras_zskd.models.graph import inline, scope_name, share_layer, typed_copy
 
 _BATCH_SIZE = 256
-# If the range of a feature has fewer steps in an int8 input, a warning is logged.
+# If the range of a feature has fewer steps in an int8 input, a warning is given.
 _FEWEST_STEPS = 16
 # Formats whose files differ from the model only by rounding.
 _EXACT = ("saved_model", "litert", "onnx")
@@ -139,11 +139,13 @@ def export(
             "of activations. Received: no images. Pass a transfer set or an array of images."
         )
     if format == "litert_int8" and fewest_steps(input_range) < _FEWEST_STEPS:
-        logging.warning(
-            "The int8 input of %s has one scale for all features, which leaves %.2g steps for the one "
-            "with the narrowest range. Scale the features before the model, or use litert_dynamic.",
-            target, fewest_steps(input_range),
-        )  # fmt: skip
+        # Without the path, so that several exports of a command warn once.
+        warnings.warn(
+            "The int8 input has one scale for all features, which leaves "
+            f"{fewest_steps(input_range):.2g} steps for the one with the narrowest range. Scale the "
+            "features before the model, or use litert_dynamic.",
+            stacklevel=2,
+        )
     reference = _for_inference(_in_float32(model))
     checks = filled_up(images, num_checks, shape, input_range)
     expected = _in_batches(lambda x: reference(x, training=False), checks)
@@ -235,8 +237,9 @@ def _compare(
             f"model by {difference:.3g}, more than rounding ({tolerance:.3g}). It was not kept."
         )
     if agreement < 0.9:
-        logging.warning(
-            "%s and the Keras model predict the same class for only %.1f%% of %d inputs.",
-            target, 100 * agreement, len(expected),
-        )  # fmt: skip
+        warnings.warn(
+            f"{target} and the Keras model predict the same class for only {100 * agreement:.1f}% of "
+            f"{len(expected)} inputs.",
+            stacklevel=3,
+        )
     return agreement, difference

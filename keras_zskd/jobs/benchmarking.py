@@ -192,7 +192,8 @@ def _run_all(
         if failure is None and found is not None:
             text = f"{100 * found['accuracy']['last']:.2f} %"
         else:
-            failures[what] = text = f"failed: {failure}"
+            failures[what] = failure or "It wrote no results."
+            text = f"failed: {failures[what]}"
         left = seconds / number * (len(wanted) - number) / 60.0
         progress.show(
             f"{number}/{len(wanted)} {what}: {text} - about {left:.0f} minutes left", seconds, {}

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from keras_zskd.core.errors import InputError
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data
 from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.labels import check_labels
 
 
 def load_test_data(
@@ -24,15 +24,5 @@ def load_test_data(
     images, labels = datasets.load(
         dataset, "test", teacher.input_shape, teacher.input_range, data_dir
     )
-    if labels.ndim == 2 and not (teacher.is_multi_label and labels.shape[1] == teacher.num_classes):
-        wanted = f"{teacher.num_classes} labels" if teacher.is_multi_label else "one class"
-        raise InputError(
-            f"`dataset` must have {wanted} per example, as teacher {teacher.name!r} predicts. "
-            f"Received: zeros and ones for each of {labels.shape[1]} labels."
-        )
-    if labels.ndim == 1 and not 0 <= labels.min() <= labels.max() < teacher.num_classes:
-        raise InputError(
-            f"`dataset` must have labels from 0 to {teacher.num_classes - 1}, the classes of teacher "
-            f"{teacher.name!r}. Received: labels from {labels.min()} to {labels.max()}."
-        )
+    check_labels("dataset", labels, teacher)
     return images, labels

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from keras_zskd.core.errors import invalid
+from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.models.teacher import Teacher
@@ -30,10 +30,17 @@ def record(
         Layers, number of examples, and the file, as plain JSON types.
 
     Raises:
-        InputError: If a class has no example, or the file has another ending.
+        InputError: If the teacher is multi-label, a class has no example, or the file has another
+            ending.
     """
     if not str(output).endswith(".npz"):
         raise invalid("output", "end in .npz", str(output))
+    if teacher.is_multi_label:
+        raise InputError(
+            "`teacher` must be a single-label classifier for activation records, which are of one "
+            f"class each. Received: teacher={teacher.name!r}, a multi-label classifier. Use a method "
+            "that needs no records, such as 'best'."
+        )
     images, labels = Resources(training_dataset, data_dir).training_data(teacher)
     records = ActivationRecords.measure(teacher, images, labels)
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)

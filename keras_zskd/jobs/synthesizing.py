@@ -5,6 +5,7 @@ from typing import Any
 
 from keras_zskd.core.errors import invalid
 from keras_zskd.core.workers import Cluster
+from keras_zskd.jobs.estimating import check_needs
 from keras_zskd.methods import Method, as_method
 from keras_zskd.methods.synthesis_method import SynthesisMethod
 from keras_zskd.models.teacher import Teacher
@@ -38,12 +39,14 @@ def synthesize(
         Number and directory of the impressions, method and seed.
 
     Raises:
-        InputError: If the method stores no impressions.
+        InputError: If the method stores no impressions, or cannot be used with this teacher.
     """
     method = as_method(method)
     if not isinstance(method, SynthesisMethod):
         raise invalid("method", "be one that stores impressions", method.name)
-    made = method.generator(teacher, Resources(records=records)).generate(
+    resources = Resources(records=records)
+    check_needs(method, teacher, resources)
+    made = method.generator(teacher, resources).generate(
         method.num_impressions,
         output_dir,
         seed=seed,

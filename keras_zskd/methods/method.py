@@ -2,6 +2,9 @@
 
 import abc
 import inspect
+import numbers
+import types
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -12,6 +15,15 @@ from keras_zskd.runs.needs import Need
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Trained
+
+# What a setting of each type must be, and the values that are.
+_KINDS: dict[Any, tuple[str, Any]] = {
+    int: ("an integer", numbers.Integral),
+    float: ("a number", numbers.Real),
+    bool: ("True or False", bool),
+    str: ("text", str),
+    types.NoneType: ("None", types.NoneType),
+}
 
 
 class Method(Configurable, abc.ABC):
@@ -59,11 +71,11 @@ class Method(Configurable, abc.ABC):
         """Train a student; called again from its first line after an interruption, see `Run`."""
 
     @classmethod
-    def preset(cls, name: str = "default", **settings: Any) -> Self:
+    def preset(cls, name: str = "default", /, **settings: Any) -> Self:
         """Return the method with the settings of a preset, updated by `settings`.
 
         Raises:
-            InputError: If there is no such preset or argument.
+            InputError: If there is no such preset or argument, or a setting has another type.
         """
         if name not in cls.presets:
             raise invalid(
@@ -75,7 +87,9 @@ class Method(Configurable, abc.ABC):
                 f"The settings of method {cls.name!r} must be among "
                 f"{', '.join(cls.arguments()) or 'none'}. Received: {', '.join(unknown)}."
             )
-        return cls(**{**cls.presets[name], **settings})
+        method = cls(**{**cls.presets[name], **settings})
+        check_types(method)
+        return method
 
     def scaled(self, factor: float, counts: Sequence[str] | None = None) -> Self:
         """Return the method with its counts multiplied by a factor.
@@ -125,12 +139,28 @@ def check_counts(method: Method, *names: str) -> None:
             raise invalid(name, "be an integer of 1 or more", count)
 
 
+def check_types(method: Method) -> None:
+    """Raise an error if a setting is not of its annotated type; only plain types are checked."""
+    for name, parameter in inspect.signature(type(method)).parameters.items():
+        hint, value = parameter.annotation, getattr(method, name)
+        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if not all(kind in _KINDS for kind in kinds):
+            continue
+        if isinstance(value, bool):  # A number in Python, but not a setting of a number.
+            is_fitting = bool in kinds
+        else:
+            is_fitting = isinstance(value, tuple(_KINDS[kind][1] for kind in kinds))
+        if not is_fitting:
+            raise invalid(name, f"be {' or '.join(_KINDS[kind][0] for kind in kinds)}", value)
+
+
 def check_numbers(method: Method, *positive: str) -> None:
-    """Raise an error if a number is negative, or if one that must be positive is 0.
+    """Raise an error if a setting is of another type, negative, or 0 though it must be positive.
 
     Temperatures and learning rates must be positive, and so must the settings named `positive`. None
     is allowed: it is the default of settings that the method chooses.
     """
+    check_types(method)
     for name, value in method.get_config().items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             continue

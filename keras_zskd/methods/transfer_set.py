@@ -101,7 +101,7 @@ class ArbitraryTransferSet(Method):
             candidates = random.random((*size, *run.teacher.input_shape), "float32")
             candidates = np.asarray(from_unit(candidates, run.teacher.input_range))
         else:
-            candidates, _ = run.resources.training_data(run.teacher)
+            candidates = run.resources.unlabeled_images(run.teacher)
         candidates = random.permutation(candidates)
         if not self.balanced:
             return candidates[: self.num_inputs]

@@ -12,6 +12,7 @@ from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.labels import check_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +40,28 @@ class Resources:
         """Return images `(N, *input_shape)` of the training split, in range, and their labels.
 
         Labels are sets `(N, K)` for a multi-label teacher.
+
+        Raises:
+            InputError: If the data cannot be read, or its labels are not those of the teacher.
         """
-        images, labels = datasets.load(
+        images, labels = self._training_split(teacher)
+        check_labels("training_dataset", labels, teacher)
+        if teacher.is_multi_label:
+            labels = as_label_sets(labels, teacher.num_classes)
+        return images, labels
+
+    def unlabeled_images(self, teacher: Teacher) -> np.ndarray:
+        """Return all images of the training split, of whatever classes."""
+        return self._training_split(teacher)[0]
+
+    def _training_split(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
+        return datasets.load(
             self.training_dataset,
             "train",
             teacher.input_shape,
             teacher.input_range,
             self.data_dir,
         )
-        if teacher.is_multi_label:
-            labels = as_label_sets(labels, teacher.num_classes)
-        return images, labels
 
     def activation_records(self, teacher: Teacher) -> ActivationRecords:
         """Read the activation records of the teacher.

@@ -84,8 +84,12 @@ def test_a_row_runs_in_a_process_and_an_absent_method_is_missing(
     captured = capsys.readouterr()
     assert "2/2 later-half, seed 0: failed: `method` must be one of" in captured.out
     assert "| a later method |  | missing |" in captured.out
-    assert "without later-half (seed 0). Run the command without --table" in captured.err
+    assert "without later-half (seed 0). Failed: later-half, seed 0 (`method` must" in captured.err
+    assert captured.err.endswith("). Run the same command to try these again.\n")
     saved = results.directory / "table.json"
+    assert cli.main(["keras-zskd", *arguments, "--table", f"--json={saved}"]) == 2
+    assert "without later-half (seed 0). Run the command without --table" in capsys.readouterr().err
+    assert json.loads(saved.read_text())["failures"] == {}
     arguments = [*arguments[:-1], "--methods=student_ce", "--table", f"--json={saved}"]
     assert cli.main(["keras-zskd", *arguments]) == 0
     assert json.loads(saved.read_text())["results"] == [found]

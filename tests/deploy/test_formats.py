@@ -1,6 +1,7 @@
 import importlib
 import importlib.util
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -403,11 +404,17 @@ def test_a_file_that_is_not_a_litert_model_is_rejected(tmp_path, make_images, ti
 
 
 @pytest.mark.parametrize(("widest", "is_warned"), [(10.0, False), (1e4, True)])
-def test_features_that_an_int8_input_loses_are_warned_of(tmp_path, monkeypatch, widest, is_warned):
-    said = []
-    monkeypatch.setattr(export_module.logging, "warning", lambda text, *values: said.append(text))
+def test_features_that_an_int8_input_loses_are_warned_of(tmp_path, widest, is_warned):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     columns = read_range([[0, 1], [0, widest]], (2,))
     rows = np.random.default_rng(0).uniform(*columns, (20, 2)).astype(np.float32)
-    export(model, tmp_path / "a_int8.tflite", None, rows, columns, num_checks=20)
-    assert any("one scale for all features" in text for text in said) == is_warned
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        export(model, tmp_path / "a_int8.tflite", None, rows, columns, num_checks=20)
+    assert any("one scale for all features" in str(w.message) for w in said) == is_warned
+
+
+def test_a_file_that_often_disagrees_is_warned_of(tmp_path):
+    expected, actual = np.eye(4), np.eye(4)[[0, 1, 3, 2]]
+    with pytest.warns(UserWarning, match=r"a\.tflite and .* only 50\.0% of 4 inputs\."):
+        export_module._compare(expected, actual, "litert_int8", tmp_path / "a.tflite")

@@ -44,8 +44,27 @@ def test_an_architecture_of_keras_applications(two_classes, tmp_path):
         (("lenet6", "bright", "t.keras"), "'lenet6'"),
         (("lenet5", "bright", "t.h5"), "must end in .keras"),
         (("lenet5", "bright", "t.keras", 0), "epochs=0"),
+        (("lenet5", "bright", "t.keras", 1, 0, None, False, False, 64), "image_size=64"),
     ],
 )
 def test_invalid_arguments_are_rejected(arguments, said):
     with pytest.raises(InputError, match=said):
         train(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("labels", "test_labels", "said"),
+    [
+        (np.tril(np.ones((4, 4), int)), np.arange(4), "zeros and ones for each of 4 labels"),
+        (np.arange(4), np.tril(np.ones((4, 4), int)), "zeros and ones for each of 4 labels"),
+        (np.arange(-1, 3), np.arange(3), "labels from -1"),
+        (np.arange(3), np.arange(4), "test labels up to 3, training labels up to 2"),
+    ],
+)
+def test_labels_that_are_not_classes_are_rejected(tmp_path, labels, test_labels, said):
+    path = tmp_path / "data.npz"
+    images, test_images = (np.zeros((len(y), 32, 32, 1), "float32") for y in (labels, test_labels))
+    np.savez(path, x_train=images, y_train=labels, x_test=test_images, y_test=test_labels)
+    with pytest.raises(InputError, match=said):
+        train("lenet5", str(path), tmp_path / "t.keras", epochs=1)
+    assert not (tmp_path / "t.keras").exists()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import types
 
 import keras
 import numpy as np
@@ -63,6 +64,16 @@ class TestEveryMethod:
             if "rate" in setting or "temperature" in setting:
                 with pytest.raises(InputError, match=f"`{setting}` must be a positive number"):
                     METHODS[name](**{setting: 0.0})
+
+    def test_rejects_settings_of_other_types_at_once(self, name):
+        for field in dataclasses.fields(METHODS[name]):
+            if not isinstance(field.type, type | types.UnionType):
+                continue  # A sequence.
+            with pytest.raises(InputError, match=f"`{field.name}` must be"):
+                METHODS[name](**{field.name: 1j})
+            if field.type is not str and field.type != str | None:
+                with pytest.raises(InputError, match=f"`{field.name}` must be.*='abc'"):
+                    METHODS[name].preset(**{field.name: "abc"})
 
     def test_reports_what_is_missing(self, name, make_teacher, make_images, tmp_path):
         teacher = Teacher(make_teacher("batch_norm"), (0, 1))
