@@ -113,9 +113,10 @@ def _of_dataset(data: tf.data.Dataset, image_shape: tuple[int, ...]) -> OwnData:
             "`dataset` must give pairs (image, class). Received: a tf.data.Dataset with elements "
             f"{spec}."
         )
-    if any(each.shape.rank is None for each in spec):
+    has_channels = spec[0].shape.rank != 3 or spec[0].shape[-1] is not None
+    if any(each.shape.rank is None for each in spec) or not has_channels:
         raise InputError(
-            "`dataset` must have images and labels of a known number of axes. Received: a "
+            "`dataset` must have images and labels of a known number of axes and channels. Received: a "
             f"tf.data.Dataset with elements {spec}. Call set_shape on the tensors, or pass "
             "channels=3 and expand_animations=False to tf.io.decode_image."
         )

@@ -165,6 +165,8 @@ def test_labels_of_unknown_shape_are_read():
     (pairs({"image": IMAGES}), "pairs"),
     (pairs([tf.io.encode_png(IMAGES[0]).numpy()], [0]).map(
         lambda png, label: (tf.io.decode_image(png), label)), "known number of axes.*channels=3"),
+    (pairs([tf.io.encode_png(IMAGES[0]).numpy()], [0]).map(
+        lambda png, label: (tf.io.decode_png(png), label)), "known .* and channels.*channels=3"),
 ])  # fmt: skip
 def test_tf_data_that_cannot_be_read_is_refused_in_a_sentence(data, said):
     with pytest.raises(InputError, match=f"`dataset` must .*{said}"):
