@@ -51,7 +51,10 @@ def main(argv: list[str]) -> int:
     define(command.job, values)
     if command.rehearsal is not None:
         flags.DEFINE_bool(
-            "dry_run", False, "only estimate time, disk and memory", flag_values=values
+            "dry_run",
+            False,
+            "only estimate time, disk and memory, on this machine alone, without --ray",
+            flag_values=values,
         )
     flags.DEFINE_bool("help", False, "show the flags of this command", flag_values=values)
     flags.DEFINE_string("json", None, "also write the results to this file", flag_values=values)
