@@ -103,6 +103,17 @@ def test_an_impossible_path_has_the_system_message(refused, tmp_path):
     )
 
 
+def test_destinations_are_checked_before_the_work(refused, tmp_path, monkeypatch):
+    def work(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("keras_zskd.inputs.datasets.load", work)
+    (tmp_path / "dir.keras").mkdir()
+    flags = ["--architecture=lenet5", "--dataset=mnist", "--output"]
+    assert "`json` must be a file, not a dir" in refused("methods", f"--json={tmp_path}")
+    assert "`output` must be a file" in refused("train", *flags, str(tmp_path / "dir.keras"))
+
+
 def test_a_failed_rename_has_both_paths(refused, monkeypatch):
     def fail(path, result):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), "part", None, path)

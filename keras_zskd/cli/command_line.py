@@ -19,6 +19,7 @@ from absl import flags, logging
 from keras_zskd.cli.commands import COMMANDS, Command
 from keras_zskd.cli.job_flags import arguments, define
 from keras_zskd.core.errors import InputError
+from keras_zskd.core.files import check_destination
 from keras_zskd.core.tables import estimate_table, write_json
 
 
@@ -50,7 +51,10 @@ def main(argv: list[str]) -> int:
     define(command.job, values)
     if command.rehearsal is not None:
         flags.DEFINE_bool(
-            "dry_run", False, "only estimate time, disk and memory", flag_values=values
+            "dry_run",
+            False,
+            "only estimate time, disk and memory, on this machine alone, without --ray",
+            flag_values=values,
         )
     flags.DEFINE_bool("help", False, "show the flags of this command", flag_values=values)
     flags.DEFINE_string("json", None, "also write the results to this file", flag_values=values)
@@ -61,6 +65,8 @@ def main(argv: list[str]) -> int:
             return 0
         if len(rest) > 1:
             raise InputError(f"Arguments must be flags, as --name=value. Received: {rest[1]!r}.")
+        if values.json:
+            check_destination("json", values.json)
         if command.note:
             print(command.note)
         job, show, as_json = command.job, command.show, command.as_json

@@ -8,8 +8,10 @@ import keras
 from keras_zskd.core.errors import InputError
 from keras_zskd.inputs.own_data import Data
 from keras_zskd.jobs.choosing import choose
+from keras_zskd.jobs.loading import load_test_data
 from keras_zskd.methods import Method, as_method
 from keras_zskd.models.teacher import Teacher
+from keras_zskd.runs.record import check_directory
 from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.resources import Resources
 
@@ -22,11 +24,13 @@ def estimate(
     training_dataset: Data | None = None,
     data_dir: str | None = None,
     records: str | os.PathLike[str] | None = None,
+    dataset: Data | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Estimate time, disk and memory of `distill` with the same arguments.
 
-    A part of each stage is run and measured; nothing is kept. Export and evaluation, which usually
-    take less than a minute, are not included.
+    A part of each stage is run and measured, on this machine alone; nothing is kept. Export and
+    evaluation, which usually take less than a minute, are not included.
 
     Args:
         teacher: The teacher.
@@ -36,6 +40,8 @@ def estimate(
         training_dataset: Real, labeled training data, for methods that need it; see `distill`.
         data_dir: TFDS data directory. Defaults to `TFDS_DATA_DIR`.
         records: File of activation records, for methods that need them; see `distill`.
+        dataset: As for `distill`; only checked.
+        output_dir: As for `distill`; only checked.
 
     Returns:
         "stages" as a list of name, seconds, disk and memory, and the totals "seconds", "disk" and
@@ -43,6 +49,10 @@ def estimate(
     """
     method, resources = as_method(method), Resources(training_dataset, data_dir, records)
     check_needs(method, teacher, resources)
+    if output_dir is not None:
+        check_directory(output_dir)
+    if dataset is not None:
+        load_test_data(dataset, teacher, data_dir)
     chosen = choose(student, teacher, seed).student
     with Rehearsal(teacher, chosen, seed, resources) as rehearsal:
         method.train(rehearsal)

@@ -1,9 +1,11 @@
 """`record`: write the activation records of a teacher, for methods that need them."""
 
 import os
+import pathlib
 from typing import Any
 
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.files import check_destination, replacing
 from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs.own_data import Data, name_of
 from keras_zskd.models.teacher import Teacher
@@ -35,6 +37,7 @@ def record(
     """
     if not str(output).endswith(".npz"):
         raise invalid("output", "end in .npz", str(output))
+    check_destination("output", output)
     if teacher.is_multi_label:
         raise InputError(
             "`teacher` must be a single-label classifier for activation records, which are of one "
@@ -43,8 +46,8 @@ def record(
         )
     images, labels = Resources(training_dataset, data_dir).training_data(teacher)
     records = ActivationRecords.measure(teacher, images, labels)
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    records.save(output)
+    with replacing(pathlib.Path(output)) as temporary:
+        records.save(temporary)
     return {
         "layers": ", ".join(f"{name} ({len(mean[0])})" for name, mean in records.means.items()),
         "training_dataset": name_of(training_dataset),

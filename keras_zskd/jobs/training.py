@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_zskd import models
 from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.files import check_destination, replacing
 from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.batching import steps_of, stream
@@ -68,6 +70,7 @@ def train(
     build = _builder(architecture, image_size)
     if not str(output).endswith(".keras"):
         raise invalid("output", "end in .keras", str(output))
+    check_destination("output", output)
     if epochs < 1:
         raise invalid("epochs", "be 1 or more", epochs)
     if not has_splits(dataset):
@@ -122,8 +125,9 @@ def train(
         },
     )
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    model.save(output)
+    # In full or not at all: a benchmark takes a file that exists as a finished teacher.
+    with replacing(pathlib.Path(output)) as temporary:
+        model.save(temporary)
     backup.remove(state)
     return {
         "architecture": architecture,

@@ -18,6 +18,19 @@ _FILE = "run.json"
 _FORMAT = 2
 
 
+def check_directory(directory: str | os.PathLike[str]) -> None:
+    """Raise an error if a path is neither new, nor an empty directory, nor that of a run."""
+    path = pathlib.Path(directory)
+    if (path / _FILE).exists():
+        return
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(
+            "`output_dir` must be new or empty. Received: "
+            f"output_dir={os.fspath(directory)!r}, which holds something else. Choose another "
+            "output directory."
+        )
+
+
 class RunRecord:
     """The record of a run directory; the file is always up to date.
 
@@ -53,14 +66,7 @@ class RunRecord:
                     "Choose another output directory."
                 )
             return
-        if self.directory.exists() and (
-            not self.directory.is_dir() or any(self.directory.iterdir())
-        ):
-            raise InputError(
-                "`output_dir` must be new or empty. Received: "
-                f"output_dir={os.fspath(directory)!r}, which holds something else. Choose another "
-                "output directory."
-            )
+        check_directory(directory)
         self.run = {
             "format": _FORMAT,
             **{name: version_of(name) for name in ("keras_zskd", "tensorflow", "keras")},

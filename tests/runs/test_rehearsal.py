@@ -75,6 +75,22 @@ def test_a_dry_run_writes_nothing(saved_teacher, tmp_path, capsys):
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [("--dataset=x", "labels from 0 to 4"), ("--output_dir=.", "holds something else")],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    saved_teacher, tmp_path, monkeypatch, capsys, flag, said
+):
+    images = np.zeros((5, 8, 8, 1), "float32")
+    monkeypatch.setattr(datasets, "load", lambda *arguments: (images, np.arange(5)))
+    (tmp_path / "thesis.tex").write_text("precious")
+    monkeypatch.chdir(tmp_path)
+    flags = [f"--teacher={saved_teacher}", "--input_range=0,1", "--output_dir=new", "--dry_run"]
+    assert cli.main(["keras-zskd", "distill", *flags, flag]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_the_temporary_directory_is_removed_after_an_error(tiny_teacher, tmp_path, monkeypatch):
     def broken(self):
         raise KeyboardInterrupt
