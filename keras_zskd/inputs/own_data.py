@@ -4,7 +4,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import keras
@@ -45,6 +45,18 @@ def name_of(data: Any) -> str | None:
     if data is None or isinstance(data, str):
         return data
     return os.fspath(data) if isinstance(data, os.PathLike) else "the given images"
+
+
+def fingerprint_of(data: Any) -> str | None:
+    """Return a checksum of arrays, which have no name that would identify them, else None."""
+    if not isinstance(data, (tuple, list)):
+        return None
+    parts = [as_array(part, "images and labels") for part in data]
+    checksum = 0
+    for part in parts:
+        if part.dtype.kind in "uifb":  # Reading the data reports any other.
+            checksum = zlib.crc32(np.ascontiguousarray(part).data, checksum)
+    return f"{checksum:08x}"
 
 
 def has_splits(data: Any) -> bool:
@@ -220,7 +232,7 @@ def _of_folder(folder: pathlib.Path, split: str, image_shape: tuple[int, ...]) -
             "`dataset` must be arrays for images with other than 1 or 3 channels. Received: the "
             f"folder {str(folder)!r} for inputs of shape {image_shape}."
         )
-    folder = folder / split if (folder / split).is_dir() else folder
+    training, folder = folder / "train", folder / split if (folder / split).is_dir() else folder
     try:
         source = keras.utils.image_dataset_from_directory(
             folder,
@@ -236,4 +248,19 @@ def _of_folder(folder: pathlib.Path, split: str, image_shape: tuple[int, ...]) -
             f"{str(folder)!r} ({str(error).splitlines()[0]})."
         ) from error
     files = tuple(source.file_paths)
-    return OwnData(source.map(lambda image, label: (image / 255.0, label)), False, files=files)
+    found = source.class_names
+    classes = tf.constant(_numbers(found, training if training.is_dir() else folder))
+    source = source.map(lambda image, label: (image / 255.0, tf.gather(classes, label)))
+    return OwnData(source, False, files=files)
+
+
+def _numbers(names: Sequence[str], folder: pathlib.Path) -> list[int]:
+    """Return the numbers of classes among the subfolders of the training split, which may be more."""
+    # In the order of `keras.utils.image_dataset_from_directory`.
+    known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    if unknown := sorted(set(names) - set(known)):
+        raise InputError(
+            "`dataset` must have the same classes in its subfolders train and test. Received: "
+            f"{unknown[0]!r}, which is not in {str(folder)!r}. Rename or remove it."
+        )
+    return [known.index(name) for name in names]

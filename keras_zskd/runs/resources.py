@@ -10,7 +10,7 @@ from keras_zskd.core.predictions import as_label_sets
 from keras_zskd.core.workers import Cluster
 from keras_zskd.impressions.activation_records import ActivationRecords
 from keras_zskd.inputs import datasets
-from keras_zskd.inputs.own_data import Data, name_of
+from keras_zskd.inputs.own_data import Data, fingerprint_of, name_of
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.labels import check_labels
 
@@ -35,6 +35,11 @@ class Resources:
     def training_name(self) -> str | None:
         """Name of `training_dataset` for records."""
         return name_of(self.training_dataset)
+
+    @property
+    def training_fingerprint(self) -> str | None:
+        """Checksum of `training_dataset` if it is arrays."""
+        return fingerprint_of(self.training_dataset)
 
     def training_data(self, teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
         """Return images `(N, *input_shape)` of the training split, in range, and their labels.

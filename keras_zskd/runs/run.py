@@ -76,6 +76,7 @@ class Run:
         self._student, self._callbacks, self._verbose = student, tuple(callbacks), verbose
         self._lock: IO[str] | None = None
         first = self.new_student()
+        checksum = self.resources.training_fingerprint
         self.record = RunRecord(
             directory,
             {
@@ -86,6 +87,7 @@ class Run:
                 "student": {"parameters": first.count_params()},
                 "student_fingerprint": fingerprint(first),
                 "training_dataset": self.resources.training_name,
+                **({"training_fingerprint": checksum} if checksum else {}),
             },
         )
 

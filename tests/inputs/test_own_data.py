@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_zskd import InputError, train
 from keras_zskd.core.input_range import FeatureRange
 from keras_zskd.inputs import datasets
-from keras_zskd.inputs.own_data import has_splits, name_of
+from keras_zskd.inputs.own_data import fingerprint_of, has_splits, name_of
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 8, 8, 3), np.uint8)
@@ -32,7 +32,8 @@ def form(kind, tmp_path):
         return str(folder(tmp_path / "images"))
     if kind == "folder of splits":
         folder(tmp_path / "images" / "test")
-        (tmp_path / "images" / "train" / "other").mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "images" / "train" / f"class_{number}").mkdir(parents=True)
         return tmp_path / "images"
     if kind == "npz":
         np.savez(
@@ -296,6 +297,23 @@ def test_names_for_records(tmp_path):
     assert name_of("mnist") == "mnist"
     assert name_of(tmp_path) == str(tmp_path)
     assert name_of((IMAGES, LABELS)) == "the given images"
+
+
+def test_classes_are_numbered_as_in_the_training_split(tmp_path):
+    folder(tmp_path / "test")
+    for name in ("class_0", "class_00", "class_1", "class_2"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    _, labels = datasets.load(str(tmp_path), "test", (6, 6, 1))
+    np.testing.assert_array_equal(labels, np.array([0, 2, 3])[LABELS])
+    (tmp_path / "train" / "class_2").rmdir()
+    with pytest.raises(InputError, match=r"'class_2', which is not in .*train"):
+        datasets.load(str(tmp_path), "test", (6, 6, 1))
+
+
+def test_arrays_have_a_checksum():
+    assert fingerprint_of((IMAGES, LABELS)) == fingerprint_of([IMAGES.copy(), LABELS])
+    assert fingerprint_of((IMAGES, LABELS)) != fingerprint_of((IMAGES, LABELS[::-1]))
+    assert fingerprint_of("mnist") is None
 
 
 @pytest.mark.parametrize(
