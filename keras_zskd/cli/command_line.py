@@ -67,13 +67,14 @@ def main(argv: list[str]) -> int:
             raise InputError(f"Arguments must be flags, as --name=value. Received: {rest[1]!r}.")
         if values.json:
             check_destination("json", values.json)
-        if command.note:
-            print(command.note)
         job, show, as_json = command.job, command.show, command.as_json
         if command.rehearsal is not None and values.dry_run:
             job, show, as_json = command.rehearsal, estimate_table, dict
         with _ending_on_sigterm():
-            result = job(**arguments(job, values))
+            given = arguments(job, values)
+            if command.note:
+                print(command.note, flush=True)
+            result = job(**given)
         print(show(result))
         if values.json:
             write_json(values.json, as_json(result))

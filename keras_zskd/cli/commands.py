@@ -27,7 +27,7 @@ class Command:
         summary: A line for `keras-zskd help`.
         show: Function from the job's result to the text that is printed at the end.
         as_json: Function from the job's result to the data that `--json` writes.
-        note: Text that is printed first.
+        note: Text that is printed before the job starts.
         rehearsal: The function that `--dry_run` calls instead, with the same arguments.
         incomplete: Function from the job's result to a sentence about what is missing, with which
             the command fails after it has shown the result, or to None if nothing is missing.
