@@ -165,6 +165,14 @@ def tiny_teacher() -> keras.Model:
     return build_teacher("logits")
 
 
+@pytest.fixture
+def multi_label_teacher() -> keras.Model:
+    """A tiny random classifier that ends in four sigmoids, of inputs 8x8x1."""
+    inputs = keras.Input(INPUT_SHAPE)
+    x = keras.layers.Flatten()(inputs)
+    return keras.Model(inputs, keras.layers.Dense(NUM_CLASSES, activation="sigmoid")(x))
+
+
 @pytest.fixture(params=TEACHER_KINDS)
 def any_teacher(request) -> keras.Model:
     """Every kind of tiny random classifier, one test each."""

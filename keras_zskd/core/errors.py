@@ -1,4 +1,4 @@
-"""`InputError`: the exception for invalid input."""
+"""`InputError`: the exception for invalid input, and helpers for its message."""
 
 from typing import Any
 
@@ -29,3 +29,9 @@ def invalid(argument: str, expected: str, value: Any, fix: str = "") -> InputErr
     return InputError(
         f"`{argument}` must {expected}. Received: {argument}={received}. {fix}".strip()
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error, shortened."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

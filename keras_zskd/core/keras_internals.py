@@ -51,6 +51,16 @@ def flat_layers(model: keras.Model) -> list[keras.Layer]:
     return list(model._flatten_layers())
 
 
+def policy_for_training(*models: keras.Model) -> str:
+    """Return the dtype policy of a model that trains these: "mixed_float16" if any is in float16.
+
+    `compile()` scales the loss, which float16 requires, only under this policy.
+    """
+    layers = [layer for model in models for layer in flat_layers(model)]
+    is_half = any(layer.compute_dtype == "float16" for layer in layers)
+    return "mixed_float16" if is_half else "float32"
+
+
 def loss_tracker(model: keras.Model) -> Any:
     """Return the metric that a compiled model logs as "loss"."""
     return model._loss_tracker

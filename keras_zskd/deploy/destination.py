@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError, invalid
-from keras_zskd.deploy.litert_conversion import LITERT_FORMATS, first_line
+from keras_zskd.core.errors import InputError, first_line, invalid
+from keras_zskd.deploy.litert_conversion import LITERT_FORMATS
 
 FORMATS = ("saved_model", *LITERT_FORMATS, "onnx")
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.errors import InputError, first_line, invalid
 from keras_zskd.core.input_range import Range, fewest_steps
 from keras_zskd.deploy.calibration import (
     NUM_CALIBRATION_IMAGES,
@@ -33,7 +33,6 @@ from keras_zskd.deploy.distributed_models import outside_of_strategies
 from keras_zskd.deploy.litert_conversion import (
     CALIBRATED,
     FormatError,
-    first_line,
     litert_bytes,
     write_saved_model,
 )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, first_line
 from keras_zskd.deploy.litert_model import float_tensors
 
 LITERT_FORMATS = (
@@ -111,9 +111,3 @@ def write_saved_model(model: keras.Model, path: pathlib.Path, batch: int | None 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.export(str(path), format="tf_saved_model", verbose=False, input_signature=[spec])
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of the message of an error, shortened."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, first_line
 from keras_zskd.core.keras_internals import flat_layers
-from keras_zskd.deploy.litert_conversion import FormatError, first_line
+from keras_zskd.deploy.litert_conversion import FormatError
 
 _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_zskd.core.errors import invalid
-from keras_zskd.core.keras_internals import flat_layers, loss_tracker
+from keras_zskd.core.keras_internals import loss_tracker, policy_for_training
 from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.attention_transfer import attention_distance, attention_pairs
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
@@ -96,10 +96,7 @@ class AdversarialDistiller(keras.Model):
         for name, count in (("generator_steps", generator_steps), ("student_steps", student_steps)):
             if count < 1:
                 raise invalid(name, "be 1 or more", count)
-        # compile() scales the losses of float16 networks only with the dtype policy mixed_float16.
-        layers = [*flat_layers(student), *flat_layers(generator)]
-        self._is_half = any(layer.compute_dtype == "float16" for layer in layers)
-        super().__init__(dtype="mixed_float16" if self._is_half else "float32")
+        super().__init__(dtype=policy_for_training(student, generator))
         self.teacher, self.student, self.generator = teacher, student, generator
         self.generator_loss, self.student_loss = generator_loss, student_loss
         self.generator_steps, self.student_steps = generator_steps, student_steps
@@ -161,7 +158,7 @@ class AdversarialDistiller(keras.Model):
         """Compile with one optimizer per network; metrics compare teacher and student logits."""
         super().compile(optimizer=optimizer, **options)
         self.generator_optimizer = keras.optimizers.get(generator_optimizer)
-        if self._is_half:
+        if self.dtype_policy.name == "mixed_float16":  # Keras does so for the student's.
             self.generator_optimizer = keras.optimizers.LossScaleOptimizer(self.generator_optimizer)
         self.optimizer.build(self.student.trainable_variables)
         self.generator_optimizer.build(self.generator.trainable_variables)

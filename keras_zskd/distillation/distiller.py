@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import as_json, nearest_allowed
-from keras_zskd.core.keras_internals import flat_layers, loss_tracker
+from keras_zskd.core.keras_internals import loss_tracker, policy_for_training
 from keras_zskd.core.predictions import as_choices
 from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.augmentation import Augmentation
@@ -19,7 +19,7 @@ from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.classifier import check_classifier
 from keras_zskd.models.logits import LogitsView, logits_view
 from keras_zskd.models.lowering.plan import compiles_well
-from keras_zskd.models.teacher import Teacher
+from keras_zskd.models.teacher import Teacher, restored_teacher
 
 # Names of the accuracy metric in Keras.
 _ACCURACY = ("accuracy", "acc")
@@ -102,10 +102,7 @@ class Distiller(keras.Model):
             raise invalid("hard_label_weight", "be 0 or more", hard_label_weight)
         teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
         view = check_student(teacher, student)
-        # compile() adds a LossScaleOptimizer only if the dtype policy of this model is
-        # mixed_float16.
-        is_half = any(layer.compute_dtype == "float16" for layer in flat_layers(student))
-        super().__init__(dtype="mixed_float16" if is_half else "float32", **kwargs)
+        super().__init__(dtype=policy_for_training(student), **kwargs)
         self.teacher = teacher
         # Tracked, so that a loaded Distiller continues with the same teacher.
         self.teacher_model = teacher.model
@@ -352,11 +349,11 @@ class Distiller(keras.Model):
         """Create a Distiller from the result of `get_config`, with newly initialized weights."""
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
-        teacher = Teacher(
-            deserialize(config.pop("teacher"), custom_objects), config.pop("input_range")
+        teacher = restored_teacher(
+            deserialize(config.pop("teacher"), custom_objects),
+            config.pop("input_range"),
+            config.pop("is_multi_label", False),
         )
-        # The saved model ends in logits, which do not show whether it is multi-label.
-        teacher.is_multi_label = config.pop("is_multi_label", False)
         for name in ("augmentations", "distillation_losses"):
             config[name] = [deserialize(item, custom_objects) for item in config[name]]
         config["student"] = deserialize(config["student"], custom_objects)

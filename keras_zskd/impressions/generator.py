@@ -38,7 +38,7 @@ from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.inputs.transfer_set_writer import TransferSetWriter
 from keras_zskd.models.graph import fingerprint
 from keras_zskd.models.lowering.plan import compiles_well
-from keras_zskd.models.teacher import Teacher
+from keras_zskd.models.teacher import Teacher, restored_teacher
 
 # Pixel values per batch. With XLA, a batch should fit into the caches of the processor.
 _BATCH_VALUES, _COMPILED_BATCH_VALUES = 2**20, 2**18
@@ -368,10 +368,7 @@ def _unpickled(
     is_multi_label: bool,
     given: dict[str, Any],
 ) -> ImpressionGenerator:
-    teacher = Teacher(model, input_range)
-    # The pickled model ends in logits, which do not show whether it is multi-label.
-    teacher.is_multi_label = is_multi_label
-    return ImpressionGenerator(teacher, **given)
+    return ImpressionGenerator(restored_teacher(model, input_range, is_multi_label), **given)
 
 
 class _Progress:

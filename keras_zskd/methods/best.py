@@ -1,6 +1,7 @@
 """The best student that we can train without data; the default method."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import keras
@@ -261,8 +262,5 @@ def _divided(steps: int) -> tuple[int, int]:
         (epochs, max(1, round(steps / epochs / STEPS_AT_ONCE)) * STEPS_AT_ONCE)
         for epochs in range(most, most // 2, -1)
     ]
-    changes = [abs(epochs * each - steps) for epochs, each in choices]
-    close = (
-        choice for choice, change in zip(choices, changes, strict=True) if change <= 0.02 * steps
-    )
-    return next(close, choices[int(np.argmin(changes))])
+    # The first of equal ones, so a change of at most 2 % counts as none.
+    return min(choices, key=lambda choice: max(abs(math.prod(choice) - steps), 0.02 * steps))

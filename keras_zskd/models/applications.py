@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.errors import InputError, first_line, invalid
 from keras_zskd.models.graph import inline, share_layer
 from keras_zskd.models.slimming.batch_norms import limit_momentum
 
@@ -67,7 +67,7 @@ def application(
     try:
         network = build(input_shape=tuple(input_shape), **settings)
     except Exception as error:  # A shape can fail in any layer.
-        raise _does_not_fit(name, input_shape, str(error).strip().splitlines()[0][:200]) from error
+        raise _does_not_fit(name, input_shape, first_line(error)) from error
     is_rescaling = any(isinstance(x, keras.layers.Rescaling) for x in network.layers)
     (low, high), (first, last) = input_range, _BYTES if is_rescaling else _SYMMETRIC
     scale = (last - first) / (high - low)

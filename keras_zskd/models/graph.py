@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, first_line
 from keras_zskd.core.keras_internals import maker_of, replay
 
 Operation = Any  # keras.layers.Layer or an operation of keras.ops
@@ -35,7 +35,7 @@ def copying(layer: Operation) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # Whatever the code of a custom layer raises.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise InputError(
             "`model` must have layers that can be copied. Received: layer "
             f"{layer.name!r} of type {type(layer).__name__}, whose config cannot be read or written "
@@ -191,7 +191,7 @@ def with_graph(model: keras.Model, shape: Any = None) -> keras.Model:
         pixels = keras.Input(batch_shape=(None, *shape[1:]))
         return keras.Model(pixels, model.call(pixels), name=model.name)
     except Exception as error:  # Whatever the code of the user raises.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise InputError(
             "`model` must be a Functional or Sequential model, or one whose `call` consists of Keras "
             f"layers and keras.ops on one input. Received: model={model.name!r}, a subclassed model "

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_zskd.core.errors import InputError, invalid
+from keras_zskd.core.errors import InputError, first_line, invalid
 from keras_zskd.models.graph import inline, share_layer
 
 
@@ -54,7 +54,7 @@ def with_input_shape(model: keras.Model, input_shape: tuple[int, ...]) -> keras.
     except ValueError as error:  # For example a Dense layer that needs another size.
         raise InputError(
             f"`input_shape` must fit the model. Received: input_shape={input_shape} for "
-            f"{model.name!r}. Error of Keras: {str(error).strip().splitlines()[0][:200]}"
+            f"{model.name!r}. Error of Keras: {first_line(error)}"
         ) from error
     return keras.Model(fixed.inputs[0], fixed.outputs[0], name=model.name)
 

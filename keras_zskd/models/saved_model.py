@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_zskd.core.errors import InputError
+from keras_zskd.core.errors import InputError, first_line
 from keras_zskd.models.probabilities import NUM_TRIED, LogitsOfProbabilities, activation_of
 
 _ENDPOINT = "serving_default"
@@ -42,7 +42,7 @@ def read_saved_model(
     try:
         outputs = FirstOutput()(layer(pixels))
     except Exception as error:  # TensorFlow raises many types for shapes that do not fit.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise InputError(
             f"`input_shape` must fit the SavedModel. Received: {path!r} with inputs of shape "
             f"{pixels.shape[1:]}. Error of TensorFlow: {reason}"
@@ -75,7 +75,7 @@ def _endpoint(path: str) -> Any:
         inputs = layer.call_endpoint_fn.structured_input_signature[1]
         outputs = tf.nest.flatten(layer.call_endpoint_fn.structured_outputs)
     except Exception as error:  # TensorFlow raises many types for unreadable files.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise InputError(
             f"`path` must be a SavedModel with the endpoint {_ENDPOINT!r}. Received: path={path!r}, "
             f"which could not be read. Error of TensorFlow: {reason}"

@@ -245,6 +245,16 @@ def _read(
     return read_saved_model(path, input_shape)
 
 
+def restored_teacher(model: keras.Model, input_range: Range, is_multi_label: bool) -> Teacher:
+    """Return a teacher from the `model` of another one, for example after it was saved.
+
+    That model ends in logits, which do not show whether it is multi-label.
+    """
+    teacher = Teacher(model, input_range)
+    teacher.is_multi_label = is_multi_label
+    return teacher
+
+
 def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> keras.Model:
     """Load a Keras model.
 

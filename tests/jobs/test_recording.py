@@ -1,16 +1,9 @@
 """`record`: teachers and labels that have no activation records."""
 
-import keras
 import numpy as np
 import pytest
 
 from keras_zskd import InputError, Teacher, record
-
-
-def _multi_label_teacher():
-    inputs = keras.Input((8, 8, 1))
-    x = keras.layers.Flatten()(inputs)
-    return keras.Model(inputs, keras.layers.Dense(4, activation="sigmoid")(x))
 
 
 @pytest.mark.parametrize(
@@ -23,9 +16,9 @@ def _multi_label_teacher():
     ],
 )
 def test_teachers_and_labels_without_records_are_rejected(
-    tiny_teacher, make_images, tmp_path, is_multi_label, labels, said
+    tiny_teacher, multi_label_teacher, make_images, tmp_path, is_multi_label, labels, said
 ):
-    teacher = Teacher(_multi_label_teacher() if is_multi_label else tiny_teacher, (0, 1))
+    teacher = Teacher(multi_label_teacher if is_multi_label else tiny_teacher, (0, 1))
     with pytest.raises(InputError, match=said):
         record(teacher, (make_images(4), labels), tmp_path / "records.npz")
     assert not (tmp_path / "records.npz").exists()

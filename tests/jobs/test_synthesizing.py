@@ -1,16 +1,9 @@
 """`synthesize`: the needs of a method are checked first."""
 
-import keras
 import pytest
 
 from keras_zskd import InputError, Teacher
 from keras_zskd.jobs.synthesizing import synthesize
-
-
-def _multi_label_teacher():
-    inputs = keras.Input((8, 8, 1))
-    x = keras.layers.Flatten()(inputs)
-    return keras.Model(inputs, keras.layers.Dense(4, activation="sigmoid")(x))
 
 
 @pytest.mark.parametrize(
@@ -22,9 +15,9 @@ def _multi_label_teacher():
     ],
 )
 def test_methods_that_cannot_be_used_are_rejected(
-    tiny_teacher, tmp_path, method, is_multi_label, said
+    tiny_teacher, multi_label_teacher, tmp_path, method, is_multi_label, said
 ):
-    teacher = Teacher(_multi_label_teacher() if is_multi_label else tiny_teacher, (0, 1))
+    teacher = Teacher(multi_label_teacher if is_multi_label else tiny_teacher, (0, 1))
     with pytest.raises(InputError, match=f"Method '{method}' cannot be used here.*{said}"):
         synthesize(teacher, str(tmp_path / "impressions"), method)
     assert not (tmp_path / "impressions").exists()

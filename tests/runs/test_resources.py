@@ -1,6 +1,5 @@
 """The training data of a run: its labels must be those of the teacher."""
 
-import keras
 import numpy as np
 import pytest
 
@@ -8,14 +7,6 @@ from keras_zskd import InputError, Teacher
 from keras_zskd.runs.resources import Resources
 
 SETS = np.tril(np.ones((5, 5), int))  # Labels of which one is set are read as classes.
-
-
-def _teacher(tiny_teacher, is_multi_label=False):
-    if not is_multi_label:
-        return Teacher(tiny_teacher, (0, 1))
-    inputs = keras.Input((8, 8, 1))
-    x = keras.layers.Flatten()(inputs)
-    return Teacher(keras.Model(inputs, keras.layers.Dense(4, activation="sigmoid")(x)), (0, 1))
 
 
 @pytest.mark.parametrize("is_multi_label", [False, True])
@@ -28,9 +19,9 @@ def _teacher(tiny_teacher, is_multi_label=False):
     ],
 )
 def test_other_labels_than_the_teachers_are_rejected(
-    tiny_teacher, make_images, is_multi_label, labels, said
+    tiny_teacher, multi_label_teacher, make_images, is_multi_label, labels, said
 ):
-    teacher = _teacher(tiny_teacher, is_multi_label)
+    teacher = Teacher(multi_label_teacher if is_multi_label else tiny_teacher, (0, 1))
     resources = Resources((make_images(5), labels))
     with pytest.raises(InputError, match=said):
         resources.training_data(teacher)
@@ -39,7 +30,7 @@ def test_other_labels_than_the_teachers_are_rejected(
     assert len(resources.unlabeled_images(teacher)) == 5
 
 
-def test_a_class_is_a_set_of_one_label(tiny_teacher, make_images):
+def test_a_class_is_a_set_of_one_label(multi_label_teacher, make_images):
     data = (make_images(4), np.arange(4))
-    _, labels = Resources(data).training_data(_teacher(tiny_teacher, is_multi_label=True))
+    _, labels = Resources(data).training_data(Teacher(multi_label_teacher, (0, 1)))
     np.testing.assert_array_equal(labels, np.eye(4))
