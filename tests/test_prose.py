@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("keras_zskd", "tests", "benchmarks", "examples", "docs")
+FOLDERS = ("keras_zskd", "tests", "benchmarks", "examples", "docs", ".github", ".ci")
 FILES = sorted(
     path
-    for pattern in ("*.py", "*.md", "*.html")
+    for pattern in ("*.py", "*.md", "*.html", "*.toml", "*.cfg", "*.yml", "Makefile", "run")
     for path in [*ROOT.glob(pattern), *(p for f in FOLDERS for p in (ROOT / f).rglob(pattern))]
     if "_build" not in path.parts and path != Path(__file__).resolve()
 )

@@ -9,6 +9,8 @@ from keras_zskd.models.graph import copying, inline, replayed, share_layer
 
 # Layers that have an `axis` and no `data_format`.
 _WITH_AXIS = (keras.layers.BatchNormalization, keras.layers.Concatenate)
+# Activations along the last axis, which is another one after the conversion.
+_ALONG_LAST = {"softmax", "log_softmax", "glu", "sparsemax"}
 # Elementwise layers, and the input layer: they do not depend on the layout.
 _ANYWHERE = (
     keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU,
@@ -69,6 +71,9 @@ def _converted(layer: Any, model: keras.Model) -> Any:
     with copying(layer):
         config = layer.get_config()
     data_format = config.get("data_format")
+    activation = getattr(getattr(layer, "activation", None), "__name__", None)
+    if made == 4 and activation in _ALONG_LAST:
+        raise _not_convertible(layer, model)
     if isinstance(layer, keras.layers.Flatten) and data_format != "channels_first" and rank == 4:
         # The original flattens in the order `(C, H, W)`.
         return keras.Sequential([keras.layers.Permute((3, 1, 2)), keras.layers.Flatten()])

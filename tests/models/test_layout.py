@@ -45,3 +45,15 @@ def test_a_reshape_to_a_map_is_refused():
 
     with pytest.raises(InputError, match=r"layer 'reshape.*of type Reshape"):
         channels_last(channels_first(excited))
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        layers.Conv2D(4, 1, activation="softmax", data_format="channels_first"),
+        layers.Activation("log_softmax"),
+    ],
+)
+def test_an_activation_along_the_last_axis_is_refused(middle):
+    with pytest.raises(InputError, match=r"with layer .* between channels_first layers"):
+        channels_last(channels_first(middle))
