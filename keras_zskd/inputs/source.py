@@ -58,6 +58,10 @@ class Arrays:
         """Return the first `count` images."""
         return np.asarray(images_of(self.arrays)[:count])
 
+    def followed_by(self, other: "Arrays") -> "Arrays":
+        """Return these examples and those of `other`, which have the same format."""
+        return Arrays(tf.nest.map_structure(_joined, self.arrays, other.arrays))
+
 
 class Mixture:
     """Several sources in each batch, with given shares.
@@ -146,6 +150,10 @@ def images_of(batch: Any) -> Any:
     if isinstance(batch, dict):
         return batch["image"]
     return batch[0] if isinstance(batch, tuple) else batch
+
+
+def _joined(*arrays: np.ndarray) -> np.ndarray:
+    return np.concatenate(arrays)
 
 
 def _side_by_side(*batches: Any) -> Any:

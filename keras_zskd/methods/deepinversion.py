@@ -1,6 +1,7 @@
 """DeepInversion and Adaptive DeepInversion (Yin et al., CVPR 2020)."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import keras
@@ -12,7 +13,7 @@ from keras_zskd.impressions.objectives import MatchTargets, Objective
 from keras_zskd.impressions.priors import BatchNormStatistics, PixelNorm, Prior, priors_of
 from keras_zskd.impressions.targets import OneHotTargets
 from keras_zskd.inputs.batching import steps_of
-from keras_zskd.inputs.source import Arrays, num_held_out
+from keras_zskd.inputs.source import num_held_out
 from keras_zskd.methods.method import check_counts
 from keras_zskd.methods.synthesis_method import PAPER, SynthesisMethod
 from keras_zskd.methods.training import compile_distiller, fit_distiller
@@ -97,7 +98,7 @@ class DeepInversion(SynthesisMethod):
         totals = [num_seen * (number + 1) for number in range(self.rounds)]
         # One schedule for all rounds.
         compile_distiller(distiller, self, sum(steps_of(n, self.batch_size) for n in totals))
-        made, images, logits, held_out = [], [], [], []
+        made, parts, held_out = [], [], []
         for number in range(self.rounds):
             more = [Competition(distiller.student_logits, self.competition)] if number else []
             suffix = f"-{number + 1}" if number else ""
@@ -105,10 +106,9 @@ class DeepInversion(SynthesisMethod):
             seed = derived_seed(run.seed, number) >> 1 if number else run.seed
             made.append(run.synthesize(generator, count, f"impressions{suffix}", seed))
             part, rest = made[-1].split()
-            images.append(part.arrays["image"])
-            logits.append(part.arrays["logits"])
+            parts.append(part)
             held_out.append(rest)
-            seen = Arrays({"image": np.concatenate(images), "logits": np.concatenate(logits)})
+            seen = functools.reduce(lambda first, more: first.followed_by(more), parts)
             unseen = np.concatenate(held_out)
             fit_distiller(run, distiller, seen, unseen, self, f"training{suffix}")
         return self.trained(run, distiller, made, seen, unseen)

@@ -13,12 +13,13 @@ import numpy as np
 
 from keras_zskd.core.machine import peak_memory
 from keras_zskd.impressions.generator import ImpressionGenerator
-from keras_zskd.inputs.batching import STEPS_AT_ONCE, steps_of
-from keras_zskd.inputs.source import Arrays, Source
+from keras_zskd.inputs.batching import STEPS_AT_ONCE
+from keras_zskd.inputs.source import Arrays, Source, num_held_out
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Passes, Run, set_steps_at_once
+from keras_zskd.runs.timing import epoch_end_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Rehearsal(Run):
         self.stages: list[StageEstimate] = []
         self._not_made = 0.0
         self._paces: dict[tuple[keras.Model, int, int], tuple[float, float]] = {}
+        self._epoch_ends: dict[keras.Model, float] = {}
 
     @property
     def elapsed(self) -> float:
@@ -109,11 +111,20 @@ class Rehearsal(Run):
         name: str = "training",
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> dict[str, list[float]]:
-        """Time a few calls of the compiled step. The first, which compiles it, is added once."""
-        del callbacks
+        """Time a few calls of the compiled step, and ends of epochs.
+
+        The first call, which compiles the step, is added once.
+        """
         steps = steps or source.steps(batch_size) or 1
         first, per_step = self.pace(model, source, batch_size, steps)
-        self.stages.append(StageEstimate(name, first + epochs * steps * per_step))
+        if model not in self._epoch_ends:
+            watching = [*callbacks, keras.callbacks.TensorBoard(str(self.directory / "logs"))]
+            at_once = model.steps_per_execution
+            self._epoch_ends[model] = epoch_end_seconds(
+                model, source, batch_size, self.seed, at_once, watching
+            )
+        per_epoch = steps * per_step + self._epoch_ends[model]
+        self.stages.append(StageEstimate(name, first + epochs * per_epoch))
         return dict(model.history.history)
 
     def pace(
@@ -154,7 +165,10 @@ class _Sample(TransferSet):
 
     def split(self) -> tuple[Arrays, np.ndarray]:
         seen, held_out = super().split()
-        return _Repeated(seen.arrays, self._count), held_out
+        # After each epoch, the student is evaluated on all held-out images.
+        shape = num_held_out(self._count), *held_out.shape[1:]
+        held_out = np.resize(held_out if len(held_out) else seen.images(shape[0]), shape)
+        return _Repeated(seen.arrays, self._count - len(held_out)), held_out
 
 
 class _Repeated(Arrays):
@@ -162,7 +176,7 @@ class _Repeated(Arrays):
 
     def __init__(self, arrays: Any, count: int):
         super().__init__(arrays)
-        self._number = count
+        self._count = count
 
-    def steps(self, batch_size: int) -> int:
-        return steps_of(self._number, batch_size)
+    def followed_by(self, other: Arrays) -> Arrays:
+        return _Repeated(super().followed_by(other).arrays, self._count + other._count)

@@ -298,5 +298,8 @@ def set_steps_at_once(model: keras.Model, steps: int) -> int:
     # Keras 3.15 cannot end an epoch within a call, and makes single steps with several replicas.
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     at_once = max(n for n in range(1, STEPS_AT_ONCE + 1) if steps % n == 0) if is_alone else 1
-    model.steps_per_execution = at_once
+    if model.steps_per_execution != at_once:
+        model.steps_per_execution = at_once
+        # Keras 3.15 would keep the compiled function, which makes the earlier number of steps.
+        model.train_function = None
     return at_once

@@ -1,6 +1,7 @@
 """Measure the time of a training step without changing the model."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,8 @@ from keras_zskd.inputs.source import Source
 # Single calls vary by tens of percent, and a call of a small network takes milliseconds.
 _LEAST_CALLS, _LEAST_SECONDS = 3, 1.0
 _MOST_CALLS = 10_000
+# The first end of an epoch, which compiles the evaluation, does not count in a median of three.
+_EPOCH_ENDS = 3
 
 
 def training_seconds(
@@ -28,24 +31,68 @@ def training_seconds(
         steps: Steps per call.
     """
     clock = _Clock()
+    # In one epoch, since the end of an epoch takes as long as several steps of a small network.
+    _fit(model, source.stream(batch_size, seed), 1, steps * _MOST_CALLS, [clock])
+    first, *others = np.diff(clock.times)
+    # The median, since the load of the machine varies.
+    return float(first), float(np.median(others)) / steps
+
+
+def epoch_end_seconds(
+    model: keras.Model,
+    source: Source,
+    batch_size: int,
+    seed: int,
+    steps: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> float:
+    """Return the seconds between the last step of an epoch and the first of the next one.
+
+    For the arguments see `training_seconds`; `callbacks` are those of the training.
+    """
+    clock = _EpochEnds()
+    _fit(model, source.stream(batch_size, seed), _EPOCH_ENDS + 1, steps, [*callbacks, clock])
+    return float(np.median(clock.seconds))
+
+
+def _fit(
+    model: keras.Model,
+    data: Any,
+    epochs: int,
+    steps: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Train, and restore all variables."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
     model.fit(
-        source.stream(batch_size, seed),
-        # In one epoch, since the end of an epoch takes as long as several steps of a small network.
-        steps_per_epoch=steps * _MOST_CALLS,
-        callbacks=[clock],
+        data,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        callbacks=list(callbacks),
         verbose=0,
         shuffle=False,
     )
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
     model.stop_training = False
-    first, *others = np.diff(clock.times)
-    # The median, since the load of the machine varies.
-    return float(first), float(np.median(others)) / steps
+
+
+class _EpochEnds(keras.callbacks.Callback):
+    """Measures the time between epochs; the last of the callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._last = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch:
+            self.seconds.append(time.perf_counter() - self._last)
 
 
 class _Clock(keras.callbacks.Callback):

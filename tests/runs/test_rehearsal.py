@@ -9,6 +9,7 @@ import pytest
 import keras_zskd as zskd
 from keras_zskd import cli, datasets
 from keras_zskd.jobs.estimating import estimate
+from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -41,6 +42,27 @@ def test_an_estimate_has_the_stages_of_the_run(tiny_teacher, tmp_path, monkeypat
     assert all(stage["seconds"] > 0 for stage in found["stages"] if "pool" not in stage["name"])
     assert found["seconds"] == pytest.approx(sum(s["seconds"] for s in found["stages"]))
     assert found["memory"] > 1e8  # TensorFlow alone.
+
+
+def test_an_estimate_counts_the_steps_of_the_run(make_teacher, tmp_path, monkeypatch):
+    teacher = zskd.Teacher(make_teacher("batch_norm"), (0, 1))
+    method = zskd.METHODS["deepinversion"](
+        num_impressions=700, epochs=3, batch_size=8, synthesis_steps=1, rounds=2
+    )
+    with Run(teacher, 0.5, {}, tmp_path / "run", verbose=0) as run:
+        method.train(run)
+    stages = run.record.run["stages"].values()
+    steps = [s["config"]["epochs"] * s["config"]["steps"] for s in stages if "history" in s]
+
+    def pace(rehearsal, model, *arguments):
+        model.history = keras.callbacks.History()
+        return 0.0, 1.0
+
+    monkeypatch.setattr(Rehearsal, "pace", pace)
+    monkeypatch.setattr("keras_zskd.runs.rehearsal.epoch_end_seconds", lambda *arguments: 0.0)
+    found = [s for s in estimate(teacher, 0.5, method)["stages"] if "training" in s["name"]]
+    assert [stage["seconds"] for stage in found] == steps
+    assert len(steps) == 2
 
 
 def test_disk_is_the_size_of_the_impressions(make_teacher, tmp_path):

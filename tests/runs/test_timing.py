@@ -1,10 +1,13 @@
-"""`training_seconds` measures without changing the model."""
+"""`training_seconds` and `epoch_end_seconds` measure without changing the model."""
+
+import time
 
 import keras
 import numpy as np
 
 import keras_zskd as zskd
-from keras_zskd.runs.timing import training_seconds
+from keras_zskd.inputs.source import Arrays
+from keras_zskd.runs.timing import epoch_end_seconds, training_seconds
 
 
 def test_all_variables_are_restored():
@@ -29,3 +32,18 @@ def test_all_variables_are_restored():
     assert any("seed" in variable.path for variable in variables)
     for variable, value in zip(variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_the_end_of_an_epoch_includes_the_callbacks():
+    class Slow(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            time.sleep(0.05)
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    source = Arrays((np.zeros((8, 4)), np.ones((8, 3))))
+    before = [weight.copy() for weight in model.get_weights()]
+    seconds = epoch_end_seconds(model, source, 4, 0, 2, [Slow()])
+    assert 0.05 < seconds < 1.0
+    for value, after in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, after)
