@@ -190,3 +190,15 @@ def test_imports_from_higher_layers_are_found(tmp_path, line, is_fine):
     path.parent.mkdir(parents=True)
     path.write_text(line + "\n", encoding="utf-8")
     assert (upward_imports(path, tmp_path / PACKAGE) == []) is is_fine
+
+
+def test_the_wheel_is_tested_without_the_tests_that_need_the_checkout():
+    script = (ROOT.parent / ".ci" / "wheel-test").read_text(encoding="utf-8")
+    removed = re.search(r"tests/test_\{(.*)\}\.py", script).group(1).split(",")
+    of_checkout = re.compile(r'^from benchmarks|ROOT / "docs"|^PACKAGE = ', re.MULTILINE)
+    needing = {
+        path.stem.removeprefix("test_")
+        for path in Path(__file__).parent.glob("test_*.py")
+        if of_checkout.search(path.read_text(encoding="utf-8"))
+    }
+    assert needing | {"prose"} == set(removed)
