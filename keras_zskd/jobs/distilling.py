@@ -197,7 +197,8 @@ def _measure(
             parameters = teacher.num_parameters if name == "teacher" else student.count_params()
             rows.append(_row(name, measured, teacher.score, parameters, file, facts))
     measured_on = (
-        f"{len(images)} held-out {trained.origin.inputs}; accuracy is unknown without data"
+        f"{len(images)} held-out {trained.origin.inputs}; on real inputs, accuracy is unknown, and "
+        "agreement may be different"
     )
     if labels is not None:
         measured_on = f"{name_of(dataset)} (test, {len(images)} images)"

@@ -1,5 +1,7 @@
 """Data of the user's own: every form gives the same images and labels."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tensorflow as tf
 from keras_zskd import InputError, train
 from keras_zskd.core.input_range import FeatureRange
 from keras_zskd.inputs import datasets
-from keras_zskd.inputs.own_data import fingerprint_of, has_splits, name_of
+from keras_zskd.inputs.own_data import fingerprint_of, has_splits, name_of, open_own
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 8, 8, 3), np.uint8)
@@ -96,6 +98,18 @@ def test_float_arrays_are_in_the_range_of_the_model():
 def test_what_cannot_be_read_is_refused_in_a_sentence(data, said):
     with pytest.raises(InputError, match=f"`dataset` must .*{said}"):
         datasets.load(data, "test", (8, 8, 3))
+
+
+def test_a_folder_needs_no_slash_unless_tfds_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pics", "mnist"):
+        folder(tmp_path / name)
+    for data in ("pics", "pics/", pathlib.Path("mnist"), "./mnist"):
+        found = datasets.load(data, "test", (8, 8, 3))
+        np.testing.assert_array_equal(found[1], LABELS)
+        assert not has_splits(data)
+    assert open_own("mnist", "test", (8, 8, 3)) is None
+    assert has_splits("mnist")
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint16"])
