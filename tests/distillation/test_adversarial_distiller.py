@@ -177,9 +177,12 @@ def test_the_mean_over_replicas_weights_examples_equally(two_replicas):
         assert float(mean[0]) == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize(("replicas", "fresh_noise"), [(1, False), (1, True), (2, True)])
+# Killed within an epoch, and for one of them also at its end.
+@pytest.mark.parametrize(
+    ("replicas", "fresh_noise", "kills"), [(1, False, (5,)), (1, True, (2, 3)), (2, True, (5,))]
+)
 def test_an_interrupted_run_equals_an_uninterrupted_one(
-    make_teacher, tmp_path, monkeypatch, two_replicas, kill, replicas, fresh_noise
+    make_teacher, tmp_path, monkeypatch, two_replicas, kill, replicas, fresh_noise, kills
 ):
     def trained(path, *callbacks):
         distiller = distiller_of(make_teacher, student_steps=2, fresh_noise=fresh_noise, seed=3)
@@ -199,7 +202,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(
     monkeypatch.setattr(backup, "_SECONDS", 0.0)
     with two_replicas.scope() if replicas == 2 else contextlib.nullcontext():
         history, whole = trained(tmp_path / "whole")
-        for step in (2, 3, 5):
+        for step in kills:
             with pytest.raises(kill.Error):
                 trained(tmp_path / f"{step}", kill(step))
             again, values = trained(tmp_path / f"{step}")

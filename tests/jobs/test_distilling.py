@@ -137,7 +137,7 @@ def test_another_request_for_the_same_directory_is_rejected(tiny_teacher, finish
 
 
 def test_a_killed_training_resumes_and_equals_an_uninterrupted_one(
-    tiny_teacher, tmp_path, monkeypatch
+    tiny_teacher, first, tmp_path, monkeypatch
 ):
     class KilledError(Exception):
         pass
@@ -145,21 +145,20 @@ def test_a_killed_training_resumes_and_equals_an_uninterrupted_one(
     steps = iter(range(1, 100))
 
     def kill(self, batch, logs=None):
-        if next(steps) == 3:
+        if next(steps) == 2:  # In the second of two epochs.
             raise KilledError
 
     monkeypatch.setattr(backup, "_SECONDS", 0.0)
-    settings = {"batch_size": 3}  # Twelve steps per epoch, in two calls.
-    whole = small_run(tiny_teacher, tmp_path / "whole", settings=settings)
+    whole, directory, _ = first
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_end", kill)
         with pytest.raises(KilledError):
-            small_run(tiny_teacher, tmp_path / "run", settings=settings)
+            small_run(tiny_teacher, tmp_path / "run")
     assert not (tmp_path / "run" / "student.keras").exists()
-    run = small_run(tiny_teacher, tmp_path / "run", settings=settings)
+    run = small_run(tiny_teacher, tmp_path / "run")
     assert history_of(run) == history_of(whole)
     for file in ("student.tflite", "student_int8.tflite"):
-        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+        assert (tmp_path / "run" / file).read_bytes() == (directory / file).read_bytes()
 
 
 def test_a_training_that_diverges_keeps_the_impressions(tiny_teacher, tmp_path, monkeypatch):
