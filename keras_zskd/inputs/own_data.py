@@ -120,15 +120,16 @@ def _folder_of(data: str | os.PathLike[str]) -> pathlib.Path | None:
     path = os.fspath(data)
     is_path = isinstance(data, os.PathLike) or os.path.isabs(path) or path.startswith(".")
     # A name with a configuration, such as "imagenet_v2/topimages", usually is not a folder.
-    if is_path or (os.path.isdir(path) and (os.sep in path or not _is_in_tfds(path))):
+    if is_path or (os.path.isdir(path) and (os.sep in path or path not in tfds_names())):
         return pathlib.Path(path)
     return None
 
 
-def _is_in_tfds(name: str) -> bool:
+def tfds_names() -> list[str]:
+    """Return the names of the datasets of TFDS."""
     import tensorflow_datasets as tfds  # Imported late, since it takes a second.
 
-    return name in tfds.list_builders(with_community_datasets=False)
+    return list(tfds.list_builders(with_community_datasets=False))
 
 
 def _of_dataset(data: tf.data.Dataset, image_shape: tuple[int, ...]) -> OwnData:
