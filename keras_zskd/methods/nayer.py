@@ -24,7 +24,7 @@ from keras_zskd.runs.needs import ClassTemplates, Need
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
 
-_MEASURED_STEPS = 3
+_MEASURED_STEPS = 20
 
 
 @keras.saving.register_keras_serializable(package="keras_zskd")

@@ -21,9 +21,8 @@ from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Passes, Run, set_steps_at_once
 from keras_zskd.runs.timing import epoch_end_seconds
 
-# Ratio of the time of a training step in a long run to that in the second in which it is measured:
-# the mean of ten runs of `benchmarks.estimates`.
-_LONG_RUN = 1.07
+# Seconds in which the pace of a training is measured: the speed of a machine changes by the second.
+_PACE_SECONDS = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,24 +119,29 @@ class Rehearsal(Run):
         The first call, which compiles the step, is added once.
         """
         steps = steps or source.steps(batch_size) or 1
-        first, per_step = self.pace(model, source, batch_size, steps)
+        first, per_step = self.pace(model, source, batch_size, steps, _PACE_SECONDS)
         if model not in self._epoch_ends:
             watching = [*callbacks, keras.callbacks.TensorBoard(str(self.directory / "logs"))]
             at_once = model.steps_per_execution
             self._epoch_ends[model] = epoch_end_seconds(
                 model, source, batch_size, self.seed, at_once, watching
             )
-        per_epoch = _LONG_RUN * steps * per_step + self._epoch_ends[model]
+        per_epoch = steps * per_step + self._epoch_ends[model]
         self.stages.append(StageEstimate(name, first + epochs * per_epoch))
         return dict(model.history.history)
 
     def pace(
-        self, model: keras.Model, source: Source, batch_size: int, steps: int = STEPS_AT_ONCE
+        self,
+        model: keras.Model,
+        source: Source,
+        batch_size: int,
+        steps: int = STEPS_AT_ONCE,
+        least_seconds: float = 1.0,
     ) -> tuple[float, float]:
         """Measure once for each model and number of steps in a call: inputs change it little."""
         key = model, batch_size, set_steps_at_once(model, steps)
         if key not in self._paces:
-            self._paces[key] = super().pace(model, source, batch_size, steps)
+            self._paces[key] = super().pace(model, source, batch_size, steps, least_seconds)
         return self._paces[key]
 
     def keep(

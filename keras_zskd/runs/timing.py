@@ -9,15 +9,19 @@ import numpy as np
 
 from keras_zskd.inputs.source import Source
 
-# Single calls vary by tens of percent, and a call of a small network takes milliseconds.
-_LEAST_CALLS, _LEAST_SECONDS = 3, 1.0
+_LEAST_CALLS = 3
 _MOST_CALLS = 10_000
 # The first end of an epoch, which compiles the evaluation, does not count in a median of three.
 _EPOCH_ENDS = 3
 
 
 def training_seconds(
-    model: keras.Model, source: Source, batch_size: int, seed: int, steps: int
+    model: keras.Model,
+    source: Source,
+    batch_size: int,
+    seed: int,
+    steps: int,
+    least_seconds: float = 1.0,
 ) -> tuple[float, float]:
     """Return the seconds of the first call of the train function, and of each later step.
 
@@ -29,13 +33,14 @@ def training_seconds(
         batch_size: Examples in a batch.
         seed: Seed of the source.
         steps: Steps per call.
+        least_seconds: Time to measure for. Single calls vary by tens of percent, and a call of a
+            small network takes milliseconds.
     """
-    clock = _Clock()
+    clock = _Clock(least_seconds)
     # In one epoch, since the end of an epoch takes as long as several steps of a small network.
     _fit(model, source.stream(batch_size, seed), 1, steps * _MOST_CALLS, [clock])
-    first, *others = np.diff(clock.times)
-    # The median, since the load of the machine varies.
-    return float(first), float(np.median(others)) / steps
+    begun, first_end, *others = clock.times
+    return first_end - begun, (others[-1] - first_end) / (len(others) * steps)
 
 
 def epoch_end_seconds(
@@ -98,8 +103,9 @@ class _EpochEnds(keras.callbacks.Callback):
 class _Clock(keras.callbacks.Callback):
     """Records the time after each call, and stops once there are enough measurements."""
 
-    def __init__(self) -> None:
+    def __init__(self, least_seconds: float) -> None:
         super().__init__()
+        self._least_seconds = least_seconds
         self.times: list[float] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -109,5 +115,5 @@ class _Clock(keras.callbacks.Callback):
         self.times.append(time.perf_counter())
         _, first_end, *others = self.times
         self.model.stop_training = (
-            len(others) >= _LEAST_CALLS and others[-1] - first_end >= _LEAST_SECONDS
+            len(others) >= _LEAST_CALLS and others[-1] - first_end >= self._least_seconds
         )
