@@ -13,13 +13,12 @@ import numpy as np
 
 from keras_zskd.core.machine import peak_memory
 from keras_zskd.impressions.generator import ImpressionGenerator
-from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.source import Arrays, Source, num_held_out
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Passes, Run, set_steps_at_once
-from keras_zskd.runs.timing import epoch_end_seconds
+from keras_zskd.runs.timing import epoch_seconds, training_seconds
 
 # Seconds in which the pace of a training is measured: the speed of a machine changes by the second.
 _PACE_SECONDS = 4.0
@@ -70,8 +69,7 @@ class Rehearsal(Run):
             raise
         self.stages: list[StageEstimate] = []
         self._not_made = 0.0
-        self._paces: dict[tuple[keras.Model, int, int], tuple[float, float]] = {}
-        self._epoch_ends: dict[keras.Model, float] = {}
+        self._paces: dict[tuple[keras.Model, int, int], tuple[float, float, float]] = {}
 
     @property
     def elapsed(self) -> float:
@@ -116,33 +114,21 @@ class Rehearsal(Run):
     ) -> dict[str, list[float]]:
         """Time a few calls of the compiled step, and ends of epochs.
 
-        The first call, which compiles the step, is added once.
+        The first call of a model, which compiles the step, is counted once.
         """
         steps = steps or source.steps(batch_size) or 1
-        first, per_step = self.pace(model, source, batch_size, steps, _PACE_SECONDS)
-        if model not in self._epoch_ends:
-            watching = [*callbacks, keras.callbacks.TensorBoard(str(self.directory / "logs"))]
-            at_once = model.steps_per_execution
-            self._epoch_ends[model] = epoch_end_seconds(
-                model, source, batch_size, self.seed, at_once, watching
-            )
-        per_epoch = steps * per_step + self._epoch_ends[model]
-        self.stages.append(StageEstimate(name, first + epochs * per_epoch))
-        return dict(model.history.history)
-
-    def pace(
-        self,
-        model: keras.Model,
-        source: Source,
-        batch_size: int,
-        steps: int = STEPS_AT_ONCE,
-        least_seconds: float = 1.0,
-    ) -> tuple[float, float]:
-        """Measure once for each model and number of steps in a call: inputs change it little."""
         key = model, batch_size, set_steps_at_once(model, steps)
+        compiling = 0.0
+        # Once for each model and number of steps in a call: inputs change it little.
         if key not in self._paces:
-            self._paces[key] = super().pace(model, source, batch_size, steps, least_seconds)
-        return self._paces[key]
+            watching = [*callbacks, keras.callbacks.TensorBoard(str(self.directory / "logs"))]
+            arguments = model, source, batch_size, self.seed, key[-1]
+            compiling, per_step = training_seconds(*arguments, _PACE_SECONDS, watching)
+            self._paces[key] = per_step, *epoch_seconds(*arguments, watching)
+        per_step, start, per_end = self._paces[key]
+        seconds = compiling + start + epochs * (steps * per_step + per_end)
+        self.stages.append(StageEstimate(name, seconds))
+        return dict(model.history.history)
 
     def keep(
         self,

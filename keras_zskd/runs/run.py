@@ -248,12 +248,7 @@ class Run:
         return history
 
     def pace(
-        self,
-        model: keras.Model,
-        source: Source,
-        batch_size: int,
-        steps: int = STEPS_AT_ONCE,
-        least_seconds: float = 1.0,
+        self, model: keras.Model, source: Source, batch_size: int, steps: int = STEPS_AT_ONCE
     ) -> tuple[float, float]:
         """Return the seconds of the first call of the train function, and of each later step.
 
@@ -262,10 +257,9 @@ class Run:
             source: Its training inputs.
             batch_size: Examples in a batch.
             steps: Steps of an epoch, which limit the steps in a call.
-            least_seconds: Time to measure for.
         """
         at_once = set_steps_at_once(model, steps)
-        return training_seconds(model, source, batch_size, self.seed, at_once, least_seconds)
+        return training_seconds(model, source, batch_size, self.seed, at_once)
 
     def keep(
         self,

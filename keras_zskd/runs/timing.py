@@ -22,6 +22,7 @@ def training_seconds(
     seed: int,
     steps: int,
     least_seconds: float = 1.0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[float, float]:
     """Return the seconds of the first call of the train function, and of each later step.
 
@@ -35,29 +36,31 @@ def training_seconds(
         steps: Steps per call.
         least_seconds: Time to measure for. Single calls vary by tens of percent, and a call of a
             small network takes milliseconds.
+        callbacks: Those of the training, which take longer than a step of a small network.
     """
     clock = _Clock(least_seconds)
     # In one epoch, since the end of an epoch takes as long as several steps of a small network.
-    _fit(model, source.stream(batch_size, seed), 1, steps * _MOST_CALLS, [clock])
+    _fit(model, source.stream(batch_size, seed), 1, steps * _MOST_CALLS, [*callbacks, clock])
     begun, first_end, *others = clock.times
     return first_end - begun, (others[-1] - first_end) / (len(others) * steps)
 
 
-def epoch_end_seconds(
+def epoch_seconds(
     model: keras.Model,
     source: Source,
     batch_size: int,
     seed: int,
     steps: int,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> float:
-    """Return the seconds between the last step of an epoch and the first of the next one.
+) -> tuple[float, float]:
+    """Return the seconds to start a training whose step is compiled, and those between epochs.
 
-    For the arguments see `training_seconds`; `callbacks` are those of the training.
+    The start includes the first call. For the arguments see `training_seconds`.
     """
     clock = _EpochEnds()
+    begun = time.perf_counter()
     _fit(model, source.stream(batch_size, seed), _EPOCH_ENDS + 1, steps, [*callbacks, clock])
-    return float(np.median(clock.seconds))
+    return clock.first - begun, float(np.median(clock.seconds))
 
 
 def _fit(
@@ -90,10 +93,12 @@ class _EpochEnds(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
+        self.first = 0.0
         self.seconds: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._last = time.perf_counter()
+        self.first = self.first or self._last
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch:

@@ -10,7 +10,6 @@ import keras_zskd as zskd
 from keras_zskd import cli, datasets
 from keras_zskd.jobs.estimating import estimate
 from keras_zskd.runs import rehearsal
-from keras_zskd.runs.rehearsal import Rehearsal
 from keras_zskd.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -60,15 +59,30 @@ def test_an_estimate_counts_the_steps_of_the_run(make_teacher, tmp_path, monkeyp
     stages = run.record.run["stages"].values()
     steps = [s["config"]["epochs"] * s["config"]["steps"] for s in stages if "history" in s]
 
-    def pace(self, model, *arguments):
+    def training_seconds(model, *arguments):
         model.history = keras.callbacks.History()
         return 0.0, 1.0
 
-    monkeypatch.setattr(Rehearsal, "pace", pace)
-    monkeypatch.setattr("keras_zskd.runs.rehearsal.epoch_end_seconds", lambda *arguments: 0.0)
+    monkeypatch.setattr(rehearsal, "training_seconds", training_seconds)
+    monkeypatch.setattr(rehearsal, "epoch_seconds", lambda *arguments: (0.0, 0.0))
     found = [s for s in estimate(teacher, 0.5, method)["stages"] if "training" in s["name"]]
     assert [stage["seconds"] for stage in found] == pytest.approx(steps)
     assert len(steps) == 2
+
+
+def test_the_compilation_of_a_step_is_counted_once(make_teacher, tmp_path, monkeypatch):
+    def training_seconds(model, *arguments):
+        model.history = keras.callbacks.History()
+        return 100.0, 1.0
+
+    monkeypatch.setattr(rehearsal, "training_seconds", training_seconds)
+    monkeypatch.setattr(rehearsal, "epoch_seconds", lambda *arguments: (0.0, 0.0))
+    method = zskd.METHODS["nayer"](
+        rounds=2, batches=1, groups=4, generator_steps=1, latent=4, filters=4, steps=3, batch_size=4
+    )
+    teacher = zskd.Teacher(make_teacher("logits"), (0, 1))
+    found = [s for s in estimate(teacher, 0.5, method)["stages"] if "training" in s["name"]]
+    assert [stage["seconds"] for stage in found] == [103.0, 3.0]
 
 
 def test_disk_is_the_size_of_the_impressions_and_more_work_takes_longer(make_teacher, tmp_path):

@@ -1,4 +1,4 @@
-"""`training_seconds` and `epoch_end_seconds` measure without changing the model."""
+"""`training_seconds` and `epoch_seconds` measure without changing the model."""
 
 import time
 
@@ -7,7 +7,7 @@ import numpy as np
 
 import keras_zskd as zskd
 from keras_zskd.inputs.source import Arrays
-from keras_zskd.runs.timing import epoch_end_seconds, training_seconds
+from keras_zskd.runs.timing import epoch_seconds, training_seconds
 
 
 def test_all_variables_are_restored():
@@ -43,7 +43,8 @@ def test_the_end_of_an_epoch_includes_the_callbacks():
     model.compile("sgd", "mse")
     source = Arrays((np.zeros((8, 4)), np.ones((8, 3))))
     before = [weight.copy() for weight in model.get_weights()]
-    seconds = epoch_end_seconds(model, source, 4, 0, 2, [Slow()])
+    start, seconds = epoch_seconds(model, source, 4, 0, 2, [Slow()])
     assert 0.05 < seconds < 1.0
+    assert start > 0
     for value, after in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(value, after)
