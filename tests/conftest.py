@@ -35,6 +35,14 @@ def quick_disk():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_measurements():
+    """Measure the speed of a training for an estimate in less than four seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_zskd.runs.rehearsal._PACE_SECONDS", 0.2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def without_xla():
     """Run the steps as plain TensorFlow graphs: XLA would compile longer than they run."""

@@ -92,7 +92,8 @@ def test_an_error_is_the_only_output(tmp_path):
 def test_log_messages_are_shown_on_request():
     code, _, errors = command("inspect", "--teacher=none.keras", TF_CPP_MIN_LOG_LEVEL="0")
     assert code == 2
-    assert "oneDNN" in errors
+    # Which messages there are depends on the processor.
+    assert re.search(r"^[IW]\d{4} ", errors, re.MULTILINE)
 
 
 def test_the_last_messages_are_not_lost():

@@ -16,7 +16,7 @@ from keras_zskd.models.graph import (
     replayed,
     share_layer,
 )
-from keras_zskd.models.probabilities import LogitsOfProbabilities, ends_in_probabilities
+from keras_zskd.models.probabilities import LogitsOfProbabilities, hidden_activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +57,9 @@ def logits_view(model: keras.Model) -> LogitsView:
     a log-softmax, a ReLU, or the sigmoids of a multi-label classifier. A single output, a logit `z`
     or its sigmoid, is class 1 of two classes with logits `(-z / 2, z / 2)`.
 
-    Probabilities whose softmax is not found, such as the average of several models, are recognized
-    by their values for random inputs (`ends_in_probabilities`). The view ends in their logarithms.
+    Probabilities whose softmax or sigmoid is not found, such as the average of several models, are
+    recognized by their values for random inputs (`hidden_activation`). The view ends in their
+    logits.
 
     Args:
         model: A Functional or Sequential classifier with one input and one output of shape
@@ -73,7 +74,7 @@ def logits_view(model: keras.Model) -> LogitsView:
     flat = inline(model, share_layer)
     is_single = flat.outputs[0].shape[-1] == 1
     softmax, head = _walk_back(flat.outputs[0])
-    is_hidden = softmax is None and head is None and ends_in_probabilities(flat)
+    hidden = hidden_activation(flat) if softmax is None and head is None else None
     tapped: list[tuple[Operation, Any]] = []
     # All other calls of the layer lead to this one, so it is the last.
     final, numbers = num_calls(flat, softmax), itertools.count(1)
@@ -90,16 +91,15 @@ def logits_view(model: keras.Model) -> LogitsView:
 
     def logits(x: Any) -> Any:
         found = replayed(flat, x, share_layer, call)
-        if is_hidden:
-            return LogitsOfProbabilities()(found)
+        if hidden is not None:
+            return LogitsOfProbabilities(hidden)(found)
         return TwoLogits()(found) if is_single else found
 
     view = as_model(model, logits)
-    hidden = "softmax" if is_hidden else "logits"
     return LogitsView(
         model=view,
         is_single=is_single,
-        ends_in=hidden if softmax is None else str(_activation_name(softmax)),
+        ends_in=(hidden or "logits") if softmax is None else str(_activation_name(softmax)),
         softmax=softmax,
         head=head,
         features=next((x for layer, x in reversed(tapped) if layer is head), None),

@@ -54,7 +54,7 @@ def read_saved_model(
     scores = np.asarray(model(tried.astype("float32")))
     activation = activation_of(scores)
     if activation is not None:
-        logits = LogitsOfProbabilities()(outputs)
+        logits = LogitsOfProbabilities(activation)(outputs)
         outputs = keras.layers.Activation(activation)(logits)
     return keras.Model(pixels, outputs, name=name)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_zskd.core.machine import peak_memory
 from keras_zskd.impressions.generator import ImpressionGenerator
+from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.source import Arrays, Source, num_held_out
 from keras_zskd.inputs.transfer_set import TransferSet
 from keras_zskd.models.teacher import Teacher
@@ -69,7 +70,9 @@ class Rehearsal(Run):
             raise
         self.stages: list[StageEstimate] = []
         self._not_made = 0.0
-        self._paces: dict[tuple[keras.Model, int, int], tuple[float, float, float]] = {}
+        # By model, batch size and steps in a call: the results of `pace` and of `epoch_seconds`.
+        self._paces: dict[tuple[keras.Model, int, int], tuple[float, float]] = {}
+        self._epochs: dict[tuple[keras.Model, int, int], tuple[float, float]] = {}
 
     @property
     def elapsed(self) -> float:
@@ -119,16 +122,26 @@ class Rehearsal(Run):
         steps = steps or source.steps(batch_size) or 1
         key = model, batch_size, set_steps_at_once(model, steps)
         compiling = 0.0
-        # Once for each model and number of steps in a call: inputs change it little.
-        if key not in self._paces:
+        if key not in self._epochs:
             watching = [*callbacks, keras.callbacks.TensorBoard(str(self.directory / "logs"))]
             arguments = model, source, batch_size, self.seed, key[-1]
-            compiling, per_step = training_seconds(*arguments, _PACE_SECONDS, watching)
-            self._paces[key] = per_step, *epoch_seconds(*arguments, watching)
-        per_step, start, per_end = self._paces[key]
+            if key not in self._paces:
+                self._paces[key] = training_seconds(*arguments, _PACE_SECONDS, watching)
+                compiling = self._paces[key][0]
+            self._epochs[key] = epoch_seconds(*arguments, watching)
+        per_step, (start, per_end) = self._paces[key][1], self._epochs[key]
         seconds = compiling + start + epochs * (steps * per_step + per_end)
         self.stages.append(StageEstimate(name, seconds))
         return dict(model.history.history)
+
+    def pace(
+        self, model: keras.Model, source: Source, batch_size: int, steps: int = STEPS_AT_ONCE
+    ) -> tuple[float, float]:
+        """Measure once for each model and number of steps in a call: inputs change it little."""
+        key = model, batch_size, set_steps_at_once(model, steps)
+        if key not in self._paces:
+            self._paces[key] = super().pace(model, source, batch_size, steps)
+        return self._paces[key]
 
     def keep(
         self,

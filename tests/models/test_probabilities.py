@@ -59,6 +59,17 @@ def test_are_converted_to_logits(end):
     np.testing.assert_allclose(keras.ops.softmax(teacher(rows)), model(rows), rtol=1e-4)
 
 
+def test_an_average_of_sigmoids_is_multi_label():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((6, 4))
+    x = layers.Flatten()(inputs)
+    heads = [layers.Dense(5, "sigmoid")(layers.Dense(8, "relu")(x)) for _ in range(2)]
+    model, rows = keras.Model(inputs, layers.Average()(heads)), _rows()
+    teacher = Teacher(model, (0, 1))
+    assert teacher.is_multi_label
+    np.testing.assert_allclose(keras.ops.sigmoid(teacher(rows)), model(rows), rtol=1e-4)
+
+
 def test_students_are_narrow_and_have_gradients():
     student = slim(Teacher(_model("average"), (0, 1)).prototype, 0.5)
     view = logits_view(student)
@@ -72,10 +83,10 @@ def test_students_are_narrow_and_have_gradients():
 
 @pytest.mark.parametrize("kind", ["constant", "sums", "negative"])
 def test_other_outputs_are_logits(kind):
-    """Logits that are constant, do not sum to 1, or are negative in places."""
+    """Logits that are constant, above 1 in places, or negative in places."""
     end = {
         "constant": lambda z: 0.0 * z + np.float32([0.2, 0.2, 0.6]),
-        "sums": lambda z: keras.ops.softmax(z) * 1.001,
+        "sums": lambda z: keras.ops.softmax(z) * 2.0,
         "negative": lambda z: keras.ops.softmax(z) * 3.0 - 2.0 / 3.0,
     }[kind]
     inputs = keras.Input((4,))
@@ -87,7 +98,8 @@ def test_other_outputs_are_logits(kind):
     ("scores", "expected"),
     [
         ([[0.2, 0.8], [1.0, 0.0]], "softmax"),
-        ([[0.2, 0.7]], None),
+        ([[0.2, 0.7]], "sigmoid"),
+        ([[0.2, 0.0]], None),
         ([[1.5, -0.5]], None),
         ([[0.3], [1.0]], "sigmoid"),
         ([[1.0005]], None),

@@ -21,11 +21,6 @@ METHODS = {
 
 
 @pytest.fixture(autouse=True)
-def short_measurements(monkeypatch):
-    monkeypatch.setattr(rehearsal, "_PACE_SECONDS", 0.2)
-
-
-@pytest.fixture(autouse=True)
 def training_data(monkeypatch):
     images = np.random.default_rng(0).random((80, 8, 8, 1), "float32")
     monkeypatch.setattr(datasets, "load", lambda *arguments: (images, np.arange(80) % 4))
