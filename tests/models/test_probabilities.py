@@ -94,6 +94,12 @@ def test_other_outputs_are_logits(kind):
     assert view.ends_in == "logits"
 
 
+def test_outputs_that_nearly_sum_to_1_are_no_softmax():
+    inputs = keras.Input((4,))
+    outputs = keras.ops.softmax(layers.Dense(3)(inputs)) * 1.001
+    assert logits_view(keras.Model(inputs, outputs)).ends_in != "softmax"
+
+
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [

@@ -88,6 +88,7 @@ def test_logits_of_extreme_probabilities_are_finite():
         ([[0.0, 1.0]], "softmax"),
         ([[0.0, 1.0]], "sigmoid"),
         ([[0.0]], "sigmoid"),
+        ([[1.0]], "sigmoid"),
     ):
         logits = np.asarray(LogitsOfProbabilities(name)(np.array(probabilities, "float32")))
         assert np.isfinite(logits).all()

@@ -44,6 +44,17 @@ def test_an_estimate_has_the_stages_of_the_run(tiny_teacher, tmp_path, monkeypat
     assert found["memory"] > 1e8  # TensorFlow alone.
 
 
+def replace_measurements(monkeypatch, first_call):
+    """Let each step take one second, the first call more, and the ends of epochs no time."""
+
+    def training_seconds(model, *arguments):
+        model.history = keras.callbacks.History()
+        return first_call, 1.0
+
+    monkeypatch.setattr(rehearsal, "training_seconds", training_seconds)
+    monkeypatch.setattr(rehearsal, "epoch_seconds", lambda *arguments: (0.0, 0.0))
+
+
 def test_an_estimate_counts_the_steps_of_the_run(make_teacher, tmp_path, monkeypatch):
     teacher = zskd.Teacher(make_teacher("batch_norm"), (0, 1))
     method = zskd.METHODS["deepinversion"](
@@ -54,24 +65,14 @@ def test_an_estimate_counts_the_steps_of_the_run(make_teacher, tmp_path, monkeyp
     stages = run.record.run["stages"].values()
     steps = [s["config"]["epochs"] * s["config"]["steps"] for s in stages if "history" in s]
 
-    def training_seconds(model, *arguments):
-        model.history = keras.callbacks.History()
-        return 0.0, 1.0
-
-    monkeypatch.setattr(rehearsal, "training_seconds", training_seconds)
-    monkeypatch.setattr(rehearsal, "epoch_seconds", lambda *arguments: (0.0, 0.0))
+    replace_measurements(monkeypatch, first_call=0.0)
     found = [s for s in estimate(teacher, 0.5, method)["stages"] if "training" in s["name"]]
     assert [stage["seconds"] for stage in found] == pytest.approx(steps)
     assert len(steps) == 2
 
 
-def test_the_compilation_of_a_step_is_counted_once(make_teacher, tmp_path, monkeypatch):
-    def training_seconds(model, *arguments):
-        model.history = keras.callbacks.History()
-        return 100.0, 1.0
-
-    monkeypatch.setattr(rehearsal, "training_seconds", training_seconds)
-    monkeypatch.setattr(rehearsal, "epoch_seconds", lambda *arguments: (0.0, 0.0))
+def test_the_compilation_of_a_step_is_counted_once(make_teacher, monkeypatch):
+    replace_measurements(monkeypatch, first_call=100.0)
     method = zskd.METHODS["nayer"](
         rounds=2, batches=1, groups=4, generator_steps=1, latent=4, filters=4, steps=3, batch_size=4
     )
