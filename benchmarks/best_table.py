@@ -37,7 +37,7 @@ _TEACHER_OF: dict[str, dict[str, Any]] = {
     "mnist": {"dataset": "mnist"},
     "fashion_mnist": {"dataset": "fashion_mnist"},
     "cifar10": {**_COLOR, "architecture": "alexnet"},
-    "cifar10_resnet20": {**_COLOR, "architecture": "resnet20"},
+    "cifar10_resnet20": {**_COLOR, "architecture": "resnet20", "epochs": 20},
 }
 _OUTPUT = flags.DEFINE_string("output", "results/best.json", "the results file")
 

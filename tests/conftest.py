@@ -8,12 +8,16 @@ Teachers: `make_teacher(kind)` builds a tiny classifier with random weights; `TE
 every kind, and the fixture `any_teacher` runs a test once for each of them.
 """
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # LLVM's optimization of code that runs once took about a fifth of the tests that compile.
 # `test_pinned_result.py` runs code that is compiled as for users.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Each worker of pytest-xdist has a core for itself. More threads would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
@@ -22,6 +26,14 @@ import tensorflow as tf
 
 _CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_finish():
+    """Exempt the imported modules from garbage collection, which would visit them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
 
 # Files that take longest. A worker runs a whole file, so these start first.
 _SLOWEST = ("jobs/test_distilling.py", "methods/test_battery.py", "tests/test_examples.py")

@@ -266,7 +266,7 @@ _CIFAR10 = Suite(
     minutes=40.0,
     teachers={
         "alexnet": {"epochs": 14, "horizontal_flip": True},
-        "resnet20": {"epochs": 30, "horizontal_flip": True},
+        "resnet20": {"epochs": 20, "horizontal_flip": True},
     },
     pairs={
         "alexnet": Pair(

@@ -1,9 +1,12 @@
 """Conversion of a Keras model to the bytes of a LiteRT file, in every numeric form."""
 
+import contextlib
+import gc
 import pathlib
 import re
 import tempfile
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -47,7 +50,8 @@ def litert_bytes(model: keras.Model, format: str, calibration: np.ndarray) -> by
         converter = tf.lite.TFLiteConverter.from_saved_model(f"{directory}/model")
         _configure(converter, format, calibration)
         try:
-            content: bytes = converter.convert()
+            with _no_long_collection():
+                content: bytes = converter.convert()
         except Exception as error:  # The converter raises many types for unsupported models.
             flex = re.search(r"(?:TF Select|Custom|Flex) ops: ([\w, ]+)", str(error))
             found = f"needs {flex[1].strip()}" if flex else f"error: {first_line(error)}"
@@ -66,6 +70,19 @@ def litert_bytes(model: keras.Model, format: str, calibration: np.ndarray) -> by
             "without that layer."
         )
     return content
+
+
+@contextlib.contextmanager
+def _no_long_collection() -> Iterator[None]:
+    """Exempt existing objects from the full garbage collection at the end of each conversion.
+
+    It would visit the million objects of an imported TensorFlow.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _named(format: str) -> str:

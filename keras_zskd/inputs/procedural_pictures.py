@@ -19,8 +19,9 @@ from keras_zskd.inputs.procedural.draws import Draws, Family, numbers_of
 
 _SALT = 30
 _PLACES = 64
-# Number of pictures generated at once.
+# Number of pictures of one family, and of all families, generated at once.
 AT_ONCE = 256
+_ALL_AT_ONCE = 1024
 _IMAGES: dict[str, Family] = {
     "leaves": images.leaves,
     "noise": images.noise,
@@ -108,7 +109,7 @@ class ProceduralPictures:
 
     def images(self, count: int, seed: int = 0) -> np.ndarray:
         """Generate `(count, *shape)`; not compiled, since each count would compile separately."""
-        size = at_most(AT_ONCE, self.shape)
+        size = at_most(_ALL_AT_ONCE, self.shape)
         steps = range(-(-count // size))
         batches = [self._batch(size, seed, tf.constant(step, tf.int64)) for step in steps]
         return np.concatenate(batches)[:count]

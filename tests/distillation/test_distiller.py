@@ -300,6 +300,7 @@ class TestUpdates:
         assert len(set(losses.history["loss"])) == 3
 
 
+@pytest.mark.usefixtures("without_xla")
 class TestStudents:
     def test_softmax_and_logits_students_get_the_same_update(
         self, make_distiller, make_student, make_images
@@ -373,6 +374,7 @@ class TestStudents:
         assert not isinstance(make_distiller().optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+@pytest.mark.usefixtures("without_xla")
 class TestMetrics:
     def test_compare_the_logits_of_both_models(
         self, make_distiller, make_student, teacher, make_images
@@ -402,6 +404,7 @@ class TestMetrics:
             assert values == pytest.approx([values[0]] * 3, rel=1e-5)
 
 
+@pytest.mark.usefixtures("without_xla")
 class TestAccuracy:
     @pytest.mark.parametrize("eagerly", [False, True])
     @pytest.mark.parametrize(
@@ -491,6 +494,7 @@ class TestAccuracy:
             loaded.fit(images, verbose=0)
 
 
+@pytest.mark.usefixtures("without_xla")
 class TestSaving:
     def test_a_loaded_distiller_continues_the_training(
         self, make_distiller, make_student, make_images, tmp_path
@@ -560,6 +564,7 @@ class TestSaving:
         np.testing.assert_allclose(second(images), first(images), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("without_xla")
 class TestInvalidArguments:
     @pytest.mark.parametrize(
         ("name", "value"),
