@@ -26,18 +26,19 @@ from absl import app, flags
 
 from benchmarks import harness, table
 from benchmarks.results_file import ResultsFile, Runs
+from keras_zskd.benchmark.suites import SUITES
 
 _PAIRS = flags.DEFINE_list("pairs", ["mnist", "fashion_mnist"], "teachers and their students")
 _MINUTES = flags.DEFINE_list("minutes", ["1", "3"], "of a run")
 _STARTS = flags.DEFINE_list("starts", ["teacher", "random"], "see `keras-zskd methods`")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one run each")
 _TEACHERS = flags.DEFINE_string("teachers", "runs/lenet5", "where teachers are")
-_COLOR = {"dataset": "cifar10", "epochs": 14, "horizontal_flip": True}
+_COLOR = SUITES["cifar10"].teachers
 _TEACHER_OF: dict[str, dict[str, Any]] = {
     "mnist": {"dataset": "mnist"},
     "fashion_mnist": {"dataset": "fashion_mnist"},
-    "cifar10": {**_COLOR, "architecture": "alexnet"},
-    "cifar10_resnet20": {**_COLOR, "architecture": "resnet20", "epochs": 20},
+    "cifar10": {"dataset": "cifar10", "architecture": "alexnet", **_COLOR["alexnet"]},
+    "cifar10_resnet20": {"dataset": "cifar10", "architecture": "resnet20", **_COLOR["resnet20"]},
 }
 _OUTPUT = flags.DEFINE_string("output", "results/best.json", "the results file")
 
