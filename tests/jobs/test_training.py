@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_zskd import InputError, train
+from keras_zskd import InputError, RandomAffine, train
 from keras_zskd.inputs import datasets
+from keras_zskd.jobs import training
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def test_the_saved_model_has_the_reported_accuracy(two_classes, tmp_path):
     assert result["test_accuracy"] > 0.9
     model = keras.saving.load_model(path)
     assert model.output_shape == (None, 2)
+    assert type(model.optimizer) is keras.optimizers.AdamW
     images, labels = datasets.load("bright", "test", (32, 32, 1))
     answers = model.predict(images, verbose=0).argmax(-1)
     assert np.mean(answers == labels) == pytest.approx(result["test_accuracy"])
@@ -47,6 +49,30 @@ def test_an_architecture_of_keras_applications(two_classes, tmp_path, monkeypatc
         x.momentum for x in model.layers if isinstance(x, keras.layers.BatchNormalization)
     ]
     assert momentum == 0.99
+    assert type(model.optimizer) is keras.optimizers.SGD
+
+
+def test_only_kernels_decay():
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
+    )
+    optimizer = training._optimizer(model, num_steps=10)
+    optimizer.build(model.trainable_weights)
+    decay = {x.name: optimizer._use_weight_decay(x) for x in model.trainable_weights}
+    assert decay == {"gamma": False, "beta": False, "kernel": True, "bias": False}
+
+
+@pytest.mark.parametrize(("horizontal_flip", "translation"), [(False, 0.05), (True, 0.125)])
+def test_photographs_are_shifted_more(
+    two_classes, tmp_path, monkeypatch, horizontal_flip, translation
+):
+    made = []
+    monkeypatch.setattr(
+        training, "RandomAffine", lambda **limits: made.append(limits) or RandomAffine(**limits)
+    )
+    path = tmp_path / "teacher.keras"
+    train("lenet5", "bright", path, epochs=1, horizontal_flip=horizontal_flip)
+    assert [limits["translation"] for limits in made] == [translation]
 
 
 @pytest.mark.parametrize(
