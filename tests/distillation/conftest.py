@@ -1,7 +1,13 @@
 """Students for the tiny teachers: 8x8x1 to 4 classes."""
 
 import keras
+import numpy as np
 import pytest
+import scipy.special
+
+from keras_zskd.distillation.augmentation import Augmentation
+from keras_zskd.distillation.distiller import Distiller
+from keras_zskd.models.teacher import Teacher
 
 
 @pytest.fixture
@@ -20,5 +26,52 @@ def make_student():
         activation = "softmax" if end == "softmax" else None
         x = keras.layers.Dense(num_classes, activation=activation, name="head", dtype="float32")(x)
         return keras.Model(inputs, x, name="student")
+
+    return make
+
+
+@pytest.fixture
+def divergence():
+    """The distillation loss of each example, computed independently from logits."""
+
+    def of(teacher, student, temperature):
+        p, q = (
+            scipy.special.log_softmax(np.asarray(logits, "float64") / temperature, axis=-1)
+            for logits in (teacher, student)
+        )
+        return temperature**2 * (np.exp(p) * (p - q)).sum(-1)
+
+    return of
+
+
+@keras.saving.register_keras_serializable(package="test_distiller")
+class Invert(Augmentation):
+    """A deterministic augmentation, so that the inputs of the teacher are known."""
+
+    def __call__(self, images, input_range, seed):
+        low, high = input_range
+        return low + high - images
+
+
+@pytest.fixture
+def invert():
+    return Invert()
+
+
+@pytest.fixture
+def teacher(make_teacher):
+    return Teacher(make_teacher("batch_norm"), (0, 1))
+
+
+@pytest.fixture
+def make_distiller(teacher, make_student):
+    """A function that builds a compiled Distiller with stochastic gradient descent."""
+
+    def make(student=None, optimizer=None, compile_options=None, **options):
+        options = {"temperature": 3.0, **options}
+        distiller = Distiller(teacher, student or make_student(), **options)
+        optimizer = optimizer or keras.optimizers.SGD(0.1)
+        distiller.compile(optimizer=optimizer, **(compile_options or {}))
+        return distiller
 
     return make
