@@ -12,6 +12,7 @@ not depend on the speed of the machine. Writes results/ablation.json and results
 every run; a run that is in the file is not repeated.
 """
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -24,7 +25,9 @@ from benchmarks import harness, table
 from benchmarks.results_file import ResultsFile, Runs
 
 _TEACHERS = flags.DEFINE_list("teachers", [], "some of those of the studies; default: all")
-_STUDIES = flags.DEFINE_list("studies", ["parts", "settings", "uses", "families"], "which rows")
+_STUDIES = flags.DEFINE_list(
+    "studies", ["parts", "averages", "hints", "settings", "uses", "families"], "which rows"
+)
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each setting and seed")
 _OUTPUT = flags.DEFINE_string("output", "results/ablation.json", "the results file")
 # Impressions and training steps of 256 examples.
@@ -38,6 +41,8 @@ _SMALL = {"num_impressions": 2_000, "steps": 800}
 _TUNED_ON = ("fashion_mnist", "cifar10")
 _TEACHERS_OF = {
     "parts": _TUNED_ON,
+    "averages": _TUNED_ON,
+    "hints": ("fashion_mnist",),
     "settings": _TUNED_ON,
     "uses": ("fashion_mnist",),
     "families": (*_TUNED_ON, "mnist", "color", "depthwise", "digits", "residual"),
@@ -55,6 +60,9 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "4 without the teacher's weights": {"start": "random"},
         "5 without mixup": {"mixup": 0.0},
     },
+    # Not part of the method.
+    "averages": {"5 with averaged weights": {"tried": "averages"}},
+    "hints": {"5 with a hint on the layer before the logits": {"tried": "hint"}},
     # Measured before 0.75 became the default share, and before long trainings got a smaller one.
     "settings": {
         "impression_share=0.5": {"impression_share": 0.5},
@@ -112,20 +120,31 @@ def student(dataset: str, seed: int, changed: dict[str, Any]) -> dict[str, Any]:
     import keras
 
     import keras_zskd as zskd
+    from benchmarks import tried
     from benchmarks.tuning_data import accuracy
+    from keras_zskd.inputs.batching import STEPS_AT_ONCE
     from keras_zskd.methods.best import Best
     from keras_zskd.runs.run import Run
 
     keras.utils.set_random_seed(seed)
     teacher, images, labels = _teacher(dataset)
     settings = {**_SIZES.get(dataset, _SMALL), **changed}
+    addition = settings.pop("tried", None)
+    callbacks = []
+    if addition == "averages":  # Over the last tenth of the training.
+        callbacks.append(tried.AveragedWeights(0.1 * settings["steps"] / STEPS_AT_ONCE))
     if settings.get("canvas") == "other":
         settings["canvas"] = "blobs" if teacher.batch_norms else "pictures"
     method = Best(**settings)
     width = zskd.lenet5_half() if teacher.input_shape == (32, 32, 1) else 0.5
-    with tempfile.TemporaryDirectory() as directory:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        tried.hint() if addition == "hint" else contextlib.nullcontext(),
+    ):
         begun = time.perf_counter()
-        with Run(teacher, width, {"name": method.name}, directory, seed, verbose=0) as run:
+        with Run(
+            teacher, width, {"name": method.name}, directory, seed, None, callbacks, verbose=0
+        ) as run:
             trained = method.train(run)
         return {
             "settings": settings,
