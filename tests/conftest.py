@@ -57,8 +57,12 @@ def short_measurements():
 
 @pytest.fixture(scope="module")
 def without_xla():
-    """Run the steps as plain TensorFlow graphs: XLA would compile longer than they run."""
+    """Run the steps as plain TensorFlow graphs: XLA would compile longer than they run.
+
+    In float32 as with XLA, also where the processor has bfloat16.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_zskd.impressions.generator.has_bfloat16", lambda: False)
         for user in ("distillation.distiller", "impressions.generator"):
             patch.setattr(f"keras_zskd.{user}.compiles_well", lambda model: False)
         yield
