@@ -1,9 +1,8 @@
-"""The console script `keras-zskd`: sets up TensorFlow, then runs the command line.
+"""The console script `keras-zskd`: the command line without the log messages of its libraries.
 
-It removes the log messages of its libraries. TensorFlow and LiteRT write messages about the machine
-directly to file descriptor 2. Two libraries of TensorFlow 2.21 do so while they are loaded, before
-`TF_CPP_MIN_LOG_LEVEL` takes effect, and LiteRT ignores it. Importing `keras_zskd` imports
-TensorFlow, so this module is outside the package.
+TensorFlow and LiteRT write messages about the machine directly to file descriptor 2. Two libraries
+of TensorFlow 2.21 do so while they are loaded, before `TF_CPP_MIN_LOG_LEVEL` takes effect, and
+LiteRT ignores it. Importing `keras_zskd` imports TensorFlow, so this module is outside the package.
 """
 
 import contextlib
@@ -11,7 +10,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import platform
 import re
 import signal
 import sys
@@ -27,7 +25,6 @@ _REMARK = re.compile(
 
 def launch() -> None:
     """Run the command line; `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows all messages."""
-    use_onednn()
     if _answered(sys.argv[1:]):
         return
     is_wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
@@ -36,16 +33,6 @@ def launch() -> None:
     from keras_zskd import cli
 
     cli.launch()
-
-
-def use_onednn() -> None:
-    """Turn oneDNN on, unless `TF_ENABLE_ONEDNN_OPTS` is set; call this before importing TensorFlow.
-
-    TensorFlow leaves it off on some x86 processors, such as AMD's, where it also makes convolutions
-    faster: a training step of ResNet-20 takes half the time.
-    """
-    if platform.machine() in ("x86_64", "AMD64"):
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _answered(words: list[str]) -> bool:

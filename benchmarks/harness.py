@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from keras_zskd_command import use_onednn
-
 Sides = dict[str, tuple[str, dict[str, Any]]]
 """For each name a function and its arguments, see `run`."""
 
@@ -45,7 +43,6 @@ def run(function: str, timeout: float = 900, **arguments: Any) -> dict[str, Any]
     Raises:
         SideError: If the process failed or took too long.
     """
-    use_onednn()
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.harness", function, json.dumps(arguments)],
         env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},

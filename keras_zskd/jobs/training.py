@@ -13,11 +13,11 @@ import tensorflow as tf
 from keras_zskd import models
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.files import check_destination, replacing
-from keras_zskd.core.keras_internals import flat_layers
 from keras_zskd.distillation.augmentation import RandomAffine
 from keras_zskd.inputs import datasets
 from keras_zskd.inputs.batching import steps_of, stream
 from keras_zskd.inputs.own_data import Data, has_splits, name_of
+from keras_zskd.methods.method import check_choice
 from keras_zskd.models.applications import application, is_application
 from keras_zskd.runs import backup
 from keras_zskd.runs.run import set_steps_at_once
@@ -36,15 +36,15 @@ def train(
     exclude_demo_digits: bool = False,
     horizontal_flip: bool = False,
     image_size: int | None = None,
+    translation: float = 0.05,
+    optimizer: str = "adamw",
 ) -> dict[str, Any]:
     """Train on the training split, evaluate the last epoch on the test split, and save.
 
-    The loss is the cross-entropy. Networks with batch normalization are trained by SGD with Nesterov
-    momentum, weight decay and a learning rate of 0.1, as in the papers that introduced them; others
-    by AdamW (Loshchilov and Hutter, 2019). The learning rate decays to 0 along a cosine (Loshchilov
-    and Hutter, 2017). Images are transformed by small random affine maps: a teacher trained on
-    shifted and rotated images is more reliable on such impressions. An interrupted training is
-    resumed by the same call, from `OUTPUT.training`, which is removed at the end.
+    The loss is the cross-entropy. The learning rate decays to 0 along a cosine (Loshchilov and
+    Hutter, 2017). Images are transformed by small random affine maps: a teacher trained on shifted
+    and rotated images is more reliable on such impressions. An interrupted training is resumed by
+    the same call, from `OUTPUT.training`, which is removed at the end.
 
     Args:
         architecture: The model to train: a name in `keras_zskd.models.ARCHITECTURES`, or a name in
@@ -56,19 +56,27 @@ def train(
         seed: Seed of initialization, order and augmentation.
         data_dir: TFDS data directory.
         exclude_demo_digits: Whether to exclude the MNIST digits that the demo is evaluated on.
-        horizontal_flip: Whether to flip half of the images horizontally, and to shift them by up to
-            an eighth of their size instead of a twentieth; for photographs, not for digits.
+        horizontal_flip: Whether to flip half of the images horizontally; for photographs, not for
+            digits.
         image_size: Height and width of the color images for an architecture of
             `keras.applications`, 32 by default. Images of another size are resized. Other
             architectures have a size of their own.
+        translation: Largest shift as a fraction of height and width, 0 or more. 0.125 (four pixels
+            of 32) is usual for photographs.
+        optimizer: "adamw" (Loshchilov and Hutter, 2019), or "sgd" with Nesterov momentum and an
+            initial learning rate of 0.1, as for the residual networks of the literature, which
+            generalize better with it. The latter needs batch normalization.
 
     Returns:
         Settings and accuracy, as plain JSON types.
 
     Raises:
-        InputError: If a name is unknown, the dataset does not fit, or the file cannot be written.
+        InputError: If an argument is invalid, the dataset does not fit, or the file cannot be
+            written.
     """
+    check_choice("optimizer", optimizer, _OPTIMIZERS)
     build = _builder(architecture, image_size)
+    augment = RandomAffine(rotation=0.1, zoom=0.1, translation=translation)
     if not str(output).endswith(".keras"):
         raise invalid("output", "end in .keras", str(output))
     check_destination("output", output)
@@ -89,7 +97,6 @@ def train(
     classes = _num_classes(labels, test_labels)
     if classes != model.output_shape[-1]:
         model = build(num_classes=classes)
-    augment = RandomAffine(rotation=0.1, zoom=0.1, translation=0.125 if horizontal_flip else 0.05)
 
     def shown(step: Any, batch: Any) -> Any:
         key = tf.stack([tf.cast(seed, tf.int64), step])
@@ -101,7 +108,7 @@ def train(
 
     steps = steps_of(len(images), _BATCH_SIZE)
     model.compile(
-        optimizer=_optimizer(model, epochs * steps),
+        optimizer=_OPTIMIZERS[optimizer](epochs * steps),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -120,6 +127,8 @@ def train(
             "exclude_demo_digits": exclude_demo_digits,
             "horizontal_flip": horizontal_flip,
             "image_size": image_size or _IMAGE_SIZE,
+            "translation": translation,
+            "optimizer": optimizer,
         },
     )
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
@@ -140,17 +149,21 @@ def train(
     }
 
 
-def _optimizer(model: keras.Model, num_steps: int) -> Any:
-    decay = keras.optimizers.schedules.CosineDecay
-    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in flat_layers(model)):
-        return keras.optimizers.AdamW(decay(2e-3, num_steps), weight_decay=1e-2)
+def _adamw(num_steps: int) -> keras.optimizers.Optimizer:
+    decay = keras.optimizers.schedules.CosineDecay(2e-3, num_steps)
+    return keras.optimizers.AdamW(decay, weight_decay=1e-2)
+
+
+def _sgd(num_steps: int) -> keras.optimizers.Optimizer:
     # Keras decays the weights themselves. Added to the gradient, as in the papers, the same decay is
     # 5e-4: the momentum multiplies it by ten.
-    optimizer = keras.optimizers.SGD(
-        decay(0.1, num_steps), momentum=0.9, nesterov=True, weight_decay=5e-3
-    )
+    decay = keras.optimizers.schedules.CosineDecay(0.1, num_steps)
+    optimizer = keras.optimizers.SGD(decay, momentum=0.9, nesterov=True, weight_decay=5e-3)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer
+
+
+_OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def _num_classes(labels: np.ndarray, test_labels: np.ndarray) -> int:
