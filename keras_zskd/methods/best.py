@@ -58,10 +58,10 @@ class Best(Method):
     """Starts a student from its teacher, and trains it on impressions and procedural pictures.
 
     The teacher determines the mixture of picture families (`FamilyRatings.shares`). If it has batch
-    normalization, impressions start from such pictures. The student starts from the folded weights
-    of the teacher, with batch normalization statistics estimated on the pictures. Each batch mixes
-    impressions and new pictures. Sizes that are not given are chosen so that the run takes
-    `minutes`.
+    normalization, impressions may start from such pictures (`canvas`). The student starts from the
+    folded weights of the teacher, with batch normalization statistics estimated on the pictures.
+    Each batch mixes impressions and new pictures. Sizes that are not given are chosen so that the
+    run takes `minutes`.
 
     Args:
         minutes: Time for the whole run on this machine, in minutes, 0 or more. With 0, nothing is
@@ -79,7 +79,8 @@ class Best(Method):
             which each impression is used 28 times.
         synthesis_temperature: `tau` of the synthesis.
         canvas: Start of the impressions: "pictures", "blobs", or "auto": pictures if the teacher has
-            batch normalization, whose prior keeps them natural, and blobs otherwise.
+            batch normalization, whose prior keeps them natural, and blobs otherwise. Single-label
+            teachers of gray images get blobs too.
         synthesis_steps: Adam steps per impression. Defaults to 20 from pictures, 30 from blobs, and
             60 for multi-label teachers, whose labels are rarer.
         synthesis_rate: Adam's learning rate, on the logits of the pixels. Defaults to 0.15 from
@@ -87,7 +88,7 @@ class Best(Method):
         total_variation: Weight of the prior `TotalVariation`, for images. Defaults to 1e-4 from
             pictures, and to the prior's own default from blobs.
         batch_norm_weight: Weight of the prior `BatchNormStatistics`, for teachers with batch
-            normalization.
+            normalization. Defaults to 0.5 from pictures, 0 from blobs.
         temperature: `tau` of the distillation.
         mixup: Share of the examples that are mixed with another one.
         mosaic: Share of the examples that become a mosaic of four. Defaults to 0.7 for multi-label
@@ -116,7 +117,7 @@ class Best(Method):
     synthesis_steps: int | None = None
     synthesis_rate: float | None = None
     total_variation: float | None = None
-    batch_norm_weight: float = 0.5
+    batch_norm_weight: float | None = None
     temperature: float = 4.0
     mixup: float = 0.1
     mosaic: float | None = None

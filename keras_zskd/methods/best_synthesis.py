@@ -14,9 +14,13 @@ from keras_zskd.runs.resources import Resources
 
 # Defaults by canvas.
 _DEFAULTS: dict[str, dict[str, float]] = {
-    "pictures": {"synthesis_steps": 20, "synthesis_rate": 0.15, "total_variation": 1e-4},
+    "pictures": {
+        "synthesis_steps": 20, "synthesis_rate": 0.15, "total_variation": 1e-4,
+        "batch_norm_weight": 0.5,
+    },
     "blobs": {
         "synthesis_steps": 30, "synthesis_rate": 0.4, "total_variation": TotalVariation().weight,
+        "batch_norm_weight": 0.0,
     },
 }  # fmt: skip
 # Multi-label teachers need more: after 20 steps, a third of the impressions had no label present.
@@ -25,10 +29,16 @@ CANVASES = ("auto", *_DEFAULTS)
 
 
 def canvas_for(canvas: str, teacher: Teacher) -> str:
-    """Return the canvas: "auto" is "pictures" with batch normalization and "blobs" without it."""
+    """Return the canvas: "auto" is "pictures" with batch normalization and "blobs" without it.
+
+    Single-label teachers of gray images get "blobs" too: such images show one thing on a plain
+    ground more often than a scene.
+    """
     if canvas != "auto":
         return canvas
-    return "pictures" if teacher.batch_norms else "blobs"
+    is_gray = len(teacher.input_shape) == 3 and teacher.input_shape[-1] == 1
+    shows_one_thing = is_gray and not teacher.is_multi_label
+    return "pictures" if teacher.batch_norms and not shows_one_thing else "blobs"
 
 
 def best_generator(
@@ -52,7 +62,7 @@ def best_generator(
         teacher,
         targets=DirichletTargets() if has_templates else OneHotTargets(0.9),
         temperature=method.synthesis_temperature,
-        priors=priors_of(teacher, settings["total_variation"], method.batch_norm_weight),
+        priors=priors_of(teacher, settings["total_variation"], settings["batch_norm_weight"]),
         transforms=[Jitter(2)] if len(teacher.input_shape) == 3 else [],
         canvas=PictureCanvas(dict(shares)) if canvas == "pictures" else BlobCanvas(),
         steps=int(settings["synthesis_steps"]),

@@ -8,6 +8,7 @@ import keras_zskd as zskd
 from keras_zskd.core.errors import InputError
 from keras_zskd.methods import best
 from keras_zskd.methods.best import Best
+from keras_zskd.methods.best_synthesis import best_generator
 from keras_zskd.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -57,6 +58,32 @@ def test_every_kind_of_teacher_gets_a_student(kind, tmp_path):
     starts = ["From pictures to impressions"] if teacher.batch_norms else []
     assert titles[: 1 + len(starts)] == ["Procedural pictures", *starts]
     assert "Impressions" in titles
+
+
+@pytest.mark.parametrize(
+    ("channels", "activation", "canvas", "priors"),
+    [
+        (3, "softmax", zskd.PictureCanvas, {"TotalVariation": 1e-4, "BatchNormStatistics": 0.5}),
+        (1, "softmax", zskd.BlobCanvas, {"TotalVariation": zskd.TotalVariation().weight}),
+        (1, "sigmoid", zskd.PictureCanvas, {"TotalVariation": 1e-4, "BatchNormStatistics": 0.5}),
+    ],
+)
+def test_with_batch_normalization_impressions_start_from_pictures_unless_gray(
+    channels, activation, canvas, priors
+):
+    teacher = zskd.Teacher(
+        keras.Sequential(
+            [
+                keras.Input((8, 8, channels)), layers.Conv2D(8, 3), layers.BatchNormalization(),
+                layers.Flatten(), layers.Dense(3, activation),
+            ]
+        ),
+        (0.0, 1.0),
+    )  # fmt: skip
+    config = best_generator(teacher, {"leaves": 1.0}, Best()).get_config()
+    assert type(keras.saving.deserialize_keras_object(config["canvas"])) is canvas
+    found = map(keras.saving.deserialize_keras_object, config["priors"])
+    assert {type(prior).__name__: prior.weight for prior in found} == priors
 
 
 def test_zero_minutes_give_the_folded_student_with_new_statistics(tmp_path):
