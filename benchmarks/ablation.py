@@ -25,9 +25,6 @@ from benchmarks import harness, table
 from benchmarks.results_file import ResultsFile, Runs
 
 _TEACHERS = flags.DEFINE_list("teachers", [], "some of those of the studies; default: all")
-_STUDIES = flags.DEFINE_list(
-    "studies", ["parts", "averages", "hints", "settings", "uses", "families"], "which rows"
-)
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each setting and seed")
 _OUTPUT = flags.DEFINE_string("output", "results/ablation.json", "the results file")
 # Impressions and training steps of 256 examples.
@@ -47,6 +44,7 @@ _TEACHERS_OF = {
     "uses": ("fashion_mnist",),
     "families": (*_TUNED_ON, "mnist", "color", "depthwise", "digits", "residual"),
 }
+_STUDIES = flags.DEFINE_list("studies", list(_TEACHERS_OF), "which rows")
 _ALONE = {"num_impressions": 0}
 _HALF = {"impression_share": 0.5}
 _LONG = {"num_impressions": 16_000, "steps": 4_800}

@@ -12,6 +12,19 @@ from keras_zskd.evaluation.metrics import TeacherAgreement
 pytestmark = pytest.mark.usefixtures("without_xla")
 
 
+@pytest.fixture
+def make_distiller_of(make_distiller, make_student):
+    """A function that builds a distiller for a student with the given dtype policy."""
+
+    def make(policy):
+        keras.config.set_dtype_policy(policy)
+        student = make_student()
+        keras.config.set_dtype_policy("float32")
+        return make_distiller(student)
+
+    return make
+
+
 class TestStudents:
     def test_softmax_and_logits_students_get_the_same_update(
         self, make_distiller, make_student, make_images
@@ -54,12 +67,9 @@ class TestStudents:
         losses = [distiller.evaluate(images, verbose=0) for _ in range(2)]
         assert losses == pytest.approx([expected, expected], rel=1e-4)
 
-    def test_mixed_float16_student(self, teacher, make_student, make_images, divergence):
-        keras.config.set_dtype_policy("mixed_float16")
-        student = make_student()
-        keras.config.set_dtype_policy("float32")
-        distiller = Distiller(teacher, student, 3.0)
-        distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+    def test_mixed_float16_student(self, teacher, make_distiller_of, make_images, divergence):
+        distiller = make_distiller_of("mixed_float16")
+        student = distiller.student
         assert isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
         images = make_images(8)
         expected = divergence(teacher(images), np.asarray(student(images)), 3.0).mean()
@@ -68,16 +78,13 @@ class TestStudents:
         assert history[-1] < 0.9 * history[0]
         assert all(w.dtype == "float32" for w in student.weights)
 
-    def test_mixed_float16_gets_the_update_of_float32(self, teacher, make_student, make_images):
+    def test_mixed_float16_gets_the_update_of_float32(self, make_distiller_of, make_images):
         images = make_images(8)
         moved = []
         for policy in ("float32", "mixed_float16"):
-            keras.config.set_dtype_policy(policy)
-            student = make_student()
-            keras.config.set_dtype_policy("float32")
+            distiller = make_distiller_of(policy)
+            student = distiller.student
             before = student.get_weights()
-            distiller = Distiller(teacher, student, 3.0)
-            distiller.compile(optimizer=keras.optimizers.SGD(0.1))
             distiller.fit(images, batch_size=8, verbose=0)
             moved.append([a - b for a, b in zip(student.get_weights(), before, strict=True)])
         for a, b in zip(*moved, strict=True):
@@ -119,12 +126,8 @@ class TestSaving:
         for a, b in zip(distiller.student.get_weights(), loaded.student.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
-    def test_mixed_float16_round_trip(self, teacher, make_student, make_images, tmp_path):
-        keras.config.set_dtype_policy("mixed_float16")
-        student = make_student()
-        keras.config.set_dtype_policy("float32")
-        distiller = Distiller(teacher, student, 3.0)
-        distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+    def test_mixed_float16_round_trip(self, make_distiller_of, make_images, tmp_path):
+        distiller = make_distiller_of("mixed_float16")
         images = make_images(8)
         distiller.fit(images, verbose=0)
         distiller.save(tmp_path / "half.keras")

@@ -31,7 +31,7 @@ def make_generator(make_teacher):
     return make
 
 
-@pytest.fixture(scope="module")  # As `without_xla`, on which the precision depends.
+@pytest.fixture(scope="session")
 def one_step(make_generator):
     """`make_generator(steps=1)`, compiled once and shared by the tests that do not depend on it."""
     return make_generator(steps=1)
