@@ -13,6 +13,7 @@ every run; a run that is in the file is not repeated.
 """
 
 import contextlib
+import pathlib
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ _SIZES = {
     "color": {"num_impressions": 1_000, "steps": 200},
 }
 _SMALL = {"num_impressions": 2_000, "steps": 800}
+_SIZES_OF_RATES = {"num_impressions": 6_000, "steps": 1_600}
 _TUNED_ON = ("fashion_mnist", "cifar10")
 _TEACHERS_OF = {
     "parts": _TUNED_ON,
@@ -43,6 +45,16 @@ _TEACHERS_OF = {
     "settings": _TUNED_ON,
     "uses": ("fashion_mnist",),
     "families": (*_TUNED_ON, "mnist", "color", "depthwise", "digits", "residual"),
+    # Networks of `benchmarks.small_networks`, trained on Fashion-MNIST.
+    "rates": (
+        "strided convolutions, average pooling",
+        "depthwise and pointwise",
+        "separable",
+        "the same with batch normalization",
+        "densely concatenated",
+        "dense with batch normalization",
+        "two convolutions and a dense layer",
+    ),
 }
 _STUDIES = flags.DEFINE_list("studies", list(_TEACHERS_OF), "which rows")
 _ALONE = {"num_impressions": 0}
@@ -77,6 +89,10 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "long, impression_share=0.75": {**_LONG, "impression_share": 0.75},
         "long, impression_share=0.15": {**_LONG, "impression_share": 0.15},
         "long, without impressions": {**_LONG, **_ALONE},
+    },
+    "rates": {
+        f"learning_rate={rate:g}": {**_SIZES_OF_RATES, "learning_rate": rate}
+        for rate in (2e-3, 5e-3, 1e-2)
     },
     "families": {
         f"{name} alone": {**_ALONE, "families": name}
@@ -164,18 +180,25 @@ def scores(dataset: str) -> dict[str, Any]:
 
 def _teacher(dataset: str) -> tuple[Any, Any, Any]:
     """Return the teacher, and images and labels for the evaluation."""
-    from benchmarks import teachers, tuning_data
+    from benchmarks import small_networks, teachers, tuning_data
+    from keras_zskd.inputs import datasets
 
     if dataset in teachers.KINDS:
         return teachers.teacher_of(dataset)
-    teacher, images, labels = tuning_data.tuning_teacher(dataset)
-    return teacher, images[-tuning_data.HELD_OUT :], labels[-tuning_data.HELD_OUT :]
+    held_out = tuning_data.HELD_OUT
+    if dataset in _TEACHERS_OF["rates"]:
+        images, labels = datasets.load("fashion_mnist", "train", (28, 28, 1))
+        path = pathlib.Path("runs/tune") / f"{dataset.replace(' ', '_')}.keras"
+        teacher = small_networks.teacher_of(dataset, path, images[:-held_out], labels[:-held_out])
+    else:
+        teacher, images, labels = tuning_data.tuning_teacher(dataset)
+    return teacher, images[-held_out:], labels[-held_out:]
 
 
 def _lines(runs: Runs) -> list[str]:
     lines = [
         "Accuracy in percent on held-out images of the training split, last epoch.\n",
-        "| dataset | teacher | what is changed | student | seeds |",
+        "| teacher | its accuracy | what is changed | student | seeds |",
         "| --- | --- | --- | --- | --- |",
     ]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}

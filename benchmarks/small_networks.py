@@ -1,10 +1,14 @@
 """Ten small networks in common styles; each has another structure that `slim` can narrow."""
 
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
+
+import keras_zskd as zskd
 
 _Body = Callable[[Any], Any]
 
@@ -112,3 +116,21 @@ NAMES = tuple(_BODIES)
 def build(name: str, input_shape: tuple[int, ...] = (28, 28, 1)) -> keras.Model:
     """A freshly initialized network of `NAMES`, from images in [0, 1] to ten logits."""
     return _classifier(_BODIES[name], input_shape)
+
+
+def teacher_of(
+    name: str, path: pathlib.Path, images: np.ndarray, labels: np.ndarray
+) -> zskd.Teacher:
+    """Return a network of `NAMES` as a teacher, trained for three epochs unless its file exists."""
+    if not path.exists():
+        keras.utils.set_random_seed(1)
+        model = build(name)
+        decay = keras.optimizers.schedules.CosineDecay(3e-3, 3 * -(-len(images) // 128))
+        model.compile(
+            keras.optimizers.AdamW(decay, weight_decay=1e-2),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        model.fit(images, labels, batch_size=128, epochs=3, verbose=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
+    return zskd.Teacher(str(path), (0.0, 1.0))

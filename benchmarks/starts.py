@@ -63,12 +63,15 @@ def student(network: str, start: str, stage: str, seed: int) -> dict[str, Any]:
     """Train one student in this process, and evaluate it on the test split."""
     import keras
 
+    from benchmarks import small_networks
     from benchmarks.tuning_data import accuracy
     from keras_zskd.inputs import datasets
     from keras_zskd.methods.best import Best
     from keras_zskd.runs.run import Run
 
-    teacher = _teacher(network)
+    rows = datasets.load("mnist", "train", (28, 28, 1))
+    path = _WORK / f"{network.replace(' ', '_')}.keras"
+    teacher = small_networks.teacher_of(network, path, *rows)
     images, labels = datasets.load("mnist", "test", teacher.input_shape)
     keras.utils.set_random_seed(seed)
     method = Best(start=start, **_STAGES[stage])
@@ -82,30 +85,6 @@ def student(network: str, start: str, stage: str, seed: int) -> dict[str, Any]:
             "parameters": [teacher.num_parameters, trained.student.count_params()],
             "accuracy": accuracy(trained.student, images, labels),
         }
-
-
-def _teacher(network: str) -> Any:
-    """Return a teacher that is trained once, for three epochs on the training split."""
-    import keras
-
-    import keras_zskd as zskd
-    from benchmarks import small_networks
-    from keras_zskd.inputs import datasets
-
-    path = _WORK / f"{network.replace(' ', '_')}.keras"
-    if not path.exists():
-        keras.utils.set_random_seed(1)
-        model = small_networks.build(network)
-        images, labels = datasets.load("mnist", "train", (28, 28, 1))
-        decay = keras.optimizers.schedules.CosineDecay(3e-3, 3 * -(-len(images) // 128))
-        model.compile(
-            keras.optimizers.AdamW(decay, weight_decay=1e-2),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
-        model.fit(images, labels, batch_size=128, epochs=3, verbose=0)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(path)
-    return zskd.Teacher(str(path), (0.0, 1.0))
 
 
 def _lines(runs: Runs) -> list[str]:
