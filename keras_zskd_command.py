@@ -1,4 +1,4 @@
-"""The console script `keras-zskd`: the command line without the log messages of its libraries.
+"""The console script `keras-zskd`: sets up TensorFlow, and drops the log messages of libraries.
 
 TensorFlow and LiteRT write messages about the machine directly to file descriptor 2. Two libraries
 of TensorFlow 2.21 do so while they are loaded, before `TF_CPP_MIN_LOG_LEVEL` takes effect, and
@@ -27,6 +27,9 @@ def launch() -> None:
     """Run the command line; `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows all messages."""
     if _answered(sys.argv[1:]):
         return
+    # TensorFlow 2.21 enables oneDNN on recent server processors only. On others with AVX2, its
+    # convolutions are faster too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     is_wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
     if not is_wanted and sys.stderr is not None:  # It is None where file descriptor 2 is closed.
         _drop_remarks()

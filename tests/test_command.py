@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import keras_zskd_command
+from keras_zskd import cli
+
 ROOT = Path(__file__).resolve().parent.parent
 REMARK = b"I0000 00:00:1795612592.822426   14688 port.cc:153] oneDNN custom operations are on.\n"
 ERROR = b"F0000 00:00:1795612592.822426   14688 cpu.cc:1] This processor has no AVX.\n"
@@ -146,3 +149,16 @@ def test_a_failed_import_is_reported(tmp_path):
     assert ERROR.decode() in errors
     assert "Traceback" in errors
     assert "ImportError: no such library" in errors
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("0", "0")])
+def test_onednn_is_enabled_unless_the_user_disables_it(given, used, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given or "")
+    if given is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    monkeypatch.setattr("sys.argv", ["keras-zskd", "inspect"])
+    found = []
+    monkeypatch.setattr(cli, "launch", lambda: found.append(os.environ["TF_ENABLE_ONEDNN_OPTS"]))
+    keras_zskd_command.launch()
+    assert found == [used]
