@@ -40,7 +40,7 @@ import json, runpy, sys, traceback
 from keras_zskd.distillation import distiller
 from keras_zskd.impressions import generator
 from keras_zskd.jobs import distilling
-distiller.compiles_well = generator.compiles_well = lambda model: False
+distiller.compiles_well = generator.compiles_well = lambda *_, **__: False
 distilling.estimate = lambda *arguments: {"seconds": 0.0}
 for line in sys.stdin:
     sys.argv = json.loads(line)

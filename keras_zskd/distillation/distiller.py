@@ -125,7 +125,7 @@ class Distiller(keras.Model):
         # on a GPU Keras uses XLA anyway, and several replicas cannot use it.
         self._is_compiled = (
             compiles_well(teacher.model)
-            and compiles_well(view.model)
+            and compiles_well(view.model, training=True)
             and tf.distribute.get_strategy().num_replicas_in_sync == 1
             and not tf.config.list_logical_devices("GPU")
         )

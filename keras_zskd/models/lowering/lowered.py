@@ -10,7 +10,12 @@ import tensorflow as tf
 from keras_zskd.core.compiled import compiled_on_cpu
 from keras_zskd.models.alexnet_pair import LocalResponseNormalization
 from keras_zskd.models.lowering.blocked import Blocked, average_pool, max_pool
-from keras_zskd.models.lowering.norms import normalize_response, scale_and_shift
+from keras_zskd.models.lowering.norms import (
+    has_fused_training,
+    normalize_batch,
+    normalize_response,
+    scale_and_shift,
+)
 from keras_zskd.models.lowering.plan import Plan, is_2x2_pooling, is_increasing, is_pointwise
 
 
@@ -34,7 +39,7 @@ class Lowered:
             XLA are slow and its matrix products are fast, so convolutions on blocks run as matrix
             products.
         training: Whether the function is for training. Batch normalization layers are then called
-            unchanged.
+            unchanged, or run as one operation (`normalize_batch`).
         frozen: Whether the weights become constants when a `tf.function` that calls this object is
             traced. XLA stores constants in the layout that suits it best, which makes the whole
             loop faster by a third or more.
@@ -102,6 +107,8 @@ class Lowered:
         if id(node) in self._plan.norms:
             x = tf.cast(_plain(given[0]), layer.compute_dtype)
             return scale_and_shift(x, *weights[id(node)])
+        if self.training and not self.compiled and len(given) == 1 and has_fused_training(layer):
+            return normalize_batch(_plain(given[0]), layer)
         # Not for subclasses, which may compute something else.
         if type(layer) is LocalResponseNormalization:
             settings = (layer.depth_radius, layer.bias, layer.alpha, layer.beta)

@@ -149,16 +149,18 @@ class Plan:
         return readers[0] if len(readers) == 1 and id(tensor) not in self._ends else None
 
 
-def compiles_well(model: keras.Model) -> bool:
+def compiles_well(model: keras.Model, training: bool = False) -> bool:
     """Whether XLA on a CPU runs the lowered model faster than the kernels of TensorFlow.
 
-    True if all convolutions have few input channels and none of the layers is slow in XLA.
+    True if all convolutions have few input channels and none of the layers is slow in XLA. Batch
+    normalization is slow in training mode, in which it reduces over whole batches.
     """
     plan = Plan(model, compiled=True, fold=True)
+    kinds = set(_COMPILES_WELL) - ({keras.layers.BatchNormalization} if training else set())
     return all(
         plan.convolutions.get(id(node)) is not None
         or is_2x2_pooling(node)
-        or type(node.operation) in _COMPILES_WELL
+        or type(node.operation) in kinds
         for node in plan.nodes
     )
 

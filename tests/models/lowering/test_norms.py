@@ -1,10 +1,17 @@
-"""Normalizations in few passes; the reference is TensorFlow."""
+"""Normalizations in few passes; the references are TensorFlow and Keras."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_zskd.models.lowering.norms import moments, normalize_response, scale_and_shift
+from keras_zskd.models.lowering.norms import (
+    has_fused_training,
+    moments,
+    normalize_batch,
+    normalize_response,
+    scale_and_shift,
+)
 
 
 def _both(function, x, upstream):
@@ -98,3 +105,54 @@ def test_moments_equal_tensorflow(mode):
         run = tf.function(run, jit_compile=mode == "xla")
     for one, other in zip(run(x), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def _norm(shape=(6, 3, 4, 5), **settings):
+    layer = keras.layers.BatchNormalization(**settings)
+    layer.build(shape)
+    random = np.random.default_rng(2)
+    layer.set_weights([random.uniform(0.5, 2.0, weight.shape) for weight in layer.weights])
+    return layer
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 4, 5), (2, 1, 1, 5), (1, 1, 1, 5)])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"momentum": 0.8, "epsilon": 1e-5}, {"scale": False}, {"center": False, "axis": 3}],
+    ids=str,
+)
+def test_batch_normalization_in_training_equals_keras(settings, shape):
+    random = np.random.default_rng(3)
+    x, upstream = (tf.constant(random.normal(1.0, 3.0, shape).astype("float32")) for _ in range(2))
+    results = []
+    for call in (
+        lambda layer, x: layer(x, training=True),
+        lambda layer, x: normalize_batch(x, layer),
+    ):
+        layer = _norm(shape, **settings)
+        assert has_fused_training(layer)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.function(call, autograph=False)(layer, x)
+        wanted = [x, *(v.value for v in layer.trainable_variables)]
+        results.append([y, *tape.gradient(y, wanted, upstream), *layer.non_trainable_variables])
+    for found, expected in zip(*results[::-1], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        _norm(axis=1),
+        _norm((6, 5)),
+        _norm(renorm=True),
+        _norm(synchronized=True),
+        _norm(trainable=False),
+        _norm(dtype="mixed_bfloat16"),
+        type("Own", (keras.layers.BatchNormalization,), {})(),
+        keras.layers.LayerNormalization(),
+    ],
+    ids=["axis", "rows", "renorm", "synchronized", "frozen", "half", "subclass", "other"],
+)
+def test_other_normalizations_are_not_fused(layer):
+    assert not has_fused_training(layer)

@@ -151,6 +151,8 @@ class TestCompilesWell:
     )  # fmt: skip
     def test_models_with_few_input_channels(self, model):
         assert compiles_well(model)
+        has_norms = any(isinstance(n, layers.BatchNormalization) for n in model.layers)
+        assert compiles_well(model, training=True) != has_norms
 
     @pytest.mark.parametrize(
         "model",
