@@ -1,5 +1,6 @@
 """`AdversarialDistiller`: trains a student together with a generator of its inputs."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from keras_zskd.inputs.batching import mapped, ready
 from keras_zskd.inputs.source import Noise
 from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.logits import logits_view
+from keras_zskd.models.lowering.lowered import Lowered
 from keras_zskd.models.teacher import Teacher
 
 
@@ -109,9 +111,11 @@ class AdversarialDistiller(keras.Model):
             [teacher.model.output, teacher.penultimate, *(theirs for theirs, _ in pairs)]
         )
         self.teacher_model.trainable = False
-        self._tapped_view = keras.Model(
-            self._view.inputs, [self._view.output, *(ours for _, ours in pairs)]
+        self._ask_teacher = Lowered(self.teacher_model)
+        self._ask_student = Lowered(
+            self._view, [self._view.output, *(ours for _, ours in pairs)], training=True
         )
+        self._generate = _in_training(generator)
         self._generator_tracker = keras.metrics.Mean(name="generator_loss")
         self.built = True
 
@@ -184,7 +188,7 @@ class AdversarialDistiller(keras.Model):
             images = self._update_generator(next(noise))
         for _ in range(self.student_steps):
             if self.fresh_noise:
-                images = self.generator(next(noise), training=True)
+                images = self._generate(next(noise))
             logs = self._update_student(images)
         return logs
 
@@ -200,12 +204,12 @@ class AdversarialDistiller(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             weights = self.generator.trainable_weights
             tape.watch([weight.value for weight in weights])
-            images = self.generator(noise, training=True)
-            logits, features, *_ = self.teacher_model(images, training=False)
+            images = self._generate(noise)
+            logits, features, *_ = self._ask_teacher(images)
             features = tf.reshape(features, (-1, math.prod(features.shape[1:])))
             answers = Answers(tf.cast(logits, tf.float32), features)
             per_example, batch = self.generator_loss(
-                answers, lambda: tf.cast(self._view(images, training=True), tf.float32)
+                answers, lambda: tf.cast(self._ask_student(images)[0], tf.float32)
             )
             loss, logged = _reduced(per_example, batch)
             loss = self.generator_optimizer.scale_loss(loss)
@@ -215,10 +219,10 @@ class AdversarialDistiller(keras.Model):
 
     def _update_student(self, images: Any) -> dict[str, Any]:
         """Update the student and return its logs."""
-        logits, _, *maps = self.teacher_model(images, training=False)
+        logits, _, *maps = self._ask_teacher(images)
         logits = tf.cast(logits, tf.float32)
         with tf.GradientTape() as tape:
-            answers, *own = keras.tree.flatten(self._tapped_view(images, training=True))
+            answers, *own = self._ask_student(images)
             answers = tf.cast(answers, tf.float32)
             per_example = self.student_loss(logits, answers)
             for pair in zip(maps, own, strict=True):
@@ -270,6 +274,14 @@ def mean_over_replicas(values: Any) -> Any:
     if replicas > 1:
         total = tf.distribute.get_replica_context().all_reduce("sum", total)
     return total / everywhere
+
+
+def _in_training(generator: keras.Model) -> Callable[[Any], Any]:
+    """Return the generator in training mode, lowered if it is a graph of layers."""
+    if not getattr(generator, "inputs", None):
+        return functools.partial(generator, training=True)
+    lowered = Lowered(generator, training=True)
+    return lambda noise: lowered(noise)[0]
 
 
 def _reduced(per_example: Any, batch: Any) -> tuple[Any, Any]:
