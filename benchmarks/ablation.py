@@ -45,15 +45,13 @@ _TEACHERS_OF = {
     "settings": _TUNED_ON,
     "uses": ("fashion_mnist",),
     "families": (*_TUNED_ON, "mnist", "color", "depthwise", "digits", "residual"),
-    # Networks of `benchmarks.small_networks`, trained on Fashion-MNIST.
+    # Networks of `benchmarks.small_networks` with few parameters, trained on Fashion-MNIST.
     "rates": (
         "strided convolutions, average pooling",
         "depthwise and pointwise",
         "separable",
-        "the same with batch normalization",
         "densely concatenated",
-        "dense with batch normalization",
-        "two convolutions and a dense layer",
+        "parallel branches",
     ),
 }
 _STUDIES = flags.DEFINE_list("studies", list(_TEACHERS_OF), "which rows")

@@ -48,6 +48,8 @@ _EPOCHS = 20
 # Largest share of impressions in a batch, and largest number of times that an impression is used.
 # In a long training, pictures, which are always new, are worth more than impressions seen before.
 IMPRESSION_SHARE, _MOST_USES = 0.75, 28
+# Learning rate of students of at least `_SMALL` parameters, and the largest one.
+_RATE, _SMALL, _LARGEST_RATE = 2e-3, 15_000, 1e-2
 # For multi-label teachers: share of examples that become a mosaic, and of impressions in a batch.
 _MOSAIC, _SHARE_FOR_LABELS = 0.7, 0.5
 
@@ -95,6 +97,7 @@ class Best(Method):
             teachers, whose inputs may show several small objects, and to 0 for others.
         batch_size: Batch size of the training.
         learning_rate: Adam's learning rate at the first step; it decays to 0 along a cosine.
+            Defaults to 2e-3, and for students of fewer than 15,000 parameters to more, up to 1e-2.
     """
 
     name = "best"
@@ -122,7 +125,7 @@ class Best(Method):
     mixup: float = 0.1
     mosaic: float | None = None
     batch_size: int = 256
-    learning_rate: float = 2e-3
+    learning_rate: float | None = None
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -165,7 +168,8 @@ class Best(Method):
             augmentations=self._augmentations(teacher),
             seed=run.seed,
         )
-        distiller.compile(keras.optimizers.Adam(self.learning_rate), metrics=[TeacherAgreement()])
+        rate = self._learning_rate(student)
+        distiller.compile(keras.optimizers.Adam(rate), metrics=[TeacherAgreement()])
         generator = best_generator(teacher, shares, self)
         sizes = size_by_time(
             run,
@@ -191,7 +195,7 @@ class Best(Method):
             # batch.
             steps = steps_by_time(run, sizes, distiller, source, self.batch_size)
         if steps:
-            self._fit(run, distiller, source, steps, held_out)
+            self._fit(run, distiller, source, steps, rate, held_out)
         starts_shown = canvas_for(self.canvas, teacher) == "pictures"
         images = held_out["agreement_left_out"]
         if len(held_out.get("agreement_impressions", ())):  # None of fewer than ten is held out.
@@ -205,6 +209,12 @@ class Best(Method):
                 run, ratings, shares, made, student, starts_shown, self.synthesis_temperature
             ),
         )
+
+    def _learning_rate(self, student: keras.Model) -> float:
+        """Return the learning rate, inversely proportional to the size of a small student."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return float(np.clip(_RATE * _SMALL / student.count_params(), _RATE, _LARGEST_RATE))
 
     def _augmentations(self, teacher: Teacher) -> Sequence[Augmentation]:
         mosaic = self.mosaic
@@ -244,10 +254,11 @@ class Best(Method):
         distiller: Distiller,
         source: Source,
         steps: int,
+        rate: float,
         held_out: dict[str, np.ndarray],
     ) -> None:
         epochs, steps = _divided(steps)
-        decay = CosineDecay(self.learning_rate, epochs * steps)
+        decay = CosineDecay(rate, epochs * steps)
         watching = agreements(run, held_out)
         run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])
 

@@ -188,3 +188,12 @@ def test_steps_are_divided_into_epochs(steps, divided):
     epochs, each = best._divided(steps)
     assert (epochs, each) == divided
     assert epochs * each == pytest.approx(steps, rel=0.025, abs=8)
+
+
+@pytest.mark.parametrize(
+    ("units", "given", "rate"),
+    [(3_000, None, 2e-3), (1_000, None, 6e-3), (100, None, 1e-2), (100, 5e-4, 5e-4)],
+)
+def test_small_students_have_a_larger_learning_rate(units, given, rate):
+    student = keras.Sequential([keras.Input((4,)), layers.Dense(units)])  # 5 parameters per unit.
+    assert Best(learning_rate=given)._learning_rate(student) == pytest.approx(rate)
