@@ -277,7 +277,7 @@ def mean_over_replicas(values: Any) -> Any:
 
 
 def _in_training(generator: keras.Model) -> Callable[[Any], Any]:
-    """Return the generator in training mode, lowered if it is a graph of layers."""
+    """Return the generator in training mode, lowered if it is Functional or Sequential."""
     if not getattr(generator, "inputs", None):
         return functools.partial(generator, training=True)
     lowered = Lowered(generator, training=True)
