@@ -6,6 +6,7 @@
 Each run changes one thing. Students are evaluated on the last 10,000 images of the training split,
 which neither they nor their teachers have seen; no test split is read. Fashion-MNIST and MNIST:
 LeNet-5 to LeNet-5-Half. CIFAR-10: six convolutions with batch normalization to half their width.
+The study of rates has networks of `benchmarks.small_networks`, trained on Fashion-MNIST.
 The study of families also has teachers of `benchmarks.teachers`, evaluated on their test rows; no
 choice is based on these. The numbers of impressions and of steps are fixed, so that the results do
 not depend on the speed of the machine. Writes results/ablation.json and results/ablation.md after
@@ -28,6 +29,7 @@ from benchmarks.results_file import ResultsFile, Runs
 _TEACHERS = flags.DEFINE_list("teachers", [], "some of those of the studies; default: all")
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "one student for each setting and seed")
 _OUTPUT = flags.DEFINE_string("output", "results/ablation.json", "the results file")
+_WORK = pathlib.Path("runs/tune")
 # Impressions and training steps of 256 examples.
 _SIZES = {
     "mnist": {"num_impressions": 12_000, "steps": 1_600},
@@ -185,9 +187,8 @@ def _teacher(dataset: str) -> tuple[Any, Any, Any]:
         return teachers.teacher_of(dataset)
     held_out = tuning_data.HELD_OUT
     if dataset in _TEACHERS_OF["rates"]:
+        teacher = small_networks.teacher_of(dataset, "fashion_mnist", _WORK, held_out)
         images, labels = datasets.load("fashion_mnist", "train", (28, 28, 1))
-        path = pathlib.Path("runs/tune") / f"{dataset.replace(' ', '_')}.keras"
-        teacher = small_networks.teacher_of(dataset, path, images[:-held_out], labels[:-held_out])
     else:
         teacher, images, labels = tuning_data.tuning_teacher(dataset)
     return teacher, images[-held_out:], labels[-held_out:]

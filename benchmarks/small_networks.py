@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
 import keras_zskd as zskd
+from keras_zskd.inputs import datasets
 
 _Body = Callable[[Any], Any]
 
@@ -118,11 +118,20 @@ def build(name: str, input_shape: tuple[int, ...] = (28, 28, 1)) -> keras.Model:
     return _classifier(_BODIES[name], input_shape)
 
 
-def teacher_of(
-    name: str, path: pathlib.Path, images: np.ndarray, labels: np.ndarray
-) -> zskd.Teacher:
-    """Return a network of `NAMES` as a teacher, trained for three epochs unless its file exists."""
+def teacher_of(name: str, dataset: str, directory: pathlib.Path, held_out: int = 0) -> zskd.Teacher:
+    """Return a network of `NAMES` as a teacher, trained for three epochs unless its file exists.
+
+    Args:
+        name: The network.
+        dataset: Its data, a TFDS name of gray images.
+        directory: Where its file is.
+        held_out: Number of images at the end of the training split that it is not trained on.
+    """
+    path = directory / f"{name.replace(' ', '_')}.keras"
     if not path.exists():
+        images, labels = datasets.load(dataset, "train", (28, 28, 1))
+        num_seen = len(images) - held_out
+        images, labels = images[:num_seen], labels[:num_seen]
         keras.utils.set_random_seed(1)
         model = build(name)
         decay = keras.optimizers.schedules.CosineDecay(3e-3, 3 * -(-len(images) // 128))

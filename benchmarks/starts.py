@@ -69,9 +69,7 @@ def student(network: str, start: str, stage: str, seed: int) -> dict[str, Any]:
     from keras_zskd.methods.best import Best
     from keras_zskd.runs.run import Run
 
-    rows = datasets.load("mnist", "train", (28, 28, 1))
-    path = _WORK / f"{network.replace(' ', '_')}.keras"
-    teacher = small_networks.teacher_of(network, path, *rows)
+    teacher = small_networks.teacher_of(network, "mnist", _WORK)
     images, labels = datasets.load("mnist", "test", teacher.input_shape)
     keras.utils.set_random_seed(seed)
     method = Best(start=start, **_STAGES[stage])

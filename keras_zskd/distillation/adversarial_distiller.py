@@ -104,16 +104,16 @@ class AdversarialDistiller(keras.Model):
         self.generator_steps, self.student_steps = generator_steps, student_steps
         self.fresh_noise, self.seed = fresh_noise, seed
         self.generator_optimizer: Any = None
-        self._view = logits_view(student).model
+        view = logits_view(student).model
         self.attention = float(attention)
-        pairs = attention_pairs(teacher.model, self._view) if attention else []
+        pairs = attention_pairs(teacher.model, view) if attention else []
         self.teacher_model = teacher.tapped(
             [teacher.model.output, teacher.penultimate, *(theirs for theirs, _ in pairs)]
         )
         self.teacher_model.trainable = False
         self._ask_teacher = Lowered(self.teacher_model)
         self._ask_student = Lowered(
-            self._view, [self._view.output, *(ours for _, ours in pairs)], training=True
+            view, [view.output, *(ours for _, ours in pairs)], training=True
         )
         self._generate = _in_training(generator)
         self._generator_tracker = keras.metrics.Mean(name="generator_loss")
