@@ -8,6 +8,7 @@ import keras
 from keras_zskd.methods.method import Method, check_counts
 from keras_zskd.methods.training import adam, training_split
 from keras_zskd.models.logits import logits_view
+from keras_zskd.models.lowering.lowered_model import LoweredModel
 from keras_zskd.runs.needs import Need, TrainingData
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.trained import Origin, Trained
@@ -47,7 +48,7 @@ class CrossEntropy(Method):
         """See `Method.train`."""
         seen, held_out = training_split(run)
         student = run.new_student()
-        logits = logits_view(student).model
+        logits = LoweredModel(logits_view(student).model)
         logits.compile(
             adam(self.learning_rate, self.epochs * seen.steps(self.batch_size)),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -19,6 +19,7 @@ from keras_zskd.inputs.batching import steps_of, stream
 from keras_zskd.inputs.own_data import Data, has_splits, name_of
 from keras_zskd.methods.method import check_choice
 from keras_zskd.models.applications import application, is_application
+from keras_zskd.models.lowering.lowered_model import LoweredModel
 from keras_zskd.runs import backup
 from keras_zskd.runs.run import set_steps_at_once
 
@@ -107,15 +108,13 @@ def train(
         return x, batch[1]
 
     steps = steps_of(len(images), _BATCH_SIZE)
-    model.compile(
-        optimizer=_OPTIMIZERS[optimizer](epochs * steps),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    set_steps_at_once(model, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trained = LoweredModel(model)
+    trained.compile(_OPTIMIZERS[optimizer](epochs * steps), loss, metrics=["accuracy"])
+    set_steps_at_once(trained, steps)
     state = f"{output}.training"
     backup.fit(
-        model,
+        trained,
         lambda step: stream((images, labels), _BATCH_SIZE, seed, step, shown),
         epochs,
         steps,
@@ -131,6 +130,8 @@ def train(
             "optimizer": optimizer,
         },
     )
+    # The saved model has the optimizer and can be evaluated and trained further.
+    model.compile(trained.optimizer, loss, metrics=["accuracy"])
     answers = np.argmax(model.predict(test_images, batch_size=1000, verbose=0), axis=-1)
     # In full or not at all: a benchmark takes a file that exists as a finished teacher.
     with replacing(pathlib.Path(output)) as temporary:

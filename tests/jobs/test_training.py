@@ -29,6 +29,7 @@ def test_the_saved_model_has_the_reported_accuracy(two_classes, tmp_path):
     model = keras.saving.load_model(path)
     assert model.output_shape == (None, 2)
     assert type(model.optimizer) is keras.optimizers.AdamW
+    assert model.optimizer.iterations > 0
     images, labels = datasets.load("bright", "test", (32, 32, 1))
     answers = model.predict(images, verbose=0).argmax(-1)
     assert np.mean(answers == labels) == pytest.approx(result["test_accuracy"])
