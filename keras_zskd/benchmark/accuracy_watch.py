@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_zskd.evaluation.measures import as_logits_function
+from keras_zskd.models.lowering.lowered_model import LoweredModel
 
 ACCURACY, SECONDS = "test_accuracy", "test_seconds"
 _BATCH = 1_000
@@ -31,6 +32,8 @@ class AccuracyWatch(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Compile the student's forward pass."""
         student: Any = getattr(self.model, "student", self.model)
+        if isinstance(student, LoweredModel):
+            student = student.model
         self._answer = as_logits_function(student)
         self._every = max(1, round((self.params or {}).get("epochs", 1) / self._times))
         self._accuracy: float | None = None

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_zskd.core.processor import has_gpu
+
 
 def compiled_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a function of tensors so that XLA compiles it into one loop where that pays.
@@ -37,7 +39,7 @@ def compiled_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        as_written = tf.executing_eagerly() or tf.config.list_physical_devices("GPU")
+        as_written = tf.executing_eagerly() or has_gpu()
         return (function if as_written else compiled)(*args, **kwargs)
 
     return run

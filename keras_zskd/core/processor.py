@@ -1,9 +1,14 @@
-"""Capabilities of the processor."""
+"""Processors that TensorFlow can use, and what they support."""
 
 import functools
 import pathlib
 
 import tensorflow as tf
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow can use a GPU."""
+    return bool(tf.config.get_visible_devices("GPU"))
 
 
 @functools.cache
@@ -14,9 +19,9 @@ def has_bfloat16() -> bool:
     `amx_bf16`, and ARM processors with the feature `bf16`, which support it in hardware. False if
     this cannot be determined.
     """
-    devices = tf.config.list_physical_devices("GPU")
-    if devices:
-        details = tf.config.experimental.get_device_details(devices[0])
+    if has_gpu():
+        device = tf.config.get_visible_devices("GPU")[0]
+        details = tf.config.experimental.get_device_details(device)
         return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

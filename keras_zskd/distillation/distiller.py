@@ -10,6 +10,7 @@ from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import as_json, nearest_allowed
 from keras_zskd.core.keras_internals import loss_tracker, policy_for_training
 from keras_zskd.core.predictions import as_choices
+from keras_zskd.core.processor import has_gpu
 from keras_zskd.core.workers import refuse_several_machines
 from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
@@ -127,7 +128,7 @@ class Distiller(keras.Model):
             compiles_well(teacher.model)
             and compiles_well(view.model, training=True)
             and tf.distribute.get_strategy().num_replicas_in_sync == 1
-            and not tf.config.list_logical_devices("GPU")
+            and not has_gpu()
         )
         self._match = FeatureMatch(
             teacher, view, self.distillation_losses, self.distillation_loss_weights,

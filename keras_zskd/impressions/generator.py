@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_zskd.core import progress
 from keras_zskd.core.errors import InputError, invalid
 from keras_zskd.core.input_range import as_json
-from keras_zskd.core.processor import has_bfloat16
+from keras_zskd.core.processor import has_bfloat16, has_gpu
 from keras_zskd.core.workers import Cluster
 from keras_zskd.impressions.canvas import BlobCanvas, Canvas
 from keras_zskd.impressions.continuous_batch import ContinuousBatch
@@ -120,7 +120,7 @@ class ImpressionGenerator:
         is_narrow = compiles_well(self.teacher.model)
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16() and not is_narrow else "float32"
-        is_alone = self._replicas.count == 1 and not tf.config.list_logical_devices("GPU")
+        is_alone = self._replicas.count == 1 and not has_gpu()
         self.engine = PixelEngine(
             self.teacher,
             objective=as_objective(objective, targets, temperature, tolerance),

@@ -23,7 +23,7 @@ def has_bfloat16(monkeypatch):
         with monkeypatch.context() as machine:
             machine.setattr(pathlib.Path, "read_text", read_text)
             machine.setattr(
-                tf.config, "list_physical_devices", lambda kind: ["gpu"] if gpu is not None else []
+                tf.config, "get_visible_devices", lambda kind: ["gpu"] if gpu is not None else []
             )
             machine.setattr(tf.config.experimental, "get_device_details", lambda device: gpu)
             return processor.has_bfloat16.__wrapped__()

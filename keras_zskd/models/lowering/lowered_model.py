@@ -3,9 +3,9 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_zskd.core.keras_internals import policy_for_training
+from keras_zskd.core.processor import has_gpu
 from keras_zskd.models.arithmetic import UPDATE
 from keras_zskd.models.lowering.lowered import Lowered
 
@@ -23,7 +23,7 @@ class LoweredModel(keras.Model):
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> lowered = LoweredModel(model)
         >>> lowered.compile("sgd", "mse")
-        >>> history = lowered.fit(tf.ones((8, 4)), tf.ones((8, 2)), verbose=0)
+        >>> history = lowered.fit(keras.ops.ones((8, 4)), keras.ops.ones((8, 2)), verbose=0)
     """
 
     def __init__(self, model: keras.Model):
@@ -39,7 +39,7 @@ class LoweredModel(keras.Model):
         optimizer = keras.optimizers.get(optimizer)
         if policy_for_training(self.model) == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        if not tf.config.list_physical_devices("GPU"):
+        if not has_gpu():
             options.setdefault("jit_compile", False)
         super().compile(optimizer, *args, **options)
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_zskd.core.compiled import compiled_on_cpu
+from keras_zskd.core.processor import has_gpu
 from keras_zskd.models.lowering.plan import is_channel_norm
 
 
@@ -39,7 +40,7 @@ def has_fused_training(layer: Any) -> bool:
         and layer.trainable
         and not layer.renorm
         and not layer.synchronized
-        and not tf.config.list_physical_devices("GPU")
+        and not has_gpu()
     )
 
 
