@@ -3,7 +3,7 @@
 A page marks where figures go. The function of that name in this file writes what is between the
 marks:
 
-    <!-- figures: lenet5 -->
+    <!-- figures: best -->
     <!-- end of figures -->
 
 With `--check`, nothing is written; the exit code is 1 if a page differs from what would be written,
@@ -26,20 +26,6 @@ _PAIRS = {**_TITLES, "cifar10": "CIFAR-10, AlexNet", "cifar10_resnet20": "CIFAR-
 
 def _results(name: str) -> Any:
     return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
-
-
-def lenet5() -> str:
-    """The README's table of data impressions: results/lenet5.md without the columns for experts."""
-    table = (ROOT / "results" / "lenet5.md").read_text(encoding="utf-8").splitlines()
-    head = ["dataset", "teacher", "student", "int8 student", "minutes, slowest seed", "the paper"]
-    lines = [_line(head), _line(["---"] * len(head))]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    for dataset, _, teacher, student, int8, _, _, minutes, paper in (
-        row for row in rows if row[1:2] == ["zskd"]
-    ):
-        cells = [teacher, student, int8, minutes.removesuffix(" (slowest)"), paper]
-        lines.append(_line([_TITLES[dataset], *cells]))
-    return "\n".join(lines)
 
 
 def best() -> str:
@@ -154,7 +140,6 @@ FIGURES: dict[str, Callable[[], str]] = {
         figure.__name__: figure
         for figure in (
             best,
-            lenet5,
             quantize,
             cold_start,
             demo,
