@@ -15,10 +15,8 @@ is trained.
 """
 
 import itertools
-import pathlib
 import statistics
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -67,29 +65,12 @@ def main(argv: list[str]) -> None:
 
 def distill(teacher: str, pair: str, minutes: float, start: str, seed: int) -> dict[str, Any]:
     """Do one run in this process, and return its sizes, times and results."""
-    import keras
-
     import keras_zskd as zskd
+    from benchmarks.whole_run import whole_run
 
-    keras.utils.set_random_seed(seed)  # The student's weights are drawn in this process.
-    with tempfile.TemporaryDirectory() as directory:
-        run = zskd.distill(
-            zskd.Teacher(teacher, input_range=(0.0, 1.0)),
-            0.5 if pair.startswith("cifar10") else zskd.lenet5_half(),
-            zskd.METHODS["best"](minutes=minutes, start=start),
-            pathlib.Path(directory) / "run",
-            seed=seed,
-            dataset=_TEACHER_OF[pair]["dataset"],
-            verbose=0,
-        )
-        stages = run.record["stages"]
-        training = stages.get("training", {"config": {"epochs": 0, "steps": 0}})["config"]
-        return {
-            "num_impressions": stages.get("impressions", {}).get("num_impressions", 0),
-            "steps": training["epochs"] * training["steps"],
-            "stages": {name: round(stage["seconds"], 1) for name, stage in stages.items()},
-            **table.accuracies(run.results),
-        }
+    method = zskd.METHODS["best"](minutes=minutes, start=start)
+    student = 0.5 if pair.startswith("cifar10") else zskd.lenet5_half
+    return whole_run(teacher, method, _TEACHER_OF[pair]["dataset"], seed, student)
 
 
 def _lines(runs: Runs) -> list[str]:

@@ -7,9 +7,7 @@ test split, which is used for nothing else. A missing teacher is trained first, 
 included.
 """
 
-import pathlib
 import statistics
-import tempfile
 import time
 from typing import Any
 
@@ -51,36 +49,20 @@ def measure(teacher: str = "runs/lenet5/teacher_mnist.keras") -> dict[str, Any]:
 def _run(teacher: str, preset: str, seed: int) -> dict[str, Any]:
     """Do one run in a new process and directory, with its wall time from start to end."""
     job = {"teacher": teacher, "preset": preset, "seed": seed}
-    with tempfile.TemporaryDirectory() as directory:
-        begun = time.perf_counter()
-        run = harness.run("cold_start:distill", 7200, directory=directory, **job)
-        wall = time.perf_counter() - begun
+    begun = time.perf_counter()
+    run = harness.run("cold_start:distill", 7200, **job)
+    wall = time.perf_counter() - begun
     # Imports, compilation outside the stages, reading data, pictures and the report.
     run["stages"]["rest"] = round(wall - sum(run["stages"].values()), 1)
     print(f"    {preset}, seed {seed}: {wall:.0f} s, {run['student_accuracy']:.2f} %", flush=True)
     return {**job, "seconds": round(wall, 1), **run}
 
 
-def distill(teacher: str, directory: str, preset: str, seed: int) -> dict[str, Any]:
+def distill(teacher: str, preset: str, seed: int) -> dict[str, Any]:
     """Do one run; return seconds by stage, and the results."""
-    import keras
-
     import keras_zskd as zskd
+    from benchmarks.whole_run import whole_run
 
-    keras.utils.set_random_seed(seed)  # The student's weights are drawn in this process.
-    run = zskd.distill(
-        zskd.Teacher(teacher, input_range=(0.0, 1.0)),
-        zskd.lenet5_half(),
-        zskd.METHODS["zskd"].preset(preset),
-        pathlib.Path(directory) / "run",
-        seed=seed,
-        dataset="mnist",
-        verbose=0,
-    )
-    stages = run.record["stages"]
-    return {
-        "stages": {name: round(stages[stage]["seconds"], 1) for name, stage in _STAGES.items()},
-        "num_impressions": stages["impressions"]["num_impressions"],
-        "epochs": stages["training"]["config"]["epochs"],
-        **table.accuracies(run.results),
-    }
+    found = whole_run(teacher, zskd.METHODS["zskd"].preset(preset), "mnist", seed)
+    stages = {name: found["stages"][stage] for name, stage in _STAGES.items()}
+    return {**found, "stages": stages}

@@ -9,9 +9,7 @@ and results are those of the last epoch.
 """
 
 import itertools
-import pathlib
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -50,30 +48,9 @@ def main(argv: list[str]) -> None:
 
 def distill(teacher: str, dataset: str, method: str, seed: int) -> dict[str, Any]:
     """Do one run in this process, and return its sizes, times and results."""
-    import keras
+    from benchmarks.whole_run import whole_run
 
-    import keras_zskd as zskd
-
-    keras.utils.set_random_seed(seed)  # The student's weights are drawn in this process.
-    with tempfile.TemporaryDirectory() as directory:
-        run = zskd.distill(
-            zskd.Teacher(teacher, input_range=(0.0, 1.0)),
-            zskd.lenet5_half(),
-            method,
-            pathlib.Path(directory) / "run",
-            seed=seed,
-            dataset=dataset,
-            verbose=0,
-        )
-        stages = run.record["stages"]
-        agreement = {row["model"]: row for row in run.results["rows"]}["student"]["agreement"]
-        return {
-            "num_impressions": stages["impressions"]["num_impressions"],
-            "epochs": stages["training"]["config"]["epochs"],
-            "stages": {name: round(stage["seconds"], 1) for name, stage in stages.items()},
-            "agreement": round(100 * agreement, 2),
-            **table.accuracies(run.results),
-        }
+    return whole_run(teacher, method, dataset, seed)
 
 
 def _lines(runs: Runs) -> list[str]:

@@ -19,9 +19,9 @@ def has_bfloat16() -> bool:
     `amx_bf16`, and ARM processors with the feature `bf16`, which support it in hardware. False if
     this cannot be determined.
     """
-    if has_gpu():
-        device = tf.config.get_visible_devices("GPU")[0]
-        details = tf.config.experimental.get_device_details(device)
+    devices = tf.config.get_visible_devices("GPU")
+    if devices:
+        details = tf.config.experimental.get_device_details(devices[0])
         return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
