@@ -117,6 +117,10 @@ class AdversarialDistiller(keras.Model):
         )
         self._generate = _in_training(generator)
         self._generator_tracker = keras.metrics.Mean(name="generator_loss")
+        # A `tf.function` is traced once for all student steps of a training step. Replicas cannot
+        # meet in one, as they do to add their gradients.
+        self._is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        self._traced_student_step = tf.function(self._student_step, autograph=False)
         self.built = True
 
     @property
@@ -186,10 +190,10 @@ class AdversarialDistiller(keras.Model):
         images = None
         for _ in range(self.generator_steps):
             images = self._update_generator(next(noise))
+        is_traced = self._is_alone and not self.run_eagerly
+        student_step = self._traced_student_step if is_traced else self._student_step
         for _ in range(self.student_steps):
-            if self.fresh_noise:
-                images = self._generate(next(noise))
-            logs = self._update_student(images)
+            logs = student_step(next(noise) if self.fresh_noise else images)
         return logs
 
     def _noise(self, first: Any) -> Iterator[Any]:
@@ -217,8 +221,9 @@ class AdversarialDistiller(keras.Model):
         self._generator_tracker.update_state(logged, sample_weight=tf.shape(per_example)[0])
         return tf.stop_gradient(images)
 
-    def _update_student(self, images: Any) -> dict[str, Any]:
-        """Update the student and return its logs."""
+    def _student_step(self, inputs: Any) -> dict[str, Any]:
+        """Update the student on images, or on those of fresh noise; return its logs."""
+        images = self._generate(inputs) if self.fresh_noise else inputs
         logits, _, *maps = self._ask_teacher(images)
         logits = tf.cast(logits, tf.float32)
         with tf.GradientTape() as tape:

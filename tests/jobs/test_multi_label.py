@@ -50,7 +50,7 @@ def distilled(model, examples, tmp_path_factory):
     return zskd.distill(
         Teacher(path, (0, 1)),
         0.5,
-        zskd.METHODS["best"](num_impressions=64, steps=160, batch_size=64),
+        zskd.METHODS["best"](num_impressions=64, steps=96, batch_size=64),
         path.parent / "run",
         dataset=examples,
         verbose=0,

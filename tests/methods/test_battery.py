@@ -65,14 +65,14 @@ SHORT = {
     },
 }  # fmt: skip
 LEARNING = {
-    "best": {"num_impressions": 500, "steps": 400, "batch_size": 64},
+    "best": {"num_impressions": 200, "steps": 160, "batch_size": 64},
     "zskd": {"num_impressions": 1_000, "epochs": 20, "batch_size": 64},
     "class_impressions": {"num_impressions": 1_000, "epochs": 20, "batch_size": 64},
     "deepinversion": {"num_impressions": 500, "epochs": 30, "batch_size": 64},
     "lopes": {"num_impressions": 500, "epochs": 30, "batch_size": 64},
     "soft_targets": {"num_impressions": 500, "epochs": 30, "batch_size": 64},
     "nayer": {
-        "rounds": 4,
+        "rounds": 3,
         "batches": 4,
         "latent": 32,
         "filters": 16,
@@ -83,8 +83,8 @@ LEARNING = {
     "hinton": {"epochs": 60, "batch_size": 32},
     "kimura": {"num_images": 40, "num_pseudo": 200, "trainings": 2, "epochs": 20},
     "dafl": {"latent": 10, "filters": 16, "epochs": 10, "rounds": 32},
-    "dfad": {"latent": 10, "filters": 16, "epochs": 10, "rounds": 32},
-    "zskt": {"latent": 10, "filters": 16, "epochs": 10, "rounds": 32},
+    "dfad": {"latent": 10, "filters": 16, "epochs": 4, "rounds": 32},
+    "zskt": {"latent": 10, "filters": 16, "epochs": 4, "rounds": 32},
     "transfer_set": {"inputs": "dataset", "epochs": 60, "batch_size": 32},
 }
 
