@@ -69,6 +69,8 @@ _ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "3 impressions that start from the other canvas": {"canvas": "other"},
         "4 without the teacher's weights": {"start": "random"},
         "5 without mixup": {"mixup": 0.0},
+        "5 without hints": {"hint": 0.0},
+        "5 with hints": {"hint": 30.0},
     },
     # Not part of the method.
     "averages": {"5 with averaged weights": {"tried": "averages"}},

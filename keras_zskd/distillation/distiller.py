@@ -69,6 +69,8 @@ class Distiller(keras.Model):
 
     Attributes:
         student_logits: The student as a model that returns logits, even if it ends in softmax.
+        feature_scale: Variable with a factor of all additional losses, 1 at first. A callback may
+            change it during the training. It is not saved.
 
     Raises:
         InputError: If teacher and student do not match.
@@ -120,6 +122,7 @@ class Distiller(keras.Model):
                 f"Received: {len(weights)} weights for {len(self.distillation_losses)} losses."
             )
         self.distillation_loss_weights = tuple(float(weight) for weight in weights)
+        self.feature_scale = tf.Variable(1.0, trainable=False, name="feature_scale")
         self.seed = int(seed)
         self.student_logits = view.model
         # XLA compiles the step if both networks are narrow. Wide ones do not gain from it on a CPU,
@@ -277,6 +280,8 @@ class Distiller(keras.Model):
     ) -> tuple[Any, Any, tuple[Any, Any]]:
         """The loss to differentiate, the loss to log, and both sets of logits."""
         teacher, student, feature_loss, batch_loss = self._match(images, answers, training)
+        if self.distillation_losses:
+            feature_loss, batch_loss = (self.feature_scale * x for x in (feature_loss, batch_loss))
         if labels is not None and self.hard_label_weight:
             hard_loss = label_set_loss if self.teacher.is_multi_label else hard_label_loss
             feature_loss += self.hard_label_weight * hard_loss(labels, student)

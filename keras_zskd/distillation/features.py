@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.keras_internals import calls_of, nodes_of
 from keras_zskd.core.predictions import as_choices
+from keras_zskd.distillation.folded_features import FoldedFeatures
 from keras_zskd.distillation.losses import distillation_loss
 from keras_zskd.models.logits import LogitsView
 from keras_zskd.models.lowering.lowered import Lowered
@@ -111,7 +112,9 @@ def _per_example(loss: Any, teacher_features: Any, student_features: Any) -> Any
 
 def _check_shapes(losses: list[Any], teacher: list[Any], student: list[Any]) -> None:
     for loss, theirs, ours in zip(losses, teacher, student, strict=True):
-        if tuple(theirs.shape[1:]) != tuple(ours.shape[1:]):
+        if isinstance(loss, FoldedFeatures):
+            _check_folds(loss, theirs, ours)
+        elif tuple(theirs.shape[1:]) != tuple(ours.shape[1:]):
             raise InputError(
                 "`distillation_losses` must compare layers of equal shape. Received: the teacher's "
                 f"layer {loss.teacher_layer_name!r} of shape {tuple(theirs.shape[1:])} and the "
@@ -119,6 +122,17 @@ def _check_shapes(losses: list[Any], teacher: list[Any], student: list[Any]) -> 
                 "Choose other layers, or append a layer of the teacher's size to the student's "
                 "features."
             )
+
+
+def _check_folds(loss: FoldedFeatures, theirs: Any, ours: Any) -> None:
+    shape = (*theirs.shape[1:-1], loss.channels.shape[1])
+    if theirs.shape[-1] != loss.channels.shape[0] or tuple(ours.shape[1:]) != shape:
+        raise InputError(
+            "`channels` must have shape (N, K) for the teacher's N and the student's K channels. "
+            f"Received: {loss.channels.shape} for layers {loss.teacher_layer_name!r} of shape "
+            f"{tuple(theirs.shape[1:])} and {loss.student_layer_name!r} of shape "
+            f"{tuple(ours.shape[1:])}. Use those of `aligned_layers`."
+        )
 
 
 def _tap(model: keras.Model, names: list[str | None], role: str) -> list[Any]:

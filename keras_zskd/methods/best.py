@@ -11,6 +11,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.distillation.augmentation import Augmentation, Mixup, Mosaic, RandomAffine
 from keras_zskd.distillation.distiller import Distiller
 from keras_zskd.distillation.family_choice import FamilyRatings, rate_families
+from keras_zskd.distillation.folded_features import FoldedFeatures
 from keras_zskd.evaluation.metrics import TeacherAgreement
 from keras_zskd.inputs.batching import STEPS_AT_ONCE
 from keras_zskd.inputs.procedural_pictures import ProceduralPictures, at_most
@@ -26,6 +27,7 @@ from keras_zskd.methods.method import (
     check_range,
 )
 from keras_zskd.methods.training import CosineDecay, agreements
+from keras_zskd.models.slimming.aligned import aligned_layers
 from keras_zskd.models.slimming.batch_norms import limit_momentum, repair_batch_norms
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.run import Run
@@ -50,6 +52,9 @@ _EPOCHS = 20
 IMPRESSION_SHARE, _MOST_USES = 0.75, 28
 # Learning rate of students of at least `_SMALL` parameters, and the largest one.
 _RATE, _SMALL, _LARGEST_RATE = 2e-3, 15_000, 1e-2
+# Weight of the hints at the first step. On networks without batch normalization and on small
+# students, hints made students worse: they cannot match the features of the teacher.
+_HINT = 30.0
 # For multi-label teachers: share of examples that become a mosaic, and of impressions in a batch.
 _MOSAIC, _SHARE_FOR_LABELS = 0.7, 0.5
 
@@ -92,6 +97,10 @@ class Best(Method):
         batch_norm_weight: Weight of the prior `BatchNormStatistics`, for teachers with batch
             normalization. Defaults to 0.5 from pictures, 0 from blobs.
         temperature: `tau` of the distillation.
+        hint: Weight of the hints on hidden layers at the first step, 0 or more, for students that
+            start from the teacher; see `FoldedFeatures`. It decays to 0 like the learning rate.
+            Defaults to 30 for students of at least 15,000 parameters if the teacher has batch
+            normalization, and to 0 for others.
         mixup: Share of the examples that are mixed with another one.
         mosaic: Share of the examples that become a mosaic of four. Defaults to 0.7 for multi-label
             teachers, whose inputs may show several small objects, and to 0 for others.
@@ -122,6 +131,7 @@ class Best(Method):
     total_variation: float | None = None
     batch_norm_weight: float | None = None
     temperature: float = 4.0
+    hint: float | None = None
     mixup: float = 0.1
     mosaic: float | None = None
     batch_size: int = 256
@@ -160,12 +170,16 @@ class Best(Method):
         ratings = FamilyRatings(**run.keep("families", lambda: vars(rate_families(teacher))))
         shares = ratings.chosen(self.families)
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
-        student = self._new_student(run, pictures)
+        student, is_folded = self._new_student(run, pictures)
+        weight = self._hint_weight(teacher, student)
+        hints = _hints(teacher, student) if is_folded and weight else []
         distiller = Distiller(
             teacher,
             student,
             temperature=self.temperature,
             augmentations=self._augmentations(teacher),
+            distillation_losses=hints,
+            distillation_loss_weights=[weight / max(1, len(hints))] * len(hints),
             seed=run.seed,
         )
         rate = self._learning_rate(student)
@@ -232,21 +246,27 @@ class Best(Method):
         num_examples = max(1, sizes.steps or 0) * self.batch_size
         return min(IMPRESSION_SHARE, _MOST_USES * (sizes.num_impressions or 0) / num_examples)
 
-    def _new_student(self, run: Run, pictures: ProceduralPictures) -> keras.Model:
-        """Start from the teacher's weights with statistics of the pictures, or from random ones."""
+    def _hint_weight(self, teacher: Teacher, student: keras.Model) -> float:
+        """Return the weight of the hints at the first step, for all of them together."""
+        if self.hint is not None:
+            return self.hint
+        return _HINT if teacher.batch_norms and student.count_params() >= _SMALL else 0.0
+
+    def _new_student(self, run: Run, pictures: ProceduralPictures) -> tuple[keras.Model, bool]:
+        """Return a student with the teacher's weights, or random ones, and whether it is folded."""
         if self.start == "random":
-            return limit_momentum(run.new_student(), _MOMENTUM)
+            return limit_momentum(run.new_student(), _MOMENTUM), False
         try:
             student = run.new_student("teacher")
         except InputError as error:
             if self.start == "teacher":
                 raise
             run.say(f"The student starts from random weights. {error}")
-            return limit_momentum(run.new_student(), _MOMENTUM)
+            return limit_momentum(run.new_student(), _MOMENTUM), False
         if run.teacher.batch_norms:
             count = at_most(_REPAIRED_ON, run.teacher.input_shape, least=_FEWEST)
             repair_batch_norms(student, pictures.images(count))
-        return student
+        return student, True
 
     def _fit(
         self,
@@ -261,6 +281,18 @@ class Best(Method):
         decay = CosineDecay(rate, epochs * steps)
         watching = agreements(run, held_out)
         run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])
+
+
+def _hints(teacher: Teacher, student: keras.Model) -> list[FoldedFeatures]:
+    """Return hints on all activations whose channels the student has folded."""
+    try:
+        aligned = aligned_layers(teacher.model, student)
+    except InputError:  # The teacher is an ensemble; the student is folded from one member.
+        return []
+    names = {layer.name for layer in student.layers}
+    if not all(x.student_layer in names for x in aligned):  # They are in a nested model.
+        return []
+    return [FoldedFeatures(x.teacher_layer, x.student_layer, x.channels) for x in aligned]
 
 
 def _divided(steps: int) -> tuple[int, int]:

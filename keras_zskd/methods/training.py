@@ -32,7 +32,9 @@ def cosine(learning_rate: float, num_steps: int | None) -> Any:
 
 
 class CosineDecay(keras.callbacks.Callback):
-    """Decays Adam's learning rate to 0 along a cosine (Loshchilov and Hutter, 2017).
+    """Decays the learning rate of a `Distiller` to 0 along a cosine (Loshchilov and Hutter, 2017).
+
+    The weight of its hints decays in the same way, if it has any.
 
     It is a callback instead of a schedule, so that the length of the training is not compiled into
     the step.
@@ -50,9 +52,10 @@ class CosineDecay(keras.callbacks.Callback):
         """Set the rate of the next steps; training may resume in the middle of an epoch."""
         # Converted by NumPy: `int` fails on a variable of several replicas (Keras 3.15).
         done = int(self.model.optimizer.iterations.numpy()) / self._num_steps
-        self.model.optimizer.learning_rate = (
-            self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
-        )
+        share = 0.5 * (1.0 + math.cos(math.pi * done))
+        self.model.optimizer.learning_rate = self._learning_rate * share
+        if self.model.distillation_losses:
+            self.model.feature_scale.assign(share)
 
 
 def agreements(run: Run, held_out: Mapping[str, np.ndarray]) -> list[HeldOutAgreement]:

@@ -98,6 +98,24 @@ def test_zero_minutes_give_the_folded_student_with_new_statistics(tmp_path):
     assert found.origin.inputs == "pictures"
 
 
+@pytest.mark.parametrize(
+    ("start", "hint", "weights"),
+    [("teacher", 6.0, [6.0]), ("teacher", 0.0, []), ("random", 6.0, [])],
+)
+def test_students_that_start_from_the_teacher_have_hints(
+    start, hint, weights, tmp_path, monkeypatch
+):
+    made = []
+
+    def distiller(*arguments, **settings):
+        made.append(zskd.Distiller(*arguments, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(best, "Distiller", distiller)
+    trained(teacher_of("table"), tmp_path / "run", minutes=0, start=start, hint=hint)
+    assert list(made[0].distillation_loss_weights) == weights
+
+
 @pytest.mark.parametrize(("families", "names"), [
     ("all", {"leaves", "noise", "networks", "things", "blobs", "strokes", "hierarchy"}),
     ("leaves,noise", {"leaves", "noise"}),
@@ -166,12 +184,47 @@ def test_another_student_starts_at_random_or_is_rejected(tmp_path):
         {"steps": -1},
         {"batch_size": 0},
         {"impression_share": 1.5},
+        {"hint": -1.0},
     ],
 )
 def test_invalid_settings_are_rejected(settings):
     (name,) = settings
     with pytest.raises(InputError, match=f"`{name}` must be"):
         Best(**settings)
+
+
+def test_hints_are_for_large_students_of_teachers_with_batch_normalization():
+    student = keras.Sequential([keras.Input((4,)), layers.Dense(3_000)])  # 15,000 parameters.
+    small = keras.Sequential([keras.Input((4,)), layers.Dense(2_999)])
+    with_norm, without = teacher_of("batch norm"), teacher_of("signal")
+    found = [
+        Best()._hint_weight(*pair)
+        for pair in ((with_norm, student), (with_norm, small), (without, student))
+    ]
+    assert found == [30.0, 0.0, 0.0]
+    assert Best(hint=2.0)._hint_weight(without, small) == 2.0
+
+
+def test_hints_and_learning_rate_decay_to_zero(tmp_path, monkeypatch):
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if isinstance(self.model, zskd.Distiller):
+                seen.append(
+                    (float(self.model.feature_scale), float(self.model.optimizer.learning_rate))
+                )
+
+    monkeypatch.setattr(best, "agreements", lambda *_: [Watch()])
+    trained(
+        teacher_of("batch norm"), tmp_path / "run", num_impressions=10, steps=16, batch_size=4,
+        synthesis_steps=1, hint=1.0, learning_rate=0.01,
+    )  # fmt: skip
+    scales = [scale for scale, _ in seen]
+    np.testing.assert_allclose(
+        scales, [0.5 * (1 + np.cos(np.pi * i / 16)) for i in (0, 8)], rtol=1e-5
+    )
+    np.testing.assert_allclose([rate for _, rate in seen], 0.01 * np.array(scales), rtol=1e-5)
 
 
 def test_time_decides_unless_both_sizes_are_given():

@@ -70,6 +70,27 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
         Wang, Šimić, Thiele, et al.: "Forget the Data and Fine-Tuning! Just Fold the Network to
         Compress" (ICLR 2025), with directions in place of filters where that is exact.
     """
+    pairs, _, folds = read_folds(teacher, student)
+    values = [_folded(*pair, folds) for pair in pairs]
+    for (_, twin, _), value in zip(pairs, values, strict=True):
+        twin.set_weights(value)
+        if isinstance(twin, keras.layers.Normalization):
+            twin.finalize_state()  # Keras computes tensors from the weights here.
+    return student
+
+
+def read_folds(
+    teacher: keras.Model, student: keras.Model
+) -> tuple[list[tuple[Any, Any, WeightAxes]], Calls, dict[Channels, Fold]]:
+    """Find how the channels of a teacher are folded to those of a student.
+
+    Returns:
+        The layers with weights of both, with the axes of the weights; the calls in the teacher; the
+        folds of its free axes.
+
+    Raises:
+        InputError: See `start_from`.
+    """
     for name, model in (("teacher", teacher), ("student", student)):
         if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
             raise InputError(
@@ -103,13 +124,7 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
     calls = [(call, axes_of_weights(call)) for call in read_channels(flat)]
     axes_of = {id(call.op): axes for call, axes in reversed(calls)}
     pairs = [(layer, twin, axes_of[id(layer)]) for layer, twin in zip(layers, twins, strict=True)]
-    folds = _folds(calls, _student_sizes(pairs))
-    values = [_folded(*pair, folds) for pair in pairs]
-    for twin, value in zip(twins, values, strict=True):
-        twin.set_weights(value)
-        if isinstance(twin, keras.layers.Normalization):
-            twin.finalize_state()  # Keras computes tensors from the weights here.
-    return student
+    return pairs, calls, _folds(calls, _student_sizes(pairs))
 
 
 def _kind(layer: Any) -> tuple[str, int]:

@@ -1,0 +1,69 @@
+"""`aligned_layers`: activations of a teacher whose folded channels are those of a student."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_zskd.models.graph import inline, share_layer
+from keras_zskd.models.slimming.assignment import fold_of
+from keras_zskd.models.slimming.calls import Call
+from keras_zskd.models.slimming.folding import read_folds
+from keras_zskd.models.slimming.reading import read_channels
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignedLayers:
+    """A layer of the teacher and the layer of the student in its place.
+
+    Attributes:
+        teacher_layer: Name of the teacher's layer.
+        student_layer: Name of the student's layer.
+        channels: `(N, K)`, shares of the teacher's channels in each channel of the student.
+    """
+
+    teacher_layer: str
+    student_layer: str
+    channels: np.ndarray
+
+
+def aligned_layers(teacher: keras.Model, student: keras.Model) -> list[AlignedLayers]:
+    """Return the activations that a student has folded, see `start_from`.
+
+    Args:
+        teacher: A Functional or Sequential model.
+        student: A narrower copy of it, layer by layer. Its weights are not read.
+
+    Returns:
+        One pair for each layer with an activation function that is called once and has fewer
+        channels in the student. None if the student has other layers without weights.
+
+    Raises:
+        InputError: If the student's layers with weights are not narrower copies of the teacher's.
+    """
+    _, teacher_calls, folds = read_folds(teacher, student)
+    calls = [call for call, _ in teacher_calls]
+    twins = read_channels(inline(student, share_layer))
+    if [type(call.op) for call in calls] != [type(twin.op) for twin in twins]:
+        return []
+    found = []
+    for call, twin in zip(calls, twins, strict=True):
+        if not _is_activation(call.op) or _num_calls(call, calls) > 1:
+            continue
+        fold = fold_of(call.outputs[0][-1], folds)
+        if fold.size < len(fold.labels):
+            channels = np.zeros((len(fold.labels), fold.size), np.float32)
+            channels[np.arange(len(fold.labels)), fold.labels] = fold.factors["made"]
+            found.append(AlignedLayers(call.op.name, twin.op.name, channels))
+    return found
+
+
+def _is_activation(op: Any) -> bool:
+    if isinstance(op, (keras.layers.ReLU, keras.layers.LeakyReLU)):
+        return True
+    return getattr(op, "activation", keras.activations.linear) is not keras.activations.linear
+
+
+def _num_calls(call: Call, calls: list[Call]) -> int:
+    return sum(other.op is call.op for other in calls)
