@@ -16,9 +16,8 @@ from keras_zskd.distillation.augmentation import Augmentation
 from keras_zskd.distillation.features import FeatureMatch
 from keras_zskd.distillation.losses import distillation_loss, hard_label_loss, label_set_loss
 from keras_zskd.distillation.replicas import count_everywhere, draw_seed, synchronized
+from keras_zskd.distillation.student_check import check_student
 from keras_zskd.models.arithmetic import UPDATE
-from keras_zskd.models.classifier import check_classifier
-from keras_zskd.models.logits import LogitsView, logits_view
 from keras_zskd.models.lowering.plan import compiles_well
 from keras_zskd.models.teacher import Teacher, restored_teacher
 
@@ -364,35 +363,6 @@ class Distiller(keras.Model):
             config[name] = [deserialize(item, custom_objects) for item in config[name]]
         config["student"] = deserialize(config["student"], custom_objects)
         return cls(teacher=teacher, **config)
-
-
-def check_student(teacher: Teacher, student: Any) -> LogitsView:
-    """Check that a student can learn from a teacher, and return a view of it that ends in logits.
-
-    Raises:
-        InputError: If it is not a classifier, or its inputs or outputs do not match.
-    """
-    check_classifier(student, role="student")
-    shape = tuple(student.inputs[0].shape[1:])
-    if shape != teacher.input_shape:
-        raise InputError(
-            f"`student` must have inputs of shape {teacher.input_shape}, as the teacher. Received: "
-            f"a student with inputs of shape {shape}. Put a Resizing or Reshape layer before it."
-        )
-    classes = max(2, student.outputs[0].shape[-1])  # A single output distinguishes two classes.
-    if classes != teacher.num_classes:
-        raise InputError(
-            f"`student` must have {teacher.num_classes} outputs, as the teacher. Received: a "
-            f"student with {classes} outputs. Change its last layer."
-        )
-    view = logits_view(student)
-    if view.ends_in != "logits" and view.is_multi_label != teacher.is_multi_label:
-        wanted = "any number of labels" if teacher.is_multi_label else "one class"
-        raise InputError(
-            f"`student` must predict {wanted}, as the teacher. Received: a student with {classes} "
-            f"outputs that ends in {view.ends_in}. Change its last activation."
-        )
-    return view
 
 
 def _images(x: Any) -> Any:

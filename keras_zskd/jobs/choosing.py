@@ -11,7 +11,7 @@ import keras
 from keras_zskd.core.errors import invalid
 from keras_zskd.core.keras_internals import flat_layers
 from keras_zskd.deploy.budget import Budget, widest_within
-from keras_zskd.distillation.distiller import check_student
+from keras_zskd.distillation.student_check import check_student
 from keras_zskd.models.applications import application, is_application
 from keras_zskd.models.graph import with_graph
 from keras_zskd.models.teacher import Teacher, load_model

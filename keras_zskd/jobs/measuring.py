@@ -4,7 +4,7 @@ import keras
 
 from keras_zskd.core.errors import InputError
 from keras_zskd.deploy.litert_model import LiteRTModel
-from keras_zskd.distillation.distiller import check_student
+from keras_zskd.distillation.student_check import check_student
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.inputs.own_data import Data
 from keras_zskd.inputs.transfer_set import TransferSet

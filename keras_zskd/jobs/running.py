@@ -21,7 +21,7 @@ from keras_zskd.benchmark.suite import Pair, Row, Suite
 from keras_zskd.core.errors import InputError
 from keras_zskd.core.files import replacing
 from keras_zskd.core.machine import hardware, peak_memory, versions
-from keras_zskd.distillation.distiller import check_student
+from keras_zskd.distillation.student_check import check_student
 from keras_zskd.evaluation.impression_measures import effective_rank, nearest_distances
 from keras_zskd.evaluation.measures import evaluate
 from keras_zskd.inputs import datasets
