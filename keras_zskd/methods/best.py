@@ -55,6 +55,9 @@ _RATE, _SMALL, _LARGEST_RATE = 2e-3, 15_000, 1e-2
 # Weight of the hints at the first step. On networks without batch normalization and on small
 # students, hints made students worse: they cannot match the features of the teacher.
 _HINT = 30.0
+# Largest number of the teacher's features for one input that hints compare, since all of them are
+# in memory at once; more than ResNet-20 has for 32x32 pixels.
+_MOST_FEATURES = 2**18
 # For multi-label teachers: share of examples that become a mosaic, and of impressions in a batch.
 _MOSAIC, _SHARE_FOR_LABELS = 0.7, 0.5
 
@@ -284,7 +287,7 @@ class Best(Method):
 
 
 def _hints(teacher: Teacher, student: keras.Model) -> list[FoldedFeatures]:
-    """Return hints on all activations whose channels the student has folded."""
+    """Return hints on the last activations whose channels the student has folded."""
     try:
         aligned = aligned_layers(teacher.model, student)
     except InputError:  # The teacher is an ensemble; the student is folded from one member.
@@ -292,7 +295,13 @@ def _hints(teacher: Teacher, student: keras.Model) -> list[FoldedFeatures]:
     names = {layer.name for layer in student.layers}
     if not all(x.student_layer in names for x in aligned):  # They are in a nested model.
         return []
-    return [FoldedFeatures(x.teacher_layer, x.student_layer, x.channels) for x in aligned]
+    hints, total = [], 0
+    for x in reversed(aligned):
+        total += math.prod(teacher.model.get_layer(x.teacher_layer).output.shape[1:])
+        if total > _MOST_FEATURES:
+            break
+        hints.append(FoldedFeatures(x.teacher_layer, x.student_layer, x.channels))
+    return hints
 
 
 def _divided(steps: int) -> tuple[int, int]:

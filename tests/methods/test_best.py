@@ -205,6 +205,20 @@ def test_hints_are_for_large_students_of_teachers_with_batch_normalization():
     assert Best(hint=2.0)._hint_weight(without, small) == 2.0
 
 
+def test_hints_are_on_the_last_activations_that_fit_into_memory(monkeypatch):
+    body = [layers.Conv2D(8, 3, activation="relu"), layers.Conv2D(4, 3, activation="relu")]
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), *body, layers.Flatten(), layers.Dense(6, "relu"), layers.Dense(3)]
+    )
+    teacher, student = zskd.Teacher(model, (0, 1)), zskd.slim(model, 0.5)
+    names = [layer.name for layer in (*body, model.layers[-2])]
+    # 6x6x8, 4x4x4 and 6 features.
+    for most, expected in ((288 + 64 + 6, 3), (288 + 64 + 5, 2), (6, 1), (5, 0)):
+        monkeypatch.setattr(best, "_MOST_FEATURES", most)
+        found = [hint.teacher_layer_name for hint in best._hints(teacher, student)]
+        assert found == names[::-1][:expected]
+
+
 def test_hints_and_learning_rate_decay_to_zero(tmp_path, monkeypatch):
     seen = []
 
