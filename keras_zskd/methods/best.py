@@ -251,6 +251,8 @@ class Best(Method):
 
     def _hint_weight(self, teacher: Teacher, student: keras.Model) -> float:
         """Return the weight of the hints at the first step, for all of them together."""
+        if self.minutes == 0:  # Nothing is trained; finding the folds takes seconds.
+            return 0.0
         if self.hint is not None:
             return self.hint
         return _HINT if teacher.batch_norms and student.count_params() >= _SMALL else 0.0
@@ -297,7 +299,7 @@ def _hints(teacher: Teacher, student: keras.Model) -> list[FoldedFeatures]:
         return []
     hints, total = [], 0
     for x in reversed(aligned):
-        total += math.prod(teacher.model.get_layer(x.teacher_layer).output.shape[1:])
+        total += x.num_features
         if total > _MOST_FEATURES:
             break
         hints.append(FoldedFeatures(x.teacher_layer, x.student_layer, x.channels))

@@ -112,7 +112,8 @@ def test_students_that_start_from_the_teacher_have_hints(
         return made[-1]
 
     monkeypatch.setattr(best, "Distiller", distiller)
-    trained(teacher_of("table"), tmp_path / "run", minutes=0, start=start, hint=hint)
+    sizes = {"num_impressions": 0, "steps": 8, "batch_size": 8}
+    trained(teacher_of("table"), tmp_path / "run", start=start, hint=hint, **sizes)
     assert list(made[0].distillation_loss_weights) == weights
 
 

@@ -1,6 +1,7 @@
 """`aligned_layers`: activations of a teacher whose folded channels are those of a student."""
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
@@ -21,11 +22,13 @@ class AlignedLayers:
         teacher_layer: Name of the teacher's layer.
         student_layer: Name of the student's layer.
         channels: `(N, K)`, shares of the teacher's channels in each channel of the student.
+        num_features: Number of values that the teacher's layer outputs for one input.
     """
 
     teacher_layer: str
     student_layer: str
     channels: np.ndarray
+    num_features: int
 
 
 def aligned_layers(teacher: keras.Model, student: keras.Model) -> list[AlignedLayers]:
@@ -55,7 +58,8 @@ def aligned_layers(teacher: keras.Model, student: keras.Model) -> list[AlignedLa
         if fold.size < len(fold.labels):
             channels = np.zeros((len(fold.labels), fold.size), np.float32)
             channels[np.arange(len(fold.labels)), fold.labels] = fold.factors["made"]
-            found.append(AlignedLayers(call.op.name, twin.op.name, channels))
+            num_features = math.prod(size or 1 for size in call.shapes[0][1:])
+            found.append(AlignedLayers(call.op.name, twin.op.name, channels, num_features))
     return found
 
 
