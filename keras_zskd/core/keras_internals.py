@@ -24,6 +24,17 @@ def calls_of(operation: Any) -> list[Any]:
     return list(getattr(operation, "_inbound_nodes", None) or ())
 
 
+def output_of(model: keras.Model, name: str) -> Any:
+    """Return the output of a layer in the graph of a model, or None if it has none in it.
+
+    Only the first output of the first call. A shared layer may be in other graphs as well.
+    """
+    for node in nodes_of(model):
+        if node.operation.name == name:
+            return node.outputs[0]
+    return None
+
+
 def maker_of(tensor: Any) -> tuple[Any, Any]:
     """Return the layer or operation that created a symbolic tensor, and its node or None."""
     history = tensor._keras_history

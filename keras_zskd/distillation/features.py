@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.core.keras_internals import calls_of, nodes_of
+from keras_zskd.core.keras_internals import output_of
 from keras_zskd.core.predictions import as_choices
 from keras_zskd.distillation.folded_features import FoldedFeatures
 from keras_zskd.distillation.losses import distillation_loss
@@ -113,7 +113,7 @@ def _per_example(loss: Any, teacher_features: Any, student_features: Any) -> Any
 def _check_shapes(losses: list[Any], teacher: list[Any], student: list[Any]) -> None:
     for loss, theirs, ours in zip(losses, teacher, student, strict=True):
         if isinstance(loss, FoldedFeatures):
-            _check_folds(loss, theirs, ours)
+            loss.check_shapes(theirs.shape[1:], ours.shape[1:])
         elif tuple(theirs.shape[1:]) != tuple(ours.shape[1:]):
             raise InputError(
                 "`distillation_losses` must compare layers of equal shape. Received: the teacher's "
@@ -122,17 +122,6 @@ def _check_shapes(losses: list[Any], teacher: list[Any], student: list[Any]) -> 
                 "Choose other layers, or append a layer of the teacher's size to the student's "
                 "features."
             )
-
-
-def _check_folds(loss: FoldedFeatures, theirs: Any, ours: Any) -> None:
-    shape = (*theirs.shape[1:-1], loss.channels.shape[1])
-    if theirs.shape[-1] != loss.channels.shape[0] or tuple(ours.shape[1:]) != shape:
-        raise InputError(
-            "`channels` must have shape (N, K) for the teacher's N and the student's K channels. "
-            f"Received: {loss.channels.shape} for layers {loss.teacher_layer_name!r} of shape "
-            f"{tuple(theirs.shape[1:])} and {loss.student_layer_name!r} of shape "
-            f"{tuple(ours.shape[1:])}. Use those of `aligned_layers`."
-        )
 
 
 def _tap(model: keras.Model, names: list[str | None], role: str) -> list[Any]:
@@ -150,18 +139,11 @@ def _tap(model: keras.Model, names: list[str | None], role: str) -> list[Any]:
                 f"`distillation_losses` must refer to layers of the {role}. Received: layer "
                 f"{name!r}. Choose one of {layers}."
             )
-        tensors.append(_output_inside(model, name))
+        output = output_of(model, name)
+        if output is None:
+            raise InputError(
+                "`distillation_losses` must refer to layers in the graph of "
+                f"{model.name!r}. Received: layer {name!r}, which has no output in it."
+            )
+        tensors.append(output)
     return tensors
-
-
-def _output_inside(model: keras.Model, name: str) -> Any:
-    """The output of a layer in this graph; a shared layer may be in other graphs as well."""
-    for operation in model.operations:
-        if operation.name == name:
-            for node in calls_of(operation):
-                if any(node is own for own in nodes_of(model)):
-                    return node.outputs[0]
-    raise InputError(
-        f"`distillation_losses` must refer to layers in the graph of {model.name!r}. Received: "
-        f"layer {name!r}, which has no output in it."
-    )

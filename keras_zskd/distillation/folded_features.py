@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_zskd.core.errors import InputError
+
 # Added to the variance of the teacher's features, which are 0 if a layer is dead.
 _EPSILON = 1e-8
 
@@ -35,6 +37,21 @@ class FoldedFeatures(keras.distillation.FeatureDistillation):
         mean = tf.reduce_mean(folded, axis=range(len(folded.shape) - 1))
         variance = tf.reduce_mean((folded - mean) ** 2)
         return tf.reduce_mean((folded - student) ** 2, axis=-1) / (variance + _EPSILON)
+
+    def check_shapes(self, teacher: tuple[int, ...], student: tuple[int, ...]) -> None:
+        """Check the shapes of the features of one input.
+
+        Raises:
+            InputError: If they are not `(..., N)` and `(..., K)`.
+        """
+        num_teacher, num_student = self.channels.shape
+        if teacher[-1] != num_teacher or tuple(student) != (*teacher[:-1], num_student):
+            raise InputError(
+                "`channels` must have shape (N, K) for the teacher's N and the student's K "
+                f"channels. Received: {self.channels.shape} for layers {self.teacher_layer_name!r} "
+                f"of shape {tuple(teacher)} and {self.student_layer_name!r} of shape "
+                f"{tuple(student)}. Use those of `aligned_layers`."
+            )
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments as JSON types."""

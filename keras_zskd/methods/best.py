@@ -29,6 +29,7 @@ from keras_zskd.methods.method import (
 from keras_zskd.methods.training import CosineDecay, agreements
 from keras_zskd.models.slimming.aligned import aligned_layers
 from keras_zskd.models.slimming.batch_norms import limit_momentum, repair_batch_norms
+from keras_zskd.models.slimming.folding import Folding
 from keras_zskd.models.teacher import Teacher
 from keras_zskd.runs.run import Run
 from keras_zskd.runs.sizing import (
@@ -173,9 +174,12 @@ class Best(Method):
         ratings = FamilyRatings(**run.keep("families", lambda: vars(rate_families(teacher))))
         shares = ratings.chosen(self.families)
         pictures = ProceduralPictures(teacher.input_shape, teacher.input_range, shares)
-        student, is_folded = self._new_student(run, pictures)
+        student = run.new_student()
+        folding = self._fold(run, student, pictures)
+        if folding is None:
+            limit_momentum(student, _MOMENTUM)
         weight = self._hint_weight(teacher, student)
-        hints = _hints(teacher, student) if is_folded and weight else []
+        hints = _hints(teacher, folding) if folding and weight else []
         distiller = Distiller(
             teacher,
             student,
@@ -257,21 +261,22 @@ class Best(Method):
             return self.hint
         return _HINT if teacher.batch_norms and student.count_params() >= _SMALL else 0.0
 
-    def _new_student(self, run: Run, pictures: ProceduralPictures) -> tuple[keras.Model, bool]:
-        """Return a student with the teacher's weights, or random ones, and whether it is folded."""
+    def _fold(self, run: Run, student: keras.Model, pictures: ProceduralPictures) -> Folding | None:
+        """Fold the teacher into the student; None if it starts from random weights."""
         if self.start == "random":
-            return limit_momentum(run.new_student(), _MOMENTUM), False
+            return None
         try:
-            student = run.new_student("teacher")
+            folding = Folding(run.teacher.prototype, student)
+            folding.initialize()
         except InputError as error:
             if self.start == "teacher":
                 raise
             run.say(f"The student starts from random weights. {error}")
-            return limit_momentum(run.new_student(), _MOMENTUM), False
+            return None
         if run.teacher.batch_norms:
             count = at_most(_REPAIRED_ON, run.teacher.input_shape, least=_FEWEST)
             repair_batch_norms(student, pictures.images(count))
-        return student, True
+        return folding
 
     def _fit(
         self,
@@ -288,13 +293,12 @@ class Best(Method):
         run.fit(distiller, source, epochs, self.batch_size, steps, callbacks=[decay, *watching])
 
 
-def _hints(teacher: Teacher, student: keras.Model) -> list[FoldedFeatures]:
+def _hints(teacher: Teacher, folding: Folding) -> list[FoldedFeatures]:
     """Return hints on the last activations whose channels the student has folded."""
-    try:
-        aligned = aligned_layers(teacher.model, student)
-    except InputError:  # The teacher is an ensemble; the student is folded from one member.
+    if teacher.prototype is not teacher.original:  # The student is folded from one of several.
         return []
-    names = {layer.name for layer in student.layers}
+    aligned = aligned_layers(folding)
+    names = {layer.name for layer in folding.student.layers}
     if not all(x.student_layer in names for x in aligned):  # They are in a nested model.
         return []
     hints, total = [], 0

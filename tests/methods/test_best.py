@@ -9,6 +9,7 @@ from keras_zskd.core.errors import InputError
 from keras_zskd.methods import best
 from keras_zskd.methods.best import Best
 from keras_zskd.methods.best_synthesis import best_generator
+from keras_zskd.models.slimming.folding import Folding
 from keras_zskd.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -211,12 +212,12 @@ def test_hints_are_on_the_last_activations_that_fit_into_memory(monkeypatch):
     model = keras.Sequential(
         [keras.Input((8, 8, 1)), *body, layers.Flatten(), layers.Dense(6, "relu"), layers.Dense(3)]
     )
-    teacher, student = zskd.Teacher(model, (0, 1)), zskd.slim(model, 0.5)
+    teacher, folding = zskd.Teacher(model, (0, 1)), Folding(model, zskd.slim(model, 0.5))
     names = [layer.name for layer in (*body, model.layers[-2])]
     # 6x6x8, 4x4x4 and 6 features.
     for most, expected in ((288 + 64 + 6, 3), (288 + 64 + 5, 2), (6, 1), (5, 0)):
         monkeypatch.setattr(best, "_MOST_FEATURES", most)
-        found = [hint.teacher_layer_name for hint in best._hints(teacher, student)]
+        found = [hint.teacher_layer_name for hint in best._hints(teacher, folding)]
         assert found == names[::-1][:expected]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras_zskd.models.graph import inline, share_layer
 from keras_zskd.models.slimming.assignment import fold_of
 from keras_zskd.models.slimming.calls import Call
-from keras_zskd.models.slimming.folding import read_folds
+from keras_zskd.models.slimming.folding import Folding
 from keras_zskd.models.slimming.reading import read_channels
 
 
@@ -31,30 +31,22 @@ class AlignedLayers:
     num_features: int
 
 
-def aligned_layers(teacher: keras.Model, student: keras.Model) -> list[AlignedLayers]:
-    """Return the activations that a student has folded, see `start_from`.
-
-    Args:
-        teacher: A Functional or Sequential model.
-        student: A narrower copy of it, layer by layer. Its weights are not read.
+def aligned_layers(folding: Folding) -> list[AlignedLayers]:
+    """Return the activations that a student has folded.
 
     Returns:
         One pair for each layer with an activation function that is called once and has fewer
         channels in the student. None if the student has other layers without weights.
-
-    Raises:
-        InputError: If the student's layers with weights are not narrower copies of the teacher's.
     """
-    _, teacher_calls, folds = read_folds(teacher, student)
-    calls = [call for call, _ in teacher_calls]
-    twins = read_channels(inline(student, share_layer))
+    calls = [call for call, _ in folding.calls]
+    twins = read_channels(inline(folding.student, share_layer))
     if [type(call.op) for call in calls] != [type(twin.op) for twin in twins]:
         return []
     found = []
     for call, twin in zip(calls, twins, strict=True):
         if not _is_activation(call.op) or _num_calls(call, calls) > 1:
             continue
-        fold = fold_of(call.outputs[0][-1], folds)
+        fold = fold_of(call.outputs[0][-1], folding.folds)
         if fold.size < len(fold.labels):
             channels = np.zeros((len(fold.labels), fold.size), np.float32)
             channels[np.arange(len(fold.labels)), fold.labels] = fold.factors["made"]

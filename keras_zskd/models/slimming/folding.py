@@ -70,27 +70,53 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
         Wang, Šimić, Thiele, et al.: "Forget the Data and Fine-Tuning! Just Fold the Network to
         Compress" (ICLR 2025), with directions in place of filters where that is exact.
     """
-    pairs, _, folds = read_folds(teacher, student)
-    values = [_folded(*pair, folds) for pair in pairs]
-    for (_, twin, _), value in zip(pairs, values, strict=True):
-        twin.set_weights(value)
-        if isinstance(twin, keras.layers.Normalization):
-            twin.finalize_state()  # Keras computes tensors from the weights here.
+    folding = Folding(teacher, student)
+    folding.initialize()
     return student
 
 
-def read_folds(
-    teacher: keras.Model, student: keras.Model
-) -> tuple[list[tuple[Any, Any, WeightAxes]], Calls, dict[Channels, Fold]]:
-    """Find how the channels of a teacher are folded to those of a student.
+class Folding:
+    """How the channels of a teacher are folded to those of a narrower student.
 
-    Returns:
-        The layers with weights of both, with the axes of the weights; the calls in the teacher; the
-        folds of its free axes.
+    Args:
+        teacher: A Functional or Sequential model.
+        student: See `start_from`. Its weights are not read.
+
+    Attributes:
+        student: The student.
+        calls: The calls of the teacher's layers, with the axes of their weights.
+        folds: The folds of the teacher's free axes.
 
     Raises:
         InputError: See `start_from`.
     """
+
+    def __init__(self, teacher: keras.Model, student: keras.Model):
+        flat, layers, twins = _paired(teacher, student)
+        self.student = student
+        self.calls = [(call, axes_of_weights(call)) for call in read_channels(flat)]
+        axes_of = {id(call.op): axes for call, axes in reversed(self.calls)}
+        self._pairs = [
+            (layer, twin, axes_of[id(layer)]) for layer, twin in zip(layers, twins, strict=True)
+        ]
+        self.folds = _folds(self.calls, _student_sizes(self._pairs))
+
+    def initialize(self) -> None:
+        """Set the weights of the student.
+
+        Raises:
+            InputError: If a folded weight has another shape than the student's. No weights are
+                changed in this case.
+        """
+        values = [_folded(*pair, self.folds) for pair in self._pairs]
+        for (_, twin, _), value in zip(self._pairs, values, strict=True):
+            twin.set_weights(value)
+            if isinstance(twin, keras.layers.Normalization):
+                twin.finalize_state()  # Keras computes tensors from the weights here.
+
+
+def _paired(teacher: Any, student: Any) -> tuple[keras.Model, list[Any], list[Any]]:
+    """Return the flat teacher, and the layers with weights of teacher and student."""
     for name, model in (("teacher", teacher), ("student", student)):
         if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
             raise InputError(
@@ -121,10 +147,7 @@ def read_folds(
                 f"other. Received: layer {layer.name!r} of type {type(layer).__name__}. Start from "
                 "random weights."
             )
-    calls = [(call, axes_of_weights(call)) for call in read_channels(flat)]
-    axes_of = {id(call.op): axes for call, axes in reversed(calls)}
-    pairs = [(layer, twin, axes_of[id(layer)]) for layer, twin in zip(layers, twins, strict=True)]
-    return pairs, calls, _folds(calls, _student_sizes(pairs))
+    return flat, layers, twins
 
 
 def _kind(layer: Any) -> tuple[str, int]:

@@ -4,10 +4,11 @@ import pytest
 from keras import layers, ops
 
 from keras_zskd.core.errors import InputError
-from keras_zskd.core.keras_internals import calls_of, nodes_of
+from keras_zskd.core.keras_internals import output_of
 from keras_zskd.models import alexnet, alexnet_half, lenet5, lenet5_half, slim, start_from
 from keras_zskd.models.graph import inline, share_layer
 from keras_zskd.models.slimming.aligned import aligned_layers
+from keras_zskd.models.slimming.folding import Folding
 
 
 def _plain(x, n):
@@ -178,7 +179,7 @@ def test_split_channels_are_folded_exactly(body):
     # A student written by hand.
     np.testing.assert_allclose(start_from(wide, small)(x), expected, rtol=1e-4, atol=1e-4)
     # Each activation is exact, too.
-    aligned = aligned_layers(wide, small)
+    aligned = aligned_layers(Folding(wide, small))
     assert aligned
     flat, flat_small = inline(wide, share_layer), inline(small, share_layer)
     for pair in aligned:
@@ -188,25 +189,22 @@ def test_split_channels_are_folded_exactly(body):
 
 
 def _activation(model, name, x):
-    """Compute the output of a layer; a shared layer may be in other graphs as well."""
-    (layer,) = [layer for layer in model.layers if layer.name == name]
-    (output,) = [node.outputs[0] for node in calls_of(layer) if node in nodes_of(model)]
-    return np.asarray(keras.Model(model.inputs[0], output)(x))
+    return np.asarray(keras.Model(model.inputs[0], output_of(model, name))(x))
 
 
 def test_aligned_are_activations_with_fewer_channels_called_once():
-    pairs = aligned_layers(lenet5(), lenet5_half())
+    pairs = aligned_layers(Folding(lenet5(), lenet5_half()))
     # The dense layers have as many units in the student.
     assert [pair.teacher_layer for pair in pairs] == ["conv1", "conv2"]
     teacher = _classifier(_shared, 2)
-    (pair,) = aligned_layers(teacher, slim(teacher, 0.5))
+    (pair,) = aligned_layers(Folding(teacher, slim(teacher, 0.5)))
     assert pair.channels.shape == (10, 5)
 
 
 def test_none_are_aligned_if_other_layers_have_no_weights():
     teacher = _classifier(_batch_norm, 2)
     other = _classifier(lambda x, n: layers.Dropout(0.1)(_batch_norm(x, n)), 1)
-    assert aligned_layers(teacher, other) == []
+    assert aligned_layers(Folding(teacher, other)) == []
 
 
 @pytest.mark.parametrize("body", _BODIES, ids=lambda body: body.__name__[1:])
