@@ -16,6 +16,8 @@ from keras_zskd.evaluation.calibration_error import (
     negative_log_likelihood,
 )
 from keras_zskd.models.logits import logits_view
+from keras_zskd.models.lowering.lowered import Lowered
+from keras_zskd.models.teacher import Teacher
 
 
 def evaluate(
@@ -61,27 +63,46 @@ def evaluate(
         Stanton et al., "Does Knowledge Distillation Really Work?", NeurIPS 2021 (fidelity).
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (ECE).
     """
-    from scipy.special import log_softmax
-
     if batch_size < 1:
         raise invalid("batch_size", "be positive", batch_size)
-    images = np.asarray(images)
-    if not images.ndim or not len(images):
-        raise InputError("`images` must hold at least one image. Received: no images.")
-    teacher_logits = _all_logits(teacher, images, batch_size, "teacher")
-    student_logits = _all_logits(student, images, batch_size, "student")
+    return compare(
+        all_logits(teacher, images, batch_size, "teacher"),
+        all_logits(student, images, batch_size, "student"),
+        labels,
+        bool(getattr(teacher, "is_multi_label", False)),
+    )
+
+
+def compare(
+    teacher_logits: np.ndarray,
+    student_logits: np.ndarray,
+    labels: Any = None,
+    is_multi_label: bool = False,
+) -> dict[str, float]:
+    """Compare logits `(N, K)` of teacher and student on the same images.
+
+    Args:
+        teacher_logits: `(N, K)`, see `all_logits`.
+        student_logits: The same of the student.
+        labels: See `evaluate`.
+        is_multi_label: Whether any number of the labels may be present in one image.
+
+    Returns:
+        See `evaluate`.
+    """
+    from scipy.special import log_softmax
+
     if teacher_logits.shape != student_logits.shape:
         raise InputError(
             "`teacher` and `student` must have the same classes. Received: logits of shape "
             f"{teacher_logits.shape} and {student_logits.shape}."
         )
-    is_multi_label = bool(getattr(teacher, "is_multi_label", False))
     log_p, log_q = (
         log_softmax(_examples(logits, is_multi_label), axis=-1)
         for logits in (teacher_logits, student_logits)
     )
     result = {
-        "num_images": float(len(images)),
+        "num_images": float(len(teacher_logits)),
         "agreement": float((log_p.argmax(axis=1) == log_q.argmax(axis=1)).mean()),
         "predictive_kl": float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()),
     }
@@ -128,9 +149,10 @@ def as_logits_function(model: Any) -> Callable[[Any], Any]:
     Raises:
         InputError: If `model` is not callable.
     """
+    if isinstance(model, Teacher):
+        return _compiled(model.model)
     if isinstance(model, keras.Model):
-        view = logits_view(model).model
-        return tf.function(lambda images: view(images, training=False), autograph=False)
+        return _compiled(logits_view(model).model)
     if not callable(model):
         raise InputError(
             "A model must be a Keras model, a LiteRTModel, or a function from images to logits. "
@@ -139,7 +161,29 @@ def as_logits_function(model: Any) -> Callable[[Any], Any]:
     return model
 
 
-def _all_logits(model: Any, images: np.ndarray, batch_size: int, role: str) -> np.ndarray:
+def _compiled(flat: keras.Model) -> Callable[[Any], Any]:
+    lowered, dtype = Lowered(flat), flat.inputs[0].dtype
+    return tf.function(lambda images: lowered(tf.cast(images, dtype))[0], autograph=False)
+
+
+def all_logits(model: Any, images: Any, batch_size: int = 512, role: str = "model") -> np.ndarray:
+    """Compute the logits of a model for all images.
+
+    Args:
+        model: See `as_logits_function`.
+        images: `(N, ...)`.
+        batch_size: Number of images at a time, positive.
+        role: What the model is called in errors.
+
+    Returns:
+        `(N, K)` float64.
+
+    Raises:
+        InputError: If there are no images, their shape does not match, or logits are not finite.
+    """
+    images = np.asarray(images)
+    if not images.ndim or not len(images):
+        raise InputError("`images` must hold at least one image. Received: no images.")
     answer = as_logits_function(model)
     starts = range(0, len(images), batch_size)
     try:

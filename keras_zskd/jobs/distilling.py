@@ -16,7 +16,7 @@ from keras_zskd.core.tables import estimate_table
 from keras_zskd.core.workers import Cluster
 from keras_zskd.deploy.costs import costs_of
 from keras_zskd.deploy.litert_model import LiteRTModel
-from keras_zskd.evaluation.measures import evaluate
+from keras_zskd.evaluation.measures import all_logits, compare
 from keras_zskd.evaluation.report.model_card import write_model_card
 from keras_zskd.evaluation.report.page import write_report
 from keras_zskd.evaluation.report.teacher_sections import similarity_sections
@@ -182,6 +182,7 @@ def _measure(
         int8_file = directory / "student_int8.tflite"
         rows: list[dict[str, Any]] = []
         fidelity: dict[str, float] = {}
+        theirs = _logits_of(teacher, images)
         for name, model, path, facts in (
             ("teacher", teacher, teacher_file, of_teacher),
             ("student", student, directory / "student.tflite", files["LiteRT float32"]),
@@ -191,8 +192,10 @@ def _measure(
             if "error" not in facts:
                 file = LiteRTModel(path, is_multi_label=teacher.is_multi_label)
             measurable = file if model is None else model
-            is_measured = measurable is not None and len(images) > 0
-            measured = evaluate(teacher, measurable, images, labels) if is_measured else {}
+            ours = theirs if model is teacher else _logits_of(measurable, images)
+            measured = {}
+            if theirs is not None and ours is not None:
+                measured = compare(theirs, ours, labels, teacher.is_multi_label)
             fidelity = measured if name == "student" else fidelity
             parameters = teacher.num_parameters if name == "teacher" else student.count_params()
             rows.append(_row(name, measured, teacher.score, parameters, file, facts))
@@ -203,6 +206,10 @@ def _measure(
     if labels is not None:
         measured_on = f"{name_of(dataset)} (test, {len(images)} images)"
     run.record.update(results={"rows": rows, "measured_on": measured_on, "fidelity": fidelity})
+
+
+def _logits_of(model: Any, images: np.ndarray) -> np.ndarray | None:
+    return None if model is None or not len(images) else all_logits(model, images)
 
 
 def _row(
