@@ -24,6 +24,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+# Optimizing graphs takes longer than running them a few times.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 _CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 

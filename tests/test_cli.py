@@ -349,7 +349,8 @@ def test_a_stopped_command_reports_what_is_kept_and_resumes(
     assert len(said) == 1
     assert said[0].startswith("keras-zskd: stopped. Finished work is kept at ")
     assert "Run the same command to resume" in said[0]
-    assert run(*arguments) == 0
+    if number == signal.SIGINT:  # The rest does not depend on the signal.
+        assert run(*arguments) == 0
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,16 @@ def test_every_example_is_run():
 
 
 # Runs programs in one process, which imports TensorFlow once: a path and its arguments per line.
-# Without XLA, as in `without_xla`, and without the estimate before each run.
+# Without XLA, as in `without_xla`, without graph optimization, and without the estimate before each
+# run.
 RUN_ALL = """
 import json, runpy, sys, traceback
+import tensorflow as tf
 from keras_zskd.distillation import distiller
 from keras_zskd.impressions import generator
 from keras_zskd.jobs import distilling
 distiller.compiles_well = generator.compiles_well = lambda *_, **__: False
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 distilling.estimate = lambda *arguments: {"seconds": 0.0}
 for line in sys.stdin:
     sys.argv = json.loads(line)

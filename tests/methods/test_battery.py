@@ -28,7 +28,7 @@ SAME_TRAINING = {
     "nayer": "kimura",
 }  # fmt: skip
 # Methods with the stages of another one; methods whose training on replicas no other one shares.
-SAME_STAGES = ("soft_targets", "lopes", "class_impressions", "transfer_set", "zskt")
+SAME_STAGES = ("soft_targets", "lopes", "class_impressions", "transfer_set", "dfad", "zskt")
 OWN_ON_REPLICAS = ("best", "kimura")
 # Methods that need a teacher with batch normalization.
 BATCH_NORM = ("deepinversion",)
