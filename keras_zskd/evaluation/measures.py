@@ -162,8 +162,11 @@ def as_logits_function(model: Any) -> Callable[[Any], Any]:
 
 
 def _compiled(flat: keras.Model) -> Callable[[Any], Any]:
-    lowered, dtype = Lowered(flat), flat.inputs[0].dtype
-    return tf.function(lambda images: lowered(tf.cast(images, dtype))[0], autograph=False)
+    lowered, image = Lowered(flat), flat.inputs[0]
+    traced = tf.function(lambda images: lowered(images)[0], autograph=False)
+    # Traced once and for any number of images: TensorFlow warns if calls often trace.
+    call = traced.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
+    return lambda images: call(tf.cast(images, image.dtype))
 
 
 def all_logits(model: Any, images: Any, batch_size: int = 512, role: str = "model") -> np.ndarray:

@@ -224,20 +224,20 @@ def test_real_data_is_split_once_and_the_test_split_only_measures(tiny_teacher, 
 
 def test_a_zero_shot_method_reads_data_only_to_measure(tiny_teacher, tmp_path, splits, monkeypatch):
     measured = []
-    evaluate = distilling.evaluate
+    all_logits = distilling.all_logits
 
-    def watched(teacher, student, images, labels):
+    def watched(model, images):
         measured.append(images)
-        return evaluate(teacher, student, images, labels)
+        return all_logits(model, images)
 
-    monkeypatch.setattr(distilling, "evaluate", watched)
+    monkeypatch.setattr(distilling, "all_logits", watched)
     run = small_run(tiny_teacher, tmp_path / "run")
     assert splits["read"] == []
     images = zskd.TransferSet(tmp_path / "run" / "impressions").arrays()["image"]
     # The held-out impressions were not trained on.
     (trained,) = splits["trained"]
     np.testing.assert_array_equal(trained, images[:36])
-    assert measured
+    assert len(measured) == 3  # Of teacher, student and int8 student.
     for held_out in measured:
         np.testing.assert_array_equal(held_out, images[36:])
     assert run.results["measured_on"].startswith("4 held-out impressions")

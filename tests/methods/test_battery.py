@@ -1,6 +1,6 @@
 """Every method learns a small real problem, resumes after any interruption, reads no test data.
 
-KERAS_ZSKD_MOMENTS sets the number of random moments at which each training is killed; 1 by default.
+With KERAS_ZSKD_MOMENTS=N, each training is killed at N more random moments, and the slowest tests run.
 """
 
 import functools
@@ -19,16 +19,12 @@ from keras_zskd.runs.resources import Resources
 from keras_zskd.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("without_xla")
-MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "1"))
-# Methods that are trained by the same code as another one: the slowest tests of these run only where
-# KERAS_ZSKD_MOMENTS is set, which keeps the suite short.
-SAME_TRAINING = {
-    "class_impressions": "zskd", "transfer_set": "zskd", "dfad": "dafl", "zskt": "dafl",
-    "deepinversion": "zskd", "lopes": "zskd", "soft_targets": "zskd",
-    "nayer": "kimura",
-}  # fmt: skip
+MOMENTS = int(os.environ.get("KERAS_ZSKD_MOMENTS", "0"))
 # Methods with the stages of another one; methods whose training on replicas no other one shares.
-SAME_STAGES = ("soft_targets", "lopes", "class_impressions", "transfer_set", "dfad", "zskt")
+SAME_STAGES = {
+    "soft_targets": "zskd", "lopes": "zskd", "class_impressions": "zskd", "transfer_set": "zskd",
+    "dfad": "dafl", "zskt": "dafl",
+}  # fmt: skip
 OWN_ON_REPLICAS = ("best", "kimura")
 # Methods that need a teacher with batch normalization.
 BATCH_NORM = ("deepinversion",)
@@ -143,30 +139,23 @@ def read(name):
 
 
 @pytest.fixture
-def own_training(name):
-    """Skip a method whose training another one shares, unless every method is asked for."""
-    if name in SAME_TRAINING and "KERAS_ZSKD_MOMENTS" not in os.environ:
-        pytest.skip(f"the training is that of {SAME_TRAINING[name]}; set KERAS_ZSKD_MOMENTS.")
-
-
-@pytest.fixture
 def own_stages(name):
     """Skip a method that inherits its whole training, unless every method is asked for."""
-    if name in SAME_STAGES and "KERAS_ZSKD_MOMENTS" not in os.environ:
-        pytest.skip(f"the stages are those of {SAME_TRAINING[name]}; set KERAS_ZSKD_MOMENTS.")
+    if name in SAME_STAGES and not MOMENTS:
+        pytest.skip(f"the stages are those of {SAME_STAGES[name]}; set KERAS_ZSKD_MOMENTS.")
 
 
 @pytest.fixture
 def own_on_replicas(name):
     """Skip a method whose training on replicas another one shares, unless every method is asked for."""
-    if name not in OWN_ON_REPLICAS and "KERAS_ZSKD_MOMENTS" not in os.environ:
+    if name not in OWN_ON_REPLICAS and not MOMENTS:
         pytest.skip("the training on replicas is that of another method; set KERAS_ZSKD_MOMENTS.")
 
 
 @pytest.fixture
 def every_method():
     """Skip a test that is too slow for the suite, unless every method is asked for."""
-    if "KERAS_ZSKD_MOMENTS" not in os.environ:
+    if not MOMENTS:
         pytest.skip("takes minutes; set KERAS_ZSKD_MOMENTS.")
 
 
@@ -235,7 +224,7 @@ def whole(name, stripes_teacher, read, tmp_path_factory):
 
 class TestEveryMethod:
     @pytest.mark.usefixtures("own_stages", "one_step_a_call")
-    def test_killed_after_each_stage_it_equals_the_uninterrupted_run_and_reads_no_test_split(
+    def test_killed_after_each_stage_and_within_one_it_equals_the_uninterrupted_run(
         self, name, stripes_teacher, read, whole, tmp_path, monkeypatch, kill
     ):
         calls = {"left": 0}
@@ -252,21 +241,23 @@ class TestEveryMethod:
 
         for verb in ("synthesize", "fit", "keep"):
             monkeypatch.setattr(Run, verb, killing(getattr(Run, verb)))
-        kills, again = 0, None
+        moment = kill(np.random.default_rng(0).integers(1, 9))  # It kills once, within a training.
+        stages, again = 0, None
         while again is None:
-            calls["left"] = kills + 1
+            calls["left"] = stages + 1
             try:
-                again = trained(stripes_teacher, name, tmp_path / "run")
+                again = trained(stripes_teacher, name, tmp_path / "run", [moment])
             except kill.Error:
-                kills += 1
-        assert kills >= 1
+                stages += calls["left"] == 0
+        assert stages >= 1
+        assert moment.left <= 0
         assert_equal(again, whole)
         # A training split is read only if the method needs it, and a test split never.
         assert set(read) <= {"train"}
         needs = zskd.METHODS[name](**SHORT[name]).needs
         assert bool(read) == any(isinstance(need, TrainingData) for need in needs)
 
-    @pytest.mark.usefixtures("own_training", "one_step_a_call", "read")
+    @pytest.mark.usefixtures("every_method", "one_step_a_call", "read")
     def test_killed_at_random_moments_it_equals_the_uninterrupted_run(
         self, name, stripes_teacher, whole, tmp_path, kill
     ):
