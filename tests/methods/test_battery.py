@@ -42,7 +42,7 @@ SHORT = {
     "soft_targets": {"num_impressions": 40, "epochs": 2, "batch_size": 3, "synthesis_steps": 2},
     "nayer": {
         "rounds": 2, "batches": 2, "groups": 5, "generator_steps": 2, "latent": 4, "filters": 4,
-        "steps": 3, "batch_size": 4,
+        "steps": 4, "batch_size": 4,
     },
     "hinton": {"epochs": 2, "batch_size": 60},
     "kimura": {
