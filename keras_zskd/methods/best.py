@@ -27,6 +27,7 @@ from keras_zskd.methods.method import (
     check_range,
 )
 from keras_zskd.methods.training import CosineDecay, agreements
+from keras_zskd.models.graph import scope_name
 from keras_zskd.models.slimming.aligned import aligned_layers
 from keras_zskd.models.slimming.batch_norms import limit_momentum, repair_batch_norms
 from keras_zskd.models.slimming.folding import Folding
@@ -306,7 +307,9 @@ def _hints(teacher: Teacher, folding: Folding) -> list[FoldedFeatures]:
         total += x.num_features
         if total > _MOST_FEATURES:
             break
-        hints.append(FoldedFeatures(x.teacher_layer, x.student_layer, x.channels))
+        # `Teacher.model` has names that TensorFlow accepts.
+        name = scope_name(x.teacher_layer)
+        hints.append(FoldedFeatures(name, x.student_layer, x.channels))
     return hints
 
 

@@ -221,6 +221,24 @@ def test_hints_are_on_the_last_activations_that_fit_into_memory(monkeypatch):
         assert found == names[::-1][:expected]
 
 
+def test_hints_are_on_layers_whose_names_tensorflow_does_not_accept():
+    names = ("co nv", "hid\nden")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(8, 3, activation="relu", name=names[0]),
+            layers.Flatten(),
+            layers.Dense(6, "relu", name=names[1]),
+            layers.Dense(3),
+        ]
+    )
+    teacher, student = zskd.Teacher(model, (0, 1)), zskd.slim(model, 0.5)
+    hints = best._hints(teacher, Folding(model, student))
+    assert len(hints) == len(names)
+    weights = [1.0] * len(hints)
+    zskd.Distiller(teacher, student, distillation_losses=hints, distillation_loss_weights=weights)
+
+
 def test_hints_and_learning_rate_decay_to_zero(tmp_path, monkeypatch):
     seen = []
 
