@@ -66,8 +66,8 @@ def evaluate(
     if batch_size < 1:
         raise invalid("batch_size", "be positive", batch_size)
     return compare(
-        all_logits(teacher, images, batch_size, "teacher"),
-        all_logits(student, images, batch_size, "student"),
+        all_logits(teacher, images, "teacher", batch_size),
+        all_logits(student, images, "student", batch_size),
         labels,
         bool(getattr(teacher, "is_multi_label", False)),
     )
@@ -169,14 +169,14 @@ def _compiled(flat: keras.Model) -> Callable[[Any], Any]:
     return lambda images: call(tf.cast(images, image.dtype))
 
 
-def all_logits(model: Any, images: Any, batch_size: int = 512, role: str = "model") -> np.ndarray:
+def all_logits(model: Any, images: Any, role: str, batch_size: int = 512) -> np.ndarray:
     """Compute the logits of a model for all images.
 
     Args:
         model: See `as_logits_function`.
         images: `(N, ...)`.
+        role: "teacher" or "student", for errors.
         batch_size: Number of images at a time, positive.
-        role: What the model is called in errors.
 
     Returns:
         `(N, K)` float64.

@@ -182,7 +182,7 @@ def _measure(
         int8_file = directory / "student_int8.tflite"
         rows: list[dict[str, Any]] = []
         fidelity: dict[str, float] = {}
-        theirs = _logits_of(teacher, images)
+        theirs = _logits_of(teacher, images, "teacher")
         for name, model, path, facts in (
             ("teacher", teacher, teacher_file, of_teacher),
             ("student", student, directory / "student.tflite", files["LiteRT float32"]),
@@ -192,7 +192,7 @@ def _measure(
             if "error" not in facts:
                 file = LiteRTModel(path, is_multi_label=teacher.is_multi_label)
             measurable = file if model is None else model
-            ours = theirs if model is teacher else _logits_of(measurable, images)
+            ours = theirs if model is teacher else _logits_of(measurable, images, "student")
             measured = {}
             if theirs is not None and ours is not None:
                 measured = compare(theirs, ours, labels, teacher.is_multi_label)
@@ -208,8 +208,8 @@ def _measure(
     run.record.update(results={"rows": rows, "measured_on": measured_on, "fidelity": fidelity})
 
 
-def _logits_of(model: Any, images: np.ndarray) -> np.ndarray | None:
-    return None if model is None or not len(images) else all_logits(model, images)
+def _logits_of(model: Any, images: np.ndarray, role: str) -> np.ndarray | None:
+    return None if model is None or not len(images) else all_logits(model, images, role)
 
 
 def _row(

@@ -226,9 +226,9 @@ def test_a_zero_shot_method_reads_data_only_to_measure(tiny_teacher, tmp_path, s
     measured = []
     all_logits = distilling.all_logits
 
-    def watched(model, images):
+    def watched(model, images, role):
         measured.append(images)
-        return all_logits(model, images)
+        return all_logits(model, images, role)
 
     monkeypatch.setattr(distilling, "all_logits", watched)
     run = small_run(tiny_teacher, tmp_path / "run")

@@ -70,8 +70,7 @@ def start_from(teacher: keras.Model, student: keras.Model) -> keras.Model:
         Wang, Šimić, Thiele, et al.: "Forget the Data and Fine-Tuning! Just Fold the Network to
         Compress" (ICLR 2025), with directions in place of filters where that is exact.
     """
-    folding = Folding(teacher, student)
-    folding.initialize()
+    Folding(teacher, student).initialize()
     return student
 
 
